@@ -1,0 +1,83 @@
+//! What a member asks its driver to do.
+
+use crate::fencing::AgentHalf;
+use crate::ids::{DomainId, Term};
+use crate::member::RequestId;
+use crate::storage::IoRequest;
+
+/// How loud a note is (CONTRIBUTING: error = somebody must act, warn = a margin got thin, info = state changes).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum LogLevel {
+    /// Each renewal.
+    Debug,
+    /// A state changed.
+    Info,
+    /// A margin got thin.
+    Warn,
+    /// Somebody must act.
+    Error,
+}
+
+/// A sentence for people: decisions carry their reasons.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Note {
+    /// How loud.
+    pub level: LogLevel,
+    /// A stable word for the kind of event (`lease-end`, `verdict`, `recovery`, …), for timelines and metrics.
+    pub event: &'static str,
+    /// The sentence.
+    pub text: String,
+}
+
+/// The end of a request. The text says what happened, or what to do.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Reply {
+    /// Whether it was done.
+    pub ok: bool,
+    /// In words.
+    pub text: String,
+}
+
+/// All that a member asks for. Commands are executed in the order in which they are polled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Hand this to the storage thread. Never more than one outstanding.
+    Io(IoRequest),
+    /// Write this into the agent's half of the page, before any later command is executed (R11, R12).
+    Page(Box<AgentHalf>),
+    /// Write and sync a barrier on every storage of the domain's disks (DESIGN 7); answer `Input::Barrier`.
+    Barrier {
+        /// Which domain.
+        domain: DomainId,
+    },
+    /// Start the domain from its stored definition, whose disk chain must hash to this; answer `Input::StartEnded`.
+    Start {
+        /// Which domain.
+        domain: DomainId,
+        /// Under which term: its own entry is acknowledged.
+        term: Term,
+        /// Hash of the disk chain in the lease entry.
+        definition_hash: u64,
+    },
+    /// Kill every process of this domain at once, by pidfd: it runs without a lease that it can win (PROTOCOL 6).
+    Destroy {
+        /// Which domain.
+        domain: DomainId,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Store the live definition again under this version, before an entry that names it is written.
+    StoreDefinition {
+        /// Which domain.
+        domain: DomainId,
+    },
+    /// Kill all domains here and now: the second line where the watchdog's class is `none` and the fencer is silent.
+    KillAll,
+    /// Answer a request.
+    Reply(RequestId, Reply),
+    /// Tell people.
+    Note(Note),
+    /// This host can no longer take part and why; the process must end with an error (a clone, a foreign record, …).
+    /// The fencer goes on.
+    Fatal(String),
+}

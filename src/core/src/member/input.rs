@@ -1,0 +1,196 @@
+//! What the driver (agent or simulator) tells a member.
+
+use std::time::Duration;
+
+use crate::fencing::{AgentHalf, FencerHalf, QuiesceTarget};
+use crate::ids::{BootId, DomainId, HostKey, Nonce};
+use crate::storage::IoDone;
+use crate::terms::Terms;
+
+/// What does not change while the process lives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberConfig {
+    /// This machine's identity.
+    pub host_key: HostKey,
+    /// This boot.
+    pub boot_id: BootId,
+    /// This process.
+    pub process_nonce: Nonce,
+    /// The host's name, as shown to people (cut to 48 bytes in the record).
+    pub host_name: String,
+    /// The cluster name that the header must carry.
+    pub cluster_name: String,
+    /// The terms of this host's configuration.
+    pub terms: Terms,
+    /// The class of its watchdog, by its code in the record (0 none, 1 soft, 2 virtual, 3 hardware).
+    pub watchdog_class: u8,
+    /// True when the host may reset itself.
+    pub reset_on: bool,
+    /// True when this host lets its peers call it expired without a hardware watchdog (DESIGN 4).
+    pub expire_without_hardware: bool,
+    /// How long a write stays unknown after its call returned (R11).
+    pub unknown_hold: Duration,
+    /// True when the machine has a DMI uuid: else a rejoin watches for a clone longer (PROTOCOL 2).
+    pub has_machine_uuid: bool,
+    /// Time since this boot when the process started: a rejoin waits until it is at least write_drain.
+    pub uptime: Duration,
+    /// Seed of nonces, back-offs and candidate orders: the core draws no random number of its own.
+    pub seed: u64,
+    /// What lies in the page from before this process, if its boot and file are ours.
+    pub page: Option<AgentHalf>,
+    /// Longest that a start may take before it is given up.
+    pub start_timeout: Duration,
+}
+
+/// What lies behind the lease path: the storage thread learns it when it opens it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LeaseMedium {
+    /// Size in bytes.
+    pub size: u64,
+    /// True for a block device.
+    pub block_device: bool,
+    /// Logical sector size in bytes.
+    pub sector_size: u32,
+}
+
+/// Whether and how a domain is guarded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Protection {
+    /// Restarted elsewhere after its host's death.
+    pub ha: bool,
+    /// Among HA domains, higher goes first.
+    pub priority: u8,
+    /// The operator exempted it: it takes no lease and is not killed.
+    pub exempt: bool,
+}
+
+/// A domain that libvirt knows on this host.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct DomainReport {
+    /// Its uuid.
+    pub domain: DomainId,
+    /// Its name.
+    pub name: String,
+    /// True when libvirt says that it runs (paused counts).
+    pub running: bool,
+    /// How it is guarded.
+    pub protection: Protection,
+    /// Virtual processors.
+    pub vcpus: u16,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// H64 of its live disk chain (PROTOCOL 4).
+    pub definition_hash: u64,
+    /// Version of the stored definition.
+    pub definition_version: u32,
+    /// The storages of its disks.
+    pub storages: Vec<QuiesceTarget>,
+}
+
+/// Why a domain that ran is not running any more, as libvirt says.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum StopReason {
+    /// A user or the guest ended it.
+    Shutdown,
+    /// Crashed, failed, or unknown.
+    Crashed,
+    /// The host is shutting down.
+    HostShutdown,
+}
+
+/// Why a start did not happen.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum StartFailure {
+    /// QEMU's image lock still belongs to the dead host: retried, no failure (DESIGN 7).
+    ImageLocked,
+    /// There is no definition, or not the one whose hash the entry carries.
+    Definition(String),
+    /// Anything else, in libvirt's words.
+    Failed(String),
+}
+
+/// Names a local request, so that its reply finds its way back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RequestId(pub u64);
+
+/// What an operator or orchestrator asks of this host's agent.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Request {
+    /// Ask the host of this name to fence itself.
+    Fence {
+        /// Its name, as in its record.
+        host: String,
+    },
+    /// An operator's word that the host is off (DESIGN 4).
+    Confirm {
+        /// Its name, as in its record.
+        host: String,
+        /// Who says so and why.
+        reason: String,
+    },
+    /// Enter maintenance (PROTOCOL 6).
+    Disarm,
+    /// Leave maintenance.
+    Arm,
+    /// Free a slot of a machine that is off (PROTOCOL 2).
+    SlotFree {
+        /// Which slot.
+        slot: u16,
+        /// The machine named in the claim, as the operator typed it.
+        machine: String,
+    },
+    /// Lift a domain's hold, so that it is recovered again.
+    Resume {
+        /// Which domain.
+        domain: DomainId,
+    },
+    /// Stop cleanly: fails while protected domains run.
+    Release,
+}
+
+/// All that can happen to a member.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// The lease path was opened. Sent once, before anything else but page and ticks.
+    Opened(LeaseMedium),
+    /// A storage request ended.
+    Io(IoDone),
+    /// The fencer's half of the page, as last read.
+    Fencer(FencerHalf),
+    /// Time has passed.
+    Tick,
+    /// All domains that libvirt knows here, running or not; sent after each change and at least every few seconds.
+    Domains(Vec<DomainReport>),
+    /// Libvirt does not answer: what it said before may be old.
+    LibvirtAway(String),
+    /// A domain stopped running.
+    Stopped {
+        /// Which.
+        domain: DomainId,
+        /// Why.
+        reason: StopReason,
+    },
+    /// The answer to `Command::Barrier`: how long the slowest acknowledgement took, or why there is none.
+    Barrier {
+        /// For which domain.
+        domain: DomainId,
+        /// Outcome.
+        result: Result<Duration, String>,
+    },
+    /// The answer to `Command::Start`.
+    StartEnded {
+        /// Which domain.
+        domain: DomainId,
+        /// Under which term.
+        term: crate::ids::Term,
+        /// Seen running, or why not. On a failure libvirt has answered "shut off, no job".
+        result: Result<(), StartFailure>,
+    },
+    /// Something is asked for.
+    Request(RequestId, Request),
+    /// Whether libvirt can start domains here, and how much room is left.
+    Capacity {
+        /// Free memory in MiB.
+        memory_mib: u32,
+    },
+}
