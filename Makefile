@@ -1,0 +1,54 @@
+# What a person runs, and what CI runs: the same targets. `make help` lists them.
+
+CARGO    ?= cargo
+PREFIX   ?= /usr
+DESTDIR  ?=
+VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+TARGET   := $(or $(CARGO_TARGET_DIR),target)
+RELEASE  := $(TARGET)/release
+NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+
+.PHONY: help build demo test verify fix install deb deb-test fuzz clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+build: ## release binaries
+	$(CARGO) build --release --workspace
+
+demo: ## three hosts on this machine, and three ways to lose one (root; installs what is missing)
+	tools/demo/run
+
+test: verify ## all checks and all tests; the ones on real libvirt and QEMU need root
+	packaging/needs build test
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --workspace
+else
+	$(CARGO) test --workspace
+endif
+
+verify: ## format, lints and structure; writes nothing
+	packaging/needs build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	packaging/verify-arrows
+
+fix: ## format and apply what clippy can
+	$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+fuzz: ## mutate lease files for a minute (SECONDS=n for longer)
+	tools/fuzz/run $(or $(SECONDS),60)
+
+install: build ## into DESTDIR, below PREFIX
+	packaging/install "$(RELEASE)" "$(DESTDIR)" "$(PREFIX)"
+
+deb: ## dist/leasefence_VERSION_ARCH.deb
+	packaging/deb/build "$(VERSION)"
+
+deb-test: deb ## installs, checks and purges the package in a chroot (root)
+	packaging/deb/test dist/leasefence_$(VERSION)_*.deb
+
+clean: ## removes what was built
+	$(CARGO) clean
+	rm -rf dist
