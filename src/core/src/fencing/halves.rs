@@ -130,6 +130,23 @@ pub struct Clean {
     pub forced: bool,
 }
 
+/// Why the fencer cannot give its proof (yet). Such a host is to be reset; until it can reset, it gives no receipt.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Unproven {
+    /// A domain process is still there at the end of the fence budget.
+    ProcessLeft,
+    /// A start token is still open at the end of the fence budget: its process may yet appear.
+    TokenOpen,
+    /// The agent's half was lost or is unreadable, so that nobody knows which starts were permitted.
+    TokensUnknown,
+    /// A storage is of a kind for which there is no proof of quiescence.
+    StorageUnprovable,
+    /// Domains ran, and the agent's half names no storage of theirs.
+    StorageUnknown,
+    /// The host's processes could not be listed.
+    ScanFailed,
+}
+
 /// The fencer's half of the page.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct FencerHalf {
@@ -145,12 +162,17 @@ pub struct FencerHalf {
     pub armed_since_boot: bool,
     /// The incarnation that it guards; zero before.
     pub incarnation: Incarnation,
+    /// The lease end that it has accepted and will act on; meaningless while it is not armed. It stands here so that a
+    /// restarted fencer knows whether the end that it guarded has passed.
+    pub lease_end: HolderDeadline,
     /// The lease end that passed, or that was cut short. It is never taken back for this incarnation.
     pub latched: Option<HolderDeadline>,
     /// The proof, after the latch.
     pub clean: Option<Clean>,
     /// Why there is no proof, where the storage's kind has none or the kill did not finish in time.
     pub unproven: bool,
+    /// The reason, where `unproven` is set.
+    pub unproven_reason: Option<Unproven>,
     /// How many scans of the host's processes have ended.
     pub scans: u64,
     /// The domain processes that the last scan showed.

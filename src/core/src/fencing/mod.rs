@@ -5,5 +5,6 @@
 mod halves;
 
 pub use halves::{
-    AgentHalf, Clean, DomainProcess, FencerHalf, OwnLease, QuiesceTarget, StartToken, StorageKind, UnknownWrite, Wish,
+    AgentHalf, Clean, DomainProcess, FencerHalf, OwnLease, QuiesceTarget, StartToken, StorageKind,
+    UnknownWrite, Unproven, Wish,
 };
