@@ -12,3 +12,4 @@ pub mod member;
 pub mod storage;
 pub mod terms;
 pub mod time;
+pub mod unknown;

@@ -1,0 +1,209 @@
+//! Writes of unknown outcome (R11): a sector that carries claims, leases or terms is never rewritten while an earlier
+//! write to it may still land.
+//!
+//! It owns the list of such writes, from before each is issued until it is known or *over*. It never issues a write,
+//! and never decides what a sector should hold. Whoever owns the storage thread feeds it: each write that is not
+//! exempt, each acknowledged or failed write of the own host record, and the reads that it asks for.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::fencing::UnknownWrite;
+use crate::storage::{IoDone, IoOp, Step};
+use crate::time::{Instant, ObserverDeadline};
+
+/// No instant at all: "not before something happens".
+pub const NEVER: Instant = Instant { boot_ns: u64::MAX, raw_ns: u64::MAX };
+
+/// How long a write is held unknown.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct UnknownRules {
+    /// `unknown_hold`: from the call's return, while own renewals are acknowledged without a break.
+    pub hold: Duration,
+    /// `write_drain`: between the two reads that must agree.
+    pub drain: Duration,
+    /// Two acknowledged renewals further apart than this are a break: the hold is counted anew.
+    pub longest_gap: Duration,
+}
+
+/// Where a write stands.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Stage {
+    /// Noted in the page, not known to have returned.
+    InFlight,
+    /// The call returned (or its process died); `since` is the first acknowledged renewal after that, without a break.
+    Held { since: Option<Instant> },
+    /// The hold has passed; `first` is the end and content of the first of two reads.
+    Reading { first: Option<(Instant, Vec<u8>)> },
+}
+
+/// One write.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Pending {
+    offset: u64,
+    len: usize,
+    /// The bytes that the two reads are compared by: all, unless renewals (which are exempt) change the rest meanwhile.
+    compare: Range<usize>,
+    issued: Instant,
+    stage: Stage,
+}
+
+/// All writes of this host whose outcome is unknown, those in flight included.
+///
+/// A write is over when (a) the boot that issued it has ended and write_drain has passed, which is a rejoin's business,
+/// or (b) the hold has passed since its call returned, counted by the slower clock and only while writes of the own
+/// record are acknowledged without a break, and then two reads write_drain apart agree.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct UnknownWrites {
+    rules: UnknownRules,
+    writes: Vec<Pending>,
+    /// End of the last acknowledged renewal, none after a break.
+    last_ack: Option<Instant>,
+}
+
+impl UnknownWrites {
+    /// An empty list.
+    #[must_use]
+    pub fn new(rules: UnknownRules) -> Self {
+        Self { rules, writes: Vec::new(), last_ack: None }
+    }
+
+    /// Takes over what a page from before this process says: those calls ended with their process, at `now` at the latest.
+    /// `len_of` tells the bytes of the sector at an offset (the page keeps offsets only).
+    pub fn restore(&mut self, page: &[UnknownWrite], now: Instant, len_of: impl Fn(u64) -> usize) {
+        for write in page {
+            let len = len_of(write.offset);
+            let stage = Stage::Held { since: None };
+            self.writes.push(Pending {
+                offset: write.offset,
+                len,
+                compare: 0..len,
+                issued: write.issued,
+                stage,
+            });
+        }
+        if !page.is_empty() {
+            self.last_ack = self.last_ack.filter(|ack| ObserverDeadline(now).reached(*ack));
+        }
+    }
+
+    /// Takes other rules (a changed configuration). What is counted already is kept.
+    pub fn set_rules(&mut self, rules: UnknownRules) {
+        self.rules = rules;
+    }
+
+    /// Notes a write before it is issued. The page must carry [`to_page`](Self::to_page) before the write leaves.
+    pub fn issue(&mut self, offset: u64, len: usize, now: Instant) {
+        self.issue_compared_by(offset, len, 0..len, now);
+    }
+
+    /// As [`issue`](Self::issue), for a sector that exempt writes go on changing (the own record, renewed meanwhile):
+    /// the two reads are compared by these bytes of it only.
+    pub fn issue_compared_by(&mut self, offset: u64, len: usize, compare: Range<usize>, now: Instant) {
+        let compare = compare.start.min(len)..compare.end.min(len);
+        self.writes.push(Pending { offset, len, compare, issued: now, stage: Stage::InFlight });
+    }
+
+    /// The write's call returned. Acknowledged: it has landed, and is known. Else it stays, unknown.
+    pub fn ended(&mut self, offset: u64, acknowledged: bool) {
+        let Some(at) = self.writes.iter().rposition(|w| w.offset == offset && w.stage == Stage::InFlight)
+        else {
+            return;
+        };
+        if acknowledged {
+            self.writes.remove(at);
+        } else {
+            self.writes[at].stage = Stage::Held { since: None };
+        }
+    }
+
+    /// A write of the own record (a renewal; for an ended incarnation, a rewrite of its receipt) was acknowledged.
+    pub fn renewal_acknowledged(&mut self, issued: Instant, ended: Instant) {
+        let gap = self.last_ack.map(|last| ended.since_by_faster(last));
+        if gap.is_some_and(|gap| gap > self.rules.longest_gap) {
+            self.renewal_broken();
+        }
+        self.last_ack = Some(ended);
+        let hold = self.rules.hold;
+        for write in &mut self.writes {
+            match &write.stage {
+                Stage::Held { since: None } => write.stage = Stage::Held { since: Some(ended) },
+                Stage::Held { since: Some(since) } if issued.since_by_slower(*since) >= hold => {
+                    write.stage = Stage::Reading { first: None };
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A write of the own record failed, or took so long that the run of acknowledged ones is broken: what was held is
+    /// counted anew from the next acknowledged one.
+    pub fn renewal_broken(&mut self) {
+        self.last_ack = None;
+        for write in &mut self.writes {
+            if let Stage::Held { since } = &mut write.stage {
+                *since = None;
+            }
+        }
+    }
+
+    /// True while any write is unknown, one in flight included.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        !self.writes.is_empty()
+    }
+
+    /// True while a write into these bytes may still land.
+    #[must_use]
+    pub fn covers(&self, offset: u64, len: usize) -> bool {
+        let ends = |start: u64, len: usize| start.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        self.writes.iter().any(|w| w.offset < ends(offset, len) && offset < ends(w.offset, w.len))
+    }
+
+    /// What the page must carry.
+    #[must_use]
+    pub fn to_page(&self) -> Vec<UnknownWrite> {
+        self.writes.iter().map(|w| UnknownWrite { offset: w.offset, issued: w.issued }).collect()
+    }
+
+    /// What is needed next: a read of a sector whose hold has passed, a time to wait for, or [`NEVER`] while only
+    /// renewals can bring it further. Done when nothing is unknown.
+    #[must_use]
+    pub fn poll(&self, now: Instant) -> Step<()> {
+        if self.writes.is_empty() {
+            return Step::Done(());
+        }
+        let mut wake = NEVER;
+        for write in &self.writes {
+            let Stage::Reading { first } = &write.stage else { continue };
+            let left = first.as_ref().map_or(Duration::ZERO, |(ended, _)| {
+                ObserverDeadline(ended.plus(self.rules.drain)).left(now)
+            });
+            if left.is_zero() {
+                return Step::Io(IoOp::Read { offset: write.offset, len: write.len });
+            }
+            let due = now.plus(left);
+            wake = if due.boot_ns < wake.boot_ns { due } else { wake };
+        }
+        Step::Wait(wake)
+    }
+
+    /// The end of the read that [`poll`](Self::poll) asked for, at this offset. A failed read is asked for again.
+    pub fn handle_io(&mut self, offset: u64, done: &IoDone) {
+        let drain = self.rules.drain;
+        let reading = |w: &Pending| w.offset == offset && matches!(w.stage, Stage::Reading { .. });
+        let Some(at) = self.writes.iter().position(reading) else { return };
+        let Ok(bytes) = &done.result else { return };
+        let write = &mut self.writes[at];
+        let seen = bytes.get(write.compare.clone()).unwrap_or_default().to_vec();
+        let Stage::Reading { first } = &write.stage else { return };
+        let agrees = first.as_ref().is_some_and(|(ended, bytes)| {
+            *bytes == seen && ObserverDeadline(ended.plus(drain)).reached(done.issued.instant)
+        });
+        if agrees {
+            self.writes.remove(at);
+        } else {
+            write.stage = Stage::Reading { first: Some((done.ended.instant, seen)) };
+        }
+    }
+}
