@@ -1,0 +1,156 @@
+//! The tables of the configuration file and their words.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+/// What kind of storage carries the disks, where the agent cannot tell by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StorageHint {
+    /// Found out from the mounts and devices of the disks.
+    #[default]
+    Auto,
+    /// NFS.
+    Nfs,
+    /// iSCSI.
+    Iscsi,
+    /// A local file system that several "hosts" on one kernel share: for tests, needs the header's `test` bit.
+    OneKernel,
+}
+
+/// Single terms that differ from what preset or ttl give. Each is checked like the derived one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TermOverrides {
+    /// From the lease's end until killed and quiesced, or reset.
+    #[serde(with = "humantime_serde")]
+    pub fence_budget: Option<Duration>,
+    /// The longest that storage holds a write it has received.
+    #[serde(with = "humantime_serde")]
+    pub write_drain: Option<Duration>,
+    /// Between renewals.
+    #[serde(with = "humantime_serde")]
+    pub renewal_interval: Option<Duration>,
+    /// Between scans.
+    #[serde(with = "humantime_serde")]
+    pub scan_interval: Option<Duration>,
+    /// What the watchdog's device is set to.
+    #[serde(with = "humantime_serde")]
+    pub watchdog_timeout: Option<Duration>,
+    /// Bound on each oscillator's drift, in parts per million.
+    pub clock_drift_ppm: Option<u16>,
+}
+
+/// Which watchdog ends this host when the fencer cannot.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub enum WatchdogDevice {
+    /// Looked for.
+    Auto,
+    /// None: the host's class is `none`, and peers call it expired only where header and record allow it.
+    #[default]
+    None,
+    /// This one.
+    Path(PathBuf),
+}
+
+impl<'de> Deserialize<'de> for WatchdogDevice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        match word.as_str() {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            path if path.starts_with('/') => Ok(Self::Path(path.into())),
+            other => Err(serde::de::Error::custom(format!(
+                "`{other}` is no watchdog device; allowed are \"none\", \"auto\" and a path like \"/dev/watchdog0\""
+            ))),
+        }
+    }
+}
+
+/// `[watchdog]`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Watchdog {
+    /// Which one.
+    pub device: WatchdogDevice,
+}
+
+/// Whether this host may reset itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reset {
+    /// Never.
+    #[default]
+    Off,
+    /// When its domains' writes cannot be shown to have ended in time.
+    On,
+}
+
+/// What the fencer does when it cannot prove that nothing of this host can still be written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnproven {
+    /// It writes no receipt: peers wait for expiry where that is allowed, or for an operator.
+    #[default]
+    NoReceipt,
+    /// It resets the host.
+    Reset,
+}
+
+/// `[fence]`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fence {
+    /// Whether this host may reset itself.
+    pub reset: Reset,
+    /// What to do when there is no proof.
+    pub on_unproven: OnUnproven,
+}
+
+/// `[libvirt]`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Libvirt {
+    /// Where it is asked.
+    pub uri: String,
+    /// Longest that a question to it may take.
+    #[serde(with = "humantime_serde")]
+    pub call_timeout: Duration,
+    /// Longest that a domain's start may take before it is given up.
+    #[serde(with = "humantime_serde")]
+    pub start_timeout: Duration,
+}
+
+impl Default for Libvirt {
+    fn default() -> Self {
+        Self {
+            uri: "qemu:///system".to_owned(),
+            call_timeout: Duration::from_secs(5),
+            start_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+/// `[log]`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter like `info,leasefence_agent=debug`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned() }
+    }
+}
+
+/// `[protect]`: every domain is, but these.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Protect {
+    /// Names or uuids of domains that take no lease and are not killed: their disks are this host's alone.
+    pub exempt: Vec<String>,
+}
