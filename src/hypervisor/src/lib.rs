@@ -1,1 +1,24 @@
-//! To come.
+//! Libvirt behind a small trait: which domains run here, their live disk chains and definitions, starting and ending
+//! them, and what changes.
+//!
+//! It owns the connection (keepalive, a deadline on every call, reconnection), the store of definitions beside the
+//! lease file, the start barrier, and the question on which kind of storage a disk lies. It never decides whether a
+//! domain may start, and it never touches the lease file.
+
+mod chain;
+mod definition;
+mod domain;
+mod domain_xml;
+mod error;
+mod event;
+mod guard;
+mod hypervisor;
+
+pub use chain::{ChainLink, Disk, DiskSource, chain_hash};
+pub use definition::Definition;
+pub use domain::{Activity, Domain, StopDetail};
+pub use domain_xml::XmlError;
+pub use error::{HypervisorError, StartError};
+pub use event::HypervisorEvent;
+pub use guard::GUARD_NAMESPACE;
+pub use hypervisor::Hypervisor;
