@@ -7,6 +7,8 @@
 
 pub mod evidence;
 pub mod fencing;
+pub mod format;
+pub mod hash;
 pub mod ids;
 pub mod member;
 pub mod storage;

@@ -1,0 +1,41 @@
+//! Format 1: the bytes of the lease file (PROTOCOL 1).
+//!
+//! It owns the layout, the records and their codecs, what `init` writes and what `dump` reads. It never does I/O and
+//! never decides what a record means for anybody: bytes come in, values or named errors go out.
+//!
+//! ```text
+//! header | claims | host records A | host records B | observer sectors | journal | lease pages | header again
+//! ```
+//!
+//! [`Layout`] says where each sector lies, as a [`Place`]; each record has `encode(&Place) -> Vec<u8>`, which gives
+//! exactly the bytes to write there, and `decode(&Place, &[u8])`, which takes exactly the bytes read there.
+
+mod claim;
+mod copies;
+mod header;
+mod host_record;
+mod journal;
+mod layout;
+mod lease_page;
+mod observer;
+mod raw;
+mod sector;
+mod text;
+
+pub use claim::Claim;
+pub use copies::{Copies, Versioned};
+pub use header::{
+    Features, Header, LONGEST_VERDICT_AFTER_DEFAULT, Policy, READABLE_INCOMPAT, WRITABLE_RO_COMPAT,
+};
+pub use host_record::{
+    CONVICTIONS, Conviction, ConvictionKind, FENCE_REQUESTS, FenceRequest, HostRecord, HostState,
+    RecordFlags, WatchdogClass,
+};
+pub use journal::{JournalEvent, JournalNote};
+pub use layout::{
+    JOURNAL_RING, Layout, LayoutError, MAX_PAGES, MIB, OBSERVER_SECTORS, Place, RecordCopy, SECTOR_LEN, Unit,
+};
+pub use lease_page::{LeaseBase, LeaseEntry, LeaseFlags, LeasePage, LeaseState, PAGE_ENTRIES, PageFull};
+pub use observer::ObserverSector;
+pub use sector::{DecodeError, FORMAT_VERSION, MAGIC, SectorHeader, SectorKind};
+pub use text::{ClusterName, FixedText, HostName, JournalText};
