@@ -1,0 +1,71 @@
+//! The page as the agent uses it: it writes its own half and reads the fencer's.
+
+use leasefence_core::fencing::{AgentHalf, FencerHalf};
+
+use crate::codec::EncodeError;
+use crate::layout::{AGENT_OFFSET, AGENT_SLOT_BYTES, FENCER_OFFSET, FENCER_SLOT_BYTES};
+use crate::page::Page;
+use crate::slots::{Place, Reading, Slots};
+
+/// The agent's handle on the page. There is at most one agent that writes: the lock on the identity sees to that.
+pub struct AgentPage {
+    page: Page,
+    own: Slots<AgentHalf>,
+    fencer: Slots<FencerHalf>,
+}
+
+impl std::fmt::Debug for AgentPage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AgentPage").field("page", &self.page).finish_non_exhaustive()
+    }
+}
+
+impl AgentPage {
+    /// Takes the page over. Writes nothing.
+    #[must_use]
+    pub fn new(page: Page) -> Self {
+        let place = Place { offset: AGENT_OFFSET, slot_bytes: AGENT_SLOT_BYTES };
+        let mut own = Slots::new(page.shared(), place);
+        // Learns the sequence, so that a first `write` goes on where a predecessor stopped.
+        own.read(&mut AgentHalf::default());
+        let place = Place { offset: FENCER_OFFSET, slot_bytes: FENCER_SLOT_BYTES };
+        let fencer = Slots::new(page.shared(), place);
+        Self { page, own, fencer }
+    }
+
+    /// The page itself, to be offered to a restarted fencer.
+    #[must_use]
+    pub fn page(&self) -> &Page {
+        &self.page
+    }
+
+    /// What an agent wrote here last: this process, or the one before it. `Bad` means that it may not be trusted: the
+    /// incarnation in it is over.
+    pub fn read_own(&mut self) -> Reading<AgentHalf> {
+        read(&mut self.own)
+    }
+
+    /// Publishes the half. When this returns, a read of the fencer's half shows every latch that came before the fencer's
+    /// first sight of this write. So: *write the token, then read the fencer's half, and permit the start only when that
+    /// shows no latch and the lease's end has not come.*
+    ///
+    /// # Errors
+    /// When a list is longer than the page has room for; the page is then as it was.
+    pub fn write(&mut self, half: &AgentHalf) -> Result<(), EncodeError> {
+        self.own.write(half).map(|_| ())
+    }
+
+    /// What the fencer says.
+    pub fn read_fencer(&mut self) -> Reading<FencerHalf> {
+        read(&mut self.fencer)
+    }
+}
+
+fn read<H: crate::codec::Half>(slots: &mut Slots<H>) -> Reading<H> {
+    let mut half = H::default();
+    match slots.read(&mut half) {
+        Reading::Good(_) => Reading::Good(half),
+        Reading::Empty => Reading::Empty,
+        Reading::Bad => Reading::Bad,
+    }
+}

@@ -1,0 +1,83 @@
+//! The page as the fencer uses it: it reads the agent's half and writes its own. After `new` nothing is allocated.
+
+use leasefence_core::fencing::{AgentHalf, FencerHalf};
+
+use crate::codec::EncodeError;
+use crate::layout::{
+    AGENT_OFFSET, AGENT_SLOT_BYTES, FENCER_OFFSET, FENCER_SLOT_BYTES, MAX_EXEMPT, MAX_OWN_LEASES,
+    MAX_QUIESCE_TARGETS, MAX_TOKENS, MAX_UNKNOWN_WRITES,
+};
+use crate::page::Page;
+use crate::slots::{Place, Reading, Slots};
+
+/// The fencer's handle on the page.
+pub struct FencerPage {
+    page: Page,
+    agent: Slots<AgentHalf>,
+    own: Slots<FencerHalf>,
+    /// The last decoded half of the agent; its lists have their full capacity from the start.
+    half: AgentHalf,
+}
+
+impl std::fmt::Debug for FencerPage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FencerPage").field("page", &self.page).finish_non_exhaustive()
+    }
+}
+
+impl FencerPage {
+    /// Takes the page over. Writes nothing.
+    #[must_use]
+    pub fn new(page: Page) -> Self {
+        let place = Place { offset: AGENT_OFFSET, slot_bytes: AGENT_SLOT_BYTES };
+        let agent = Slots::new(page.shared(), place);
+        let place = Place { offset: FENCER_OFFSET, slot_bytes: FENCER_SLOT_BYTES };
+        let mut own = Slots::new(page.shared(), place);
+        // Learns the sequence, so that a first `write` goes on where a predecessor stopped.
+        own.read(&mut FencerHalf::default());
+        let half = AgentHalf {
+            unknown: Vec::with_capacity(MAX_UNKNOWN_WRITES),
+            tokens: Vec::with_capacity(MAX_TOKENS),
+            exempt: Vec::with_capacity(MAX_EXEMPT),
+            quiesce: Vec::with_capacity(MAX_QUIESCE_TARGETS),
+            own: Vec::with_capacity(MAX_OWN_LEASES),
+            ..AgentHalf::default()
+        };
+        Self { page, agent, own, half }
+    }
+
+    /// The page itself, to be handed to the agent and to the service manager.
+    #[must_use]
+    pub fn page(&self) -> &Page {
+        &self.page
+    }
+
+    /// The agent's half: the newest whole slot. `Bad` when there is none, or when the newest one that was seen before can
+    /// no longer be read.
+    pub fn read_agent(&mut self) -> Reading<&AgentHalf> {
+        match self.agent.read(&mut self.half) {
+            Reading::Good(_) => Reading::Good(&self.half),
+            Reading::Empty => Reading::Empty,
+            Reading::Bad => Reading::Bad,
+        }
+    }
+
+    /// What a fencer wrote here last: this process, or the one before it.
+    pub fn read_own(&mut self) -> Reading<FencerHalf> {
+        let mut half = FencerHalf::default();
+        match self.own.read(&mut half) {
+            Reading::Good(_) => Reading::Good(half),
+            Reading::Empty => Reading::Empty,
+            Reading::Bad => Reading::Bad,
+        }
+    }
+
+    /// Publishes the fencer's half. A read of the agent's half after this shows every token whose writer did not see what
+    /// was published here.
+    ///
+    /// # Errors
+    /// When more processes are listed than the page has room for; the page is then as it was.
+    pub fn write(&mut self, half: &FencerHalf) -> Result<(), EncodeError> {
+        self.own.write(half).map(|_| ())
+    }
+}

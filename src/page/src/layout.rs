@@ -1,0 +1,71 @@
+//! Where everything lies in the page. The layout is drawn here once, and checked at compile time.
+//!
+//! ```text
+//! 0        header: magic 8, layout version 4, size 4, zero
+//! 4096     agent's half, slot 0   (96 KiB)
+//! 102400   agent's half, slot 1   (96 KiB)
+//! 200704   fencer's half, slot 0  (40 KiB)
+//! 241664   fencer's half, slot 1  (40 KiB)
+//! 282624   end
+//!
+//! a slot: sequence 8 | payload length 4 | CRC32 4 | payload
+//! ```
+//! The CRC covers which slot it is, the sequence, the length and the payload, so that bytes in the wrong place show.
+
+/// The version of this layout. A process that does not know a page's version refuses it.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// The most domain leases that an agent can note as its own.
+pub const MAX_OWN_LEASES: usize = 1024;
+/// The most start tokens that can be open at once.
+pub const MAX_TOKENS: usize = 1024;
+/// The most domains that can be exempt.
+pub const MAX_EXEMPT: usize = 1024;
+/// The most writes of unknown outcome: one a sector of the own slot is the rule.
+pub const MAX_UNKNOWN_WRITES: usize = 128;
+/// The most storages that must be shown quiet.
+pub const MAX_QUIESCE_TARGETS: usize = 256;
+/// The most domain processes that the fencer's half can show.
+pub const MAX_PROCESSES: usize = 1024;
+
+pub(crate) const MAGIC: [u8; 8] = *b"LFPAGE\r\n";
+pub(crate) const HEADER_BYTES: usize = 4096;
+pub(crate) const AGENT_SLOT_BYTES: usize = 24 * 4096;
+pub(crate) const FENCER_SLOT_BYTES: usize = 10 * 4096;
+pub(crate) const AGENT_OFFSET: usize = HEADER_BYTES;
+pub(crate) const FENCER_OFFSET: usize = AGENT_OFFSET + 2 * AGENT_SLOT_BYTES;
+
+/// The size of the page in bytes.
+pub const PAGE_BYTES: usize = FENCER_OFFSET + 2 * FENCER_SLOT_BYTES;
+
+/// Sequence, payload length and CRC, before each slot's payload.
+pub(crate) const SLOT_HEAD_BYTES: usize = 16;
+
+/// Encoded sizes of list entries, in bytes.
+pub(crate) const UNKNOWN_WRITE_BYTES: usize = 8 + 16;
+pub(crate) const TOKEN_BYTES: usize = 16 + 4 + 16;
+pub(crate) const EXEMPT_BYTES: usize = 16;
+pub(crate) const QUIESCE_BYTES: usize = 1 + 8;
+pub(crate) const OWN_LEASE_BYTES: usize = 16 + 4 + 1;
+pub(crate) const PROCESS_BYTES: usize = 16 + 4 + 8 + 8;
+
+/// Encoded sizes of the halves without their lists, counts included, in bytes.
+pub(crate) const AGENT_FIXED_BYTES: usize = 16 + 16 + 6 + 4 + 1 + 16 + TERMS_BYTES + 8 + 5 * 4;
+pub(crate) const FENCER_FIXED_BYTES: usize =
+    16 + TERMS_BYTES + 4 + 1 + 1 + 6 + 16 + (1 + 16) + (1 + 4 + 16 + 1) + 1 + 1 + 8 + 4;
+pub(crate) const TERMS_BYTES: usize = 6 * 8 + 2;
+
+const AGENT_MOST: usize = SLOT_HEAD_BYTES
+    + AGENT_FIXED_BYTES
+    + MAX_UNKNOWN_WRITES * UNKNOWN_WRITE_BYTES
+    + MAX_TOKENS * TOKEN_BYTES
+    + MAX_EXEMPT * EXEMPT_BYTES
+    + MAX_QUIESCE_TARGETS * QUIESCE_BYTES
+    + MAX_OWN_LEASES * OWN_LEASE_BYTES;
+
+const _: () = {
+    assert!(AGENT_MOST <= AGENT_SLOT_BYTES, "the fullest agent's half fits its slot");
+    assert!(SLOT_HEAD_BYTES + FENCER_FIXED_BYTES + MAX_PROCESSES * PROCESS_BYTES <= FENCER_SLOT_BYTES);
+    assert!(AGENT_SLOT_BYTES.is_multiple_of(4096) && FENCER_SLOT_BYTES.is_multiple_of(4096));
+    assert!(PAGE_BYTES == 282_624 && PAGE_BYTES <= 512 * 1024);
+};

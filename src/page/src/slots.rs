@@ -1,0 +1,202 @@
+//! One half of the page: two slots written in turn by one process, read by the other (and by the writer's successor).
+//!
+//! Shared memory may change under a reader at any instant, so bytes are copied out by atomic words first and judged
+//! afterwards. A slot whose CRC is wrong, or that changed while it was read, is never trusted. This module owns the only
+//! unsafe code of the crate.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use memmap2::MmapRaw;
+
+use crate::codec::{EncodeError, Half};
+use crate::layout::{PAGE_BYTES, SLOT_HEAD_BYTES};
+
+/// How often a slot that looks torn is read again, before it counts as bad: its writer needs microseconds.
+const TRIES: u32 = 8;
+
+/// What a look at the other one's half found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reading<T> {
+    /// It was never written.
+    Empty,
+    /// The newest whole slot.
+    Good(T),
+    /// No slot is whole, or the newest one seen before has become unreadable: nothing in this half may be trusted.
+    Bad,
+}
+
+/// The shared mapping, seen as atomic words. All offsets are bytes, multiples of 8.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    map: Arc<MmapRaw>,
+}
+
+impl Shared {
+    /// Takes a mapping of exactly [`PAGE_BYTES`], of a file that is sealed against shrinking.
+    pub(crate) fn new(map: MmapRaw) -> Self {
+        assert_eq!(map.len(), PAGE_BYTES, "the caller has checked the size");
+        Self { map: Arc::new(map) }
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= PAGE_BYTES, "a word lies inside the page");
+        let base = self.map.as_mut_ptr();
+        // SAFETY: `offset` lies inside the mapping (asserted above; its length is asserted in `new`).
+        let word = unsafe { base.add(offset) };
+        // SAFETY: the mapping starts on a page boundary and `offset` is a multiple of 8, so the pointer is aligned; it stays
+        // valid as long as `self` since the file is sealed against shrinking; and every access to this memory, in this and
+        // in the other process, is atomic.
+        unsafe { AtomicU64::from_ptr(word.cast()) }
+    }
+
+    pub(crate) fn load(&self, offset: usize, order: Ordering) -> u64 {
+        u64::from_le(self.word(offset).load(order))
+    }
+
+    pub(crate) fn store(&self, offset: usize, value: u64, order: Ordering) {
+        self.word(offset).store(value.to_le(), order);
+    }
+
+    fn copy_out(&self, offset: usize, to: &mut [u8]) {
+        for (index, chunk) in to.chunks_mut(8).enumerate() {
+            let word = self.load(offset + index * 8, Ordering::Relaxed).to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+
+    fn copy_in(&self, offset: usize, from: &[u8]) {
+        for (index, chunk) in from.chunks(8).enumerate() {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.store(offset + index * 8, u64::from_le_bytes(word), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Where a half lies.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// Byte offset of its slot 0; slot 1 follows.
+    pub(crate) offset: usize,
+    /// Size of one slot in bytes.
+    pub(crate) slot_bytes: usize,
+}
+
+/// One half of the page, for its writer or for its reader.
+pub(crate) struct Slots<H> {
+    shared: Shared,
+    place: Place,
+    /// Big enough for one slot; made once.
+    scratch: Box<[u8]>,
+    /// The highest sequence read or written by this process.
+    newest: u64,
+    _half: PhantomData<H>,
+}
+
+impl<H: Half> Slots<H> {
+    pub(crate) fn new(shared: Shared, place: Place) -> Self {
+        let scratch = vec![0; place.slot_bytes - SLOT_HEAD_BYTES].into_boxed_slice();
+        Self { shared, place, scratch, newest: 0, _half: PhantomData }
+    }
+
+    fn slot_offset(&self, slot: usize) -> usize {
+        self.place.offset + slot * self.place.slot_bytes
+    }
+
+    /// Copies the newest whole slot into `half`. On anything but `Good` the contents of `half` mean nothing.
+    pub(crate) fn read(&mut self, half: &mut H) -> Reading<u64> {
+        for _ in 0..TRIES {
+            if self.is_empty() {
+                return Reading::Empty;
+            }
+            let heads = [0, 1].map(|slot| self.shared.load(self.slot_offset(slot), Ordering::Acquire));
+            let order = if heads[0] >= heads[1] { [0, 1] } else { [1, 0] };
+            for slot in order {
+                if let Some(sequence) = self.read_slot(slot, half)
+                    && sequence >= self.newest
+                {
+                    self.newest = sequence;
+                    return Reading::Good(sequence);
+                }
+            }
+            std::hint::spin_loop();
+        }
+        Reading::Bad
+    }
+
+    fn is_empty(&self) -> bool {
+        let zero = |slot| {
+            let at = self.slot_offset(slot);
+            self.shared.load(at, Ordering::Acquire) == 0 && self.shared.load(at + 8, Ordering::Acquire) == 0
+        };
+        self.newest == 0 && zero(0) && zero(1)
+    }
+
+    /// Reads one slot; none when it is torn, empty, or not a half.
+    fn read_slot(&mut self, slot: usize, half: &mut H) -> Option<u64> {
+        let at = self.slot_offset(slot);
+        let sequence = self.shared.load(at, Ordering::Acquire);
+        let check = self.shared.load(at + 8, Ordering::Acquire);
+        let (len, crc) = split(check);
+        if sequence == 0 || len > self.scratch.len() {
+            return None;
+        }
+        self.shared.copy_out(at + SLOT_HEAD_BYTES, &mut self.scratch[..len]);
+        // The copy must be over before the head is looked at again.
+        fence(Ordering::Acquire);
+        let unchanged = self.shared.load(at, Ordering::Relaxed) == sequence
+            && self.shared.load(at + 8, Ordering::Relaxed) == check;
+        let payload = &self.scratch[..len];
+        if !unchanged || crc != crc_of(at, sequence, payload) {
+            return None;
+        }
+        half.decode(payload).ok().map(|()| sequence)
+    }
+
+    /// Writes `half` into the slot that does not hold the newest, under the next sequence.
+    ///
+    /// The caller must have read the half once since this was made, so that the sequence goes on where a predecessor
+    /// stopped.
+    pub(crate) fn write(&mut self, half: &H) -> Result<u64, EncodeError> {
+        let len = half.encode(&mut self.scratch)?;
+        let sequence = self.newest + 1;
+        let slot = usize::from(!sequence.is_multiple_of(2));
+        let at = self.slot_offset(slot);
+        let payload = &self.scratch[..len];
+        let check = join(len, crc_of(at, sequence, payload));
+        // Sequence 0 marks the slot as under way: whoever reads it from here on takes the other one.
+        self.shared.store(at, 0, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.shared.copy_in(at + SLOT_HEAD_BYTES, payload);
+        self.shared.store(at + 8, check, Ordering::Relaxed);
+        self.shared.store(at, sequence, Ordering::Release);
+        // A process that writes its half and then reads the other's must not read first: one of two such processes then
+        // sees the other's write (a token against a latch).
+        fence(Ordering::SeqCst);
+        self.newest = sequence;
+        Ok(sequence)
+    }
+}
+
+fn crc_of(slot_offset: usize, sequence: u64, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&u64::try_from(slot_offset).unwrap_or(u64::MAX).to_le_bytes());
+    hasher.update(&sequence.to_le_bytes());
+    hasher.update(&u64::try_from(payload.len()).unwrap_or(u64::MAX).to_le_bytes());
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+fn join(len: usize, crc: u32) -> u64 {
+    let len = u32::try_from(len).expect("a slot is smaller than 4 GiB");
+    u64::from(len) | u64::from(crc) << 32
+}
+
+fn split(check: u64) -> (usize, u32) {
+    let bytes = check.to_le_bytes();
+    let [l0, l1, l2, l3, c0, c1, c2, c3] = bytes;
+    let len = u32::from_le_bytes([l0, l1, l2, l3]);
+    (usize::try_from(len).unwrap_or(usize::MAX), u32::from_le_bytes([c0, c1, c2, c3]))
+}
