@@ -1,8 +1,10 @@
 //! The two copies of a host record or of a lease page's sector, as read, and which of them counts.
 
-use super::layout::RecordCopy;
+use super::host_record::HostRecord;
+use super::layout::{Layout, RecordCopy};
+use super::lease_page::LeasePage;
 use super::sector::DecodeError;
-use crate::ids::{Generation, Sequence};
+use crate::ids::{Generation, Sequence, Slot};
 
 /// What two copies are compared by.
 pub trait Versioned {
@@ -53,5 +55,31 @@ impl<T> Copies<T> {
     /// The valid copies, A first.
     pub fn valid(&self) -> impl Iterator<Item = &T> {
         self.a.iter().chain(self.b.iter())
+    }
+}
+
+impl Copies<HostRecord> {
+    /// Both copies of a slot's record in the bytes of a scan, which begin at [`Layout::host_records`]`.start`.
+    #[must_use]
+    pub fn in_scan(layout: &Layout, slot: Slot, scan: &[u8]) -> Self {
+        let start = layout.host_records().start;
+        let read = |copy| {
+            let place = layout.host_record(slot, copy);
+            HostRecord::decode(&place, place.within(start, scan))
+        };
+        Self { a: read(RecordCopy::A), b: read(RecordCopy::B) }
+    }
+}
+
+impl Copies<LeasePage> {
+    /// Both copies of a slot's sector in the bytes of a page scan, which begin at [`Layout::lease_page_range`]`.start`.
+    #[must_use]
+    pub fn in_page_scan(layout: &Layout, page: u8, slot: Slot, scan: &[u8]) -> Self {
+        let start = layout.lease_page_range(page).start;
+        let read = |copy| {
+            let place = layout.lease_page(page, slot, copy);
+            LeasePage::decode(&place, place.within(start, scan))
+        };
+        Self { a: read(RecordCopy::A), b: read(RecordCopy::B) }
     }
 }

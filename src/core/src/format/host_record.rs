@@ -21,22 +21,17 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use super::accusation::{CONVICTION_LEN, CONVICTIONS, Conviction, FENCE_REQUESTS, FenceRequest, REQUEST_LEN};
 use super::copies::Versioned;
+use super::host_state::{HostState, RecordFlags, WatchdogClass};
 use super::layout::{MAX_PAGES, Place};
 use super::raw;
 use super::sector::{DecodeError, HEADER_LEN, SectorHeader, SectorKind};
 use super::text::HostName;
-use crate::ids::{BootId, Generation, HostKey, Incarnation, Nonce, Sequence, Slot};
+use crate::ids::{BootId, Generation, HostKey, Incarnation, Nonce, Sequence};
 use crate::terms::Terms;
 
-/// How many fence requests a record holds.
-pub const FENCE_REQUESTS: usize = 4;
-/// How many convictions a record holds.
-pub const CONVICTIONS: usize = 8;
-
 const TERMS_LEN: usize = 24;
-const REQUEST_LEN: usize = 20;
-const CONVICTION_LEN: usize = 12;
 const PAGE_VERSIONS: usize = MAX_PAGES as usize;
 
 const HOST_KEY_AT: usize = HEADER_LEN;
@@ -70,134 +65,8 @@ const _: () = assert!(SURVIVAL_MAX_AT == 444 && SPARE_AT + 16 == 512);
 /// "Never scanned" in the place of an age.
 const NO_SCAN: u32 = u32::MAX;
 
-/// What a host says it is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub enum HostState {
-    /// No lease yet; nobody but an operator can call it gone.
-    #[default]
-    Joining,
-    /// It holds its lease.
-    Held,
-    /// Its lease has ended: the fencer has latched the end and is at work.
-    Fencing,
-    /// Its receipt: zero domains, zero start tokens, quiesced.
-    Fenced,
-    /// It stopped cleanly with zero domains.
-    Released,
-    /// In maintenance: it never expires.
-    Disarmed,
-    /// The slot is nobody's.
-    Free,
-}
-
-/// What resets a host that cannot fence itself. Stronger is greater.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub enum WatchdogClass {
-    /// Nothing.
-    #[default]
-    None,
-    /// A timer of the same kernel: a crashed kernel is never reset by it.
-    Soft,
-    /// A virtual machine's watchdog: the whole host can be paused.
-    Virtual,
-    /// A device of its own.
-    Hardware,
-}
-
-macro_rules! codes {
-    ($name:ident, $field:literal: $($variant:ident = $code:literal $word:literal),+ $(,)?) => {
-        impl $name {
-            /// Its code on disk.
-            #[must_use]
-            pub fn code(self) -> u8 {
-                match self { $(Self::$variant => $code),+ }
-            }
-
-            /// The value of a code.
-            ///
-            /// # Errors
-            /// [`DecodeError::BadValue`] for a code that this version does not know.
-            pub fn from_code(code: u8) -> Result<Self, DecodeError> {
-                match code {
-                    $($code => Ok(Self::$variant),)+
-                    other => Err(DecodeError::BadValue { field: $field, value: other.into() }),
-                }
-            }
-
-            /// The word for it in output.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-    };
-}
-
-codes! { HostState, "state":
-    Joining = 1 "joining", Held = 2 "held", Fencing = 3 "fencing", Fenced = 4 "fenced",
-    Released = 5 "released", Disarmed = 6 "disarmed", Free = 7 "free",
-}
-codes! { WatchdogClass, "watchdog class":
-    None = 0 "none", Soft = 1 "soft", Virtual = 2 "virtual", Hardware = 3 "hardware",
-}
-codes! { ConvictionKind, "conviction kind": Expired = 1 "expired", Confirmed = 2 "confirmed" }
-
-/// Flags of a record. Unknown bits are kept as they are.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct RecordFlags(pub u16);
-
-impl RecordFlags {
-    /// The host resets itself when it cannot prove that it is clean.
-    pub const RESET_ON: Self = Self(1);
-    /// The host lets its peers call it expired although its watchdog is not hardware.
-    pub const EXPIRE_WITHOUT_HARDWARE: Self = Self(2);
-
-    /// True when every bit of `other` is set.
-    #[must_use]
-    pub fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// With the bits of `other` set or cleared.
-    #[must_use]
-    pub fn set(self, other: Self, on: bool) -> Self {
-        if on { Self(self.0 | other.0) } else { Self(self.0 & !other.0) }
-    }
-}
-
-/// A host asks an incarnation to fence itself (PROTOCOL 3).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct FenceRequest {
-    /// Whom; its generation is never 0.
-    pub target: Incarnation,
-    /// Tells this request from an earlier one of the same target.
-    pub nonce: u32,
-    /// The requester's sequence when the request was first written: its age is counted from there.
-    pub since_sequence: Sequence,
-}
-
-/// What a conviction rests on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum ConvictionKind {
-    /// The convicting host's own observation: no evidence for others, who derive their own.
-    Expired,
-    /// An operator's or fence agent's word: evidence for every reader.
-    Confirmed,
-}
-
-/// A host holds an incarnation for gone, published before any lease is acquired under it (DESIGN 4).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Conviction {
-    /// Whom; its generation is never 0.
-    pub target: Incarnation,
-    /// On what it rests.
-    pub kind: ConvictionKind,
-    /// Wall time in seconds since 1970, for people.
-    pub since_s: u32,
-}
-
-/// A host's record.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+/// A host's record. The default is all zero, `joining`, of no host.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct HostRecord {
     /// Whose it is.
     pub incarnation: Incarnation,
@@ -369,46 +238,6 @@ impl HostRecord {
 impl Versioned for HostRecord {
     fn version(&self) -> (Generation, Sequence) {
         (self.incarnation.generation, self.sequence)
-    }
-}
-
-impl FenceRequest {
-    fn encode(&self, room: &mut [u8]) {
-        raw::put_u16(room, 0, self.target.slot.0);
-        raw::put_u32(room, 4, self.target.generation.0);
-        raw::put_u32(room, 8, self.nonce);
-        raw::put_u64(room, 12, self.since_sequence.0);
-    }
-
-    /// None when the place is not in use: generations begin at 1.
-    fn decode(room: &[u8]) -> Option<Self> {
-        let generation = Generation(raw::get_u32(room, 4));
-        (generation.0 != 0).then(|| Self {
-            target: Incarnation { slot: Slot(raw::get_u16(room, 0)), generation },
-            nonce: raw::get_u32(room, 8),
-            since_sequence: Sequence(raw::get_u64(room, 12)),
-        })
-    }
-}
-
-impl Conviction {
-    fn encode(&self, room: &mut [u8]) {
-        raw::put_u16(room, 0, self.target.slot.0);
-        room[2] = self.kind.code();
-        raw::put_u32(room, 4, self.target.generation.0);
-        raw::put_u32(room, 8, self.since_s);
-    }
-
-    fn decode(room: &[u8]) -> Result<Option<Self>, DecodeError> {
-        let generation = Generation(raw::get_u32(room, 4));
-        if generation.0 == 0 {
-            return Ok(None);
-        }
-        Ok(Some(Self {
-            target: Incarnation { slot: Slot(raw::get_u16(room, 0)), generation },
-            kind: ConvictionKind::from_code(room[2])?,
-            since_s: raw::get_u32(room, 8),
-        }))
     }
 }
 

@@ -126,6 +126,17 @@ impl Place {
         u32::try_from(self.offset / 512).unwrap_or(u32::MAX)
     }
 
+    /// Its bytes in a longer read that began at byte `start` of the file; fewer, or none, when it does not reach that far
+    /// (such a slice decodes to [`super::DecodeError::Length`]).
+    #[must_use]
+    pub fn within<'a>(&self, start: u64, bytes: &'a [u8]) -> &'a [u8] {
+        let Some(from) = self.offset.checked_sub(start).and_then(|from| usize::try_from(from).ok()) else {
+            return &[];
+        };
+        let tail = bytes.get(from..).unwrap_or_default();
+        &tail[..tail.len().min(self.len)]
+    }
+
     /// First byte and the byte after the last.
     #[must_use]
     pub fn range(&self) -> Range<u64> {

@@ -10,32 +10,36 @@
 //! [`Layout`] says where each sector lies, as a [`Place`]; each record has `encode(&Place) -> Vec<u8>`, which gives
 //! exactly the bytes to write there, and `decode(&Place, &[u8])`, which takes exactly the bytes read there.
 
+mod accusation;
 mod claim;
+mod codes;
 mod copies;
 mod header;
 mod host_record;
+mod host_state;
 mod journal;
 mod layout;
+mod lease_entry;
 mod lease_page;
 mod observer;
 mod raw;
 mod sector;
 mod text;
 
+pub use accusation::{CONVICTIONS, Conviction, ConvictionKind, FENCE_REQUESTS, FenceRequest};
 pub use claim::Claim;
 pub use copies::{Copies, Versioned};
 pub use header::{
     Features, Header, LONGEST_VERDICT_AFTER_DEFAULT, Policy, READABLE_INCOMPAT, WRITABLE_RO_COMPAT,
 };
-pub use host_record::{
-    CONVICTIONS, Conviction, ConvictionKind, FENCE_REQUESTS, FenceRequest, HostRecord, HostState,
-    RecordFlags, WatchdogClass,
-};
+pub use host_record::HostRecord;
+pub use host_state::{HostState, RecordFlags, WatchdogClass};
 pub use journal::{JournalEvent, JournalNote};
 pub use layout::{
     JOURNAL_RING, Layout, LayoutError, MAX_PAGES, MIB, OBSERVER_SECTORS, Place, RecordCopy, SECTOR_LEN, Unit,
 };
-pub use lease_page::{LeaseBase, LeaseEntry, LeaseFlags, LeasePage, LeaseState, PAGE_ENTRIES, PageFull};
+pub use lease_entry::{LeaseBase, LeaseEntry, LeaseFlags, LeaseState};
+pub use lease_page::{LeasePage, PAGE_ENTRIES, PageFull};
 pub use observer::ObserverSector;
 pub use sector::{DecodeError, FORMAT_VERSION, MAGIC, SectorHeader, SectorKind};
 pub use text::{ClusterName, FixedText, HostName, JournalText};
