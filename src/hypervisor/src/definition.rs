@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use roxmltree::Node;
 
+use crate::Disk;
 use crate::chain::{chain_hash, child};
 use crate::domain_xml::{DomainXml, XmlError, parse};
 
@@ -45,6 +46,14 @@ impl Definition {
     pub fn check(xml: String) -> Result<Self, XmlError> {
         let chain_hash = chain_hash(&DomainXml::parse(&xml)?.disks);
         Ok(Self { xml, chain_hash })
+    }
+
+    /// Its disks, for the start barrier.
+    ///
+    /// # Errors
+    /// [`XmlError`] when it is not a domain's XML.
+    pub fn disks(&self) -> Result<Vec<Disk>, XmlError> {
+        Ok(DomainXml::parse(&self.xml)?.disks)
     }
 }
 

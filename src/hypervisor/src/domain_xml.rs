@@ -6,9 +6,9 @@ use leasefence_core::ids::DomainId;
 use leasefence_core::member::Protection;
 use roxmltree::{Document, Node, ParsingOptions};
 
-use crate::Disk;
 use crate::chain::{child, disks_of};
 use crate::guard::protection_of;
+use crate::{Activity, Disk, Domain};
 
 /// Libvirt's own XML of a domain stays far below this: more is taken for damage.
 pub(crate) const LONGEST_XML_BYTES: usize = 16 << 20;
@@ -51,7 +51,22 @@ impl DomainXml {
         Self::of(parse(xml)?.root_element())
     }
 
-    pub(crate) fn of(root: Node<'_, '_>) -> Result<Self, XmlError> {
+    /// What a listing shows of it.
+    pub(crate) fn into_domain(self, activity: Activity, persistent: bool) -> Domain {
+        Domain {
+            id: self.id,
+            name: self.name,
+            activity,
+            persistent,
+            protection: self.protection,
+            vcpus: self.vcpus,
+            memory_mib: self.memory_mib,
+            disks: self.disks,
+            warnings: self.warnings,
+        }
+    }
+
+    fn of(root: Node<'_, '_>) -> Result<Self, XmlError> {
         let mut warnings = Vec::new();
         let protection = protection_of(child(root, "metadata"), &mut warnings);
         let disks =

@@ -5,20 +5,33 @@
 //! lease file, the start barrier, and the question on which kind of storage a disk lies. It never decides whether a
 //! domain may start, and it never touches the lease file.
 
+mod barrier;
 mod chain;
 mod definition;
+mod definitions;
 mod domain;
 mod domain_xml;
 mod error;
 mod event;
+#[cfg(any(test, feature = "test-support"))]
+mod fake;
 mod guard;
 mod hypervisor;
+mod medium;
+mod storages;
+mod stored;
 
+pub use barrier::{BarrierError, barrier};
 pub use chain::{ChainLink, Disk, DiskSource, chain_hash};
 pub use definition::Definition;
+pub use definitions::{Definitions, DefinitionsError, Loaded};
 pub use domain::{Activity, Domain, StopDetail};
 pub use domain_xml::XmlError;
 pub use error::{HypervisorError, StartError};
 pub use event::HypervisorEvent;
+#[cfg(any(test, feature = "test-support"))]
+pub use fake::FakeHypervisor;
 pub use guard::GUARD_NAMESPACE;
 pub use hypervisor::Hypervisor;
+pub use storages::Storages;
+pub use stored::StoredDefinition;

@@ -1,0 +1,147 @@
+//! The start barrier: a write, acknowledged, on every storage that carries a disk of a domain, before the domain is
+//! started after its host's death.
+//!
+//! It shows that each of these storages takes writes from this host and how long it took: one that is slow to
+//! acknowledge may be slow to apply what the dead host sent it. It never judges the time; and since a dead storage can
+//! hold it for ever, it is meant for a thread that nobody waits for without a deadline.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+
+use crate::stored::safe_name;
+use crate::{Disk, DiskSource};
+
+/// Direct reads want this alignment of buffer, offset and length on every device.
+const ALIGNMENT: usize = 4096;
+
+/// Why there is no barrier: then there is no start either.
+#[derive(Debug, thiserror::Error)]
+pub enum BarrierError {
+    /// A call failed.
+    #[error("start barrier: {doing} {}: {source}; the domain can start once this host can write there", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// With which file or device.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The disk lies where this host's kernel cannot write for us.
+    #[error(
+        "start barrier: disk {disk} is {source_text}: no barrier can be written there, so it cannot be restarted by itself"
+    )]
+    Unreachable {
+        /// The disk's target name.
+        disk: String,
+        /// What it is.
+        source_text: String,
+    },
+}
+
+/// Where a barrier goes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Place {
+    /// A small file in this directory.
+    Directory(PathBuf),
+    /// A flush of this device.
+    Device(PathBuf),
+}
+
+/// Writes and syncs a barrier on every storage of the disks that the domain can write, their backing images
+/// included, and returns how long the slowest took. `host` names the files: `.leasefence-barrier-HOST`, one in each
+/// directory, written over each time.
+///
+/// # Errors
+/// [`BarrierError`], which names the path. Barriers before it may have been written; that harms nothing.
+pub fn barrier(disks: &[Disk], host: &str) -> Result<Duration, BarrierError> {
+    let mut slowest = Duration::ZERO;
+    for place in places(disks)? {
+        let begun = Instant::now();
+        match &place {
+            Place::Directory(directory) => write_file(directory, host)?,
+            Place::Device(device) => flush(device)?,
+        }
+        slowest = slowest.max(begun.elapsed());
+    }
+    Ok(slowest)
+}
+
+/// Each storage once; but each directory, since directories of one storage cannot be told apart without asking it.
+fn places(disks: &[Disk]) -> Result<BTreeSet<Place>, BarrierError> {
+    let writable = disks.iter().filter(|disk| !disk.readonly);
+    let links = writable.flat_map(|disk| disk.chain.iter().map(move |link| (disk, link)));
+    links.map(|(disk, link)| place(disk, &link.source)).collect()
+}
+
+fn place(disk: &Disk, source: &DiskSource) -> Result<Place, BarrierError> {
+    match source {
+        DiskSource::File(path) | DiskSource::Block(path) => image_place(Path::new(path)),
+        DiskSource::Directory(path) => Ok(Place::Directory(PathBuf::from(path))),
+        DiskSource::Network { .. } | DiskSource::Volume { .. } | DiskSource::Other(_) => {
+            Err(BarrierError::Unreachable { disk: disk.target.clone(), source_text: source.describe() })
+        }
+    }
+}
+
+/// Symbolic links are followed: what counts is where the bytes lie.
+fn image_place(path: &Path) -> Result<Place, BarrierError> {
+    let real = fs::canonicalize(path).map_err(failed("finding", path))?;
+    let kind = fs::metadata(&real).map_err(failed("looking at", path))?.file_type();
+    if kind.is_block_device() {
+        return Ok(Place::Device(real));
+    }
+    let directory = real.parent().unwrap_or(Path::new("/"));
+    Ok(Place::Directory(directory.to_owned()))
+}
+
+fn write_file(directory: &Path, host: &str) -> Result<(), BarrierError> {
+    let path = directory.join(format!(".leasefence-barrier-{}", safe_name(host)));
+    let writing = failed("writing", &path);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(flags(OFlags::NOFOLLOW))
+        .open(&path)
+        .map_err(&writing)?;
+    file.write_all(
+        b"Written by leasefence before it restarts a domain whose disk lies here; may be removed.\n",
+    )
+    .and_then(|()| file.sync_all())
+    .map_err(&writing)
+}
+
+/// A flush is answered by the kernel itself where a device has no write cache, so a direct read follows, which the
+/// device must answer.
+fn flush(device: &Path) -> Result<(), BarrierError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags(OFlags::DIRECT))
+        .open(device)
+        .map_err(failed("opening", device))?;
+    file.sync_all().map_err(failed("flushing", device))?;
+    read_directly(&file).map_err(failed("reading", device))
+}
+
+fn read_directly(file: &File) -> io::Result<()> {
+    let mut buffer = vec![0_u8; 2 * ALIGNMENT];
+    let start = buffer.as_ptr().align_offset(ALIGNMENT);
+    let aligned = buffer.get_mut(start..start.saturating_add(ALIGNMENT)).unwrap_or_default();
+    file.read_exact_at(aligned, 0)
+}
+
+fn flags(flags: OFlags) -> i32 {
+    i32::try_from(flags.bits()).unwrap_or_default()
+}
+
+fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> BarrierError + use<'a> {
+    move |source| BarrierError::Io { doing, path: path.to_owned(), source }
+}

@@ -1,0 +1,114 @@
+//! On which kind of storage a disk lies: what the fencer must show quiet after it has killed the domain.
+//!
+//! It asks the kernel, in threads of its own with a deadline, since a dead mount answers no question; what has no
+//! answer is `unprovable`. It never tries to prove anything.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use leasefence_core::fencing::{QuiesceTarget, StorageKind};
+
+use crate::medium::{Medium, medium_of};
+use crate::{Disk, DiskSource};
+
+/// How long the answer of one path is waited for.
+const PROBE_DEADLINE: Duration = Duration::from_millis(500);
+/// After this an answer is asked for again: something else may be mounted there by now.
+const ANSWER_AGE: Duration = Duration::from_secs(30);
+
+/// What was found, with its device number.
+type Answer = (Medium, u64);
+
+#[derive(Debug, Default)]
+struct Entry {
+    answer: Option<(Answer, Instant)>,
+    /// A question that is still open. There is never a second one of the same path.
+    open: Option<Receiver<Answer>>,
+}
+
+/// Finds the storages of disks, and remembers them.
+#[derive(Debug, Default)]
+pub struct Storages {
+    entries: Mutex<HashMap<PathBuf, Entry>>,
+}
+
+impl Storages {
+    /// Nothing known yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The storages of every image of the disks that the domain can write, each once. `one_kernel` says that the
+    /// lease file's header has the test bit: only then does a local file system count as provable, by process exits
+    /// alone. Blocks for at most half a second a path; a path that does not answer keeps its last answer.
+    pub fn of(&self, disks: &[Disk], one_kernel: bool) -> Vec<QuiesceTarget> {
+        let links = disks.iter().filter(|disk| !disk.readonly).flat_map(|disk| &disk.chain);
+        let mut targets = BTreeMap::new();
+        for link in links {
+            let target = self.target(&link.source, one_kernel);
+            targets.insert((target.device, kind_order(target.kind)), target);
+        }
+        targets.into_values().collect()
+    }
+
+    fn target(&self, source: &DiskSource, one_kernel: bool) -> QuiesceTarget {
+        let (medium, device) = match source {
+            DiskSource::File(path) | DiskSource::Block(path) | DiskSource::Directory(path) => {
+                self.answer(Path::new(path))
+            }
+            DiskSource::Network { .. } | DiskSource::Volume { .. } | DiskSource::Other(_) => {
+                (Medium::Other, 0)
+            }
+        };
+        let kind = match medium {
+            Medium::Nfs => StorageKind::Nfs,
+            Medium::Iscsi => StorageKind::Iscsi,
+            Medium::Local if one_kernel => StorageKind::OneKernel,
+            Medium::Local | Medium::Other => StorageKind::Unprovable,
+        };
+        QuiesceTarget { kind, device }
+    }
+
+    fn answer(&self, path: &Path) -> Answer {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = entries.entry(path.to_owned()).or_default();
+        if let Some((answer, at)) = entry.answer
+            && at.elapsed() < ANSWER_AGE
+        {
+            return answer;
+        }
+        let open = entry.open.take().unwrap_or_else(|| ask(path.to_owned()));
+        match open.recv_timeout(PROBE_DEADLINE) {
+            Ok(answer) => entry.answer = Some((answer, Instant::now())),
+            Err(RecvTimeoutError::Timeout) => entry.open = Some(open),
+            // No thread could be made: ask again next time.
+            Err(RecvTimeoutError::Disconnected) => {}
+        }
+        entry.answer.map_or((Medium::Other, 0), |(answer, _)| answer)
+    }
+}
+
+fn ask(path: PathBuf) -> Receiver<Answer> {
+    let (sender, receiver) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("storage-kind".to_owned()).spawn(move || {
+        // The receiver may have gone with its owner.
+        let _nobody_waits = sender.send(medium_of(&path));
+    });
+    if let Err(error) = thread {
+        tracing::warn!("storages: no thread to look at a disk's storage: {error}");
+    }
+    receiver
+}
+
+fn kind_order(kind: StorageKind) -> u8 {
+    match kind {
+        StorageKind::OneKernel => 0,
+        StorageKind::Nfs => 1,
+        StorageKind::Iscsi => 2,
+        StorageKind::Unprovable => 3,
+    }
+}
