@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use leasefence_core::terms::Preset;
 use serde::Deserialize;
 
 use crate::ConfigError;
@@ -12,7 +13,7 @@ use crate::keys::{
     Fence, Libvirt, Log, OnUnproven, Protect, Reset, StorageHint, TermOverrides, Watchdog, WatchdogDevice,
 };
 use crate::locate::{key_at, line_at, line_of};
-use crate::timing::{Preset, Timing};
+use crate::timing::preset;
 
 /// The most that a host's name may have in its record.
 const HOST_NAME_BYTES: usize = 48;
@@ -27,12 +28,13 @@ pub struct Config {
     pub lease: PathBuf,
     /// This host's name in its record; the machine's host name when absent.
     pub host_name: Option<String>,
-    preset: Option<Preset>,
+    #[serde(default, deserialize_with = "preset")]
+    pub(crate) preset: Option<Preset>,
     #[serde(default, with = "humantime_serde")]
-    lease_ttl: Option<Duration>,
-    /// Single terms that differ.
-    #[serde(default)]
-    pub terms: TermOverrides,
+    pub(crate) lease_ttl: Option<Duration>,
+    /// Single terms that differ (`[terms]`).
+    #[serde(default, rename = "terms")]
+    pub overrides: TermOverrides,
     /// What kind of storage carries the disks.
     #[serde(default)]
     pub storage: StorageHint,
@@ -111,15 +113,6 @@ impl Config {
         config.origin = Origin { path: path.to_owned(), text: text.to_owned() };
         config.check_values()?;
         Ok(config)
-    }
-
-    /// What it says about time; the preset `default` when it says nothing.
-    #[must_use]
-    pub fn timing(&self) -> Timing {
-        match self.lease_ttl {
-            Some(ttl) => Timing::LeaseTtl(ttl),
-            None => Timing::Preset(self.preset.unwrap_or_default()),
-        }
     }
 
     /// The directory in which domain definitions are kept for the others: beside the lease file unless configured;
@@ -229,11 +222,11 @@ impl Config {
         let given: [(&[&str], Option<Duration>); 9] = [
             (&["lease_ttl"], self.lease_ttl),
             (&["unknown_hold"], Some(self.unknown_hold)),
-            (&["terms", "fence_budget"], self.terms.fence_budget),
-            (&["terms", "write_drain"], self.terms.write_drain),
-            (&["terms", "renewal_interval"], self.terms.renewal_interval),
-            (&["terms", "scan_interval"], self.terms.scan_interval),
-            (&["terms", "watchdog_timeout"], self.terms.watchdog_timeout),
+            (&["terms", "fence_budget"], self.overrides.fence_budget),
+            (&["terms", "write_drain"], self.overrides.write_drain),
+            (&["terms", "renewal_interval"], self.overrides.renewal_interval),
+            (&["terms", "scan_interval"], self.overrides.scan_interval),
+            (&["terms", "watchdog_timeout"], self.overrides.watchdog_timeout),
             (&["libvirt", "call_timeout"], Some(self.libvirt.call_timeout)),
             (&["libvirt", "start_timeout"], Some(self.libvirt.start_timeout)),
         ];
@@ -272,6 +265,7 @@ fn form_error(error: &toml::de::Error, text: &str, path: &Path) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Timing;
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse(text, Path::new("/etc/leasefence/leasefence.toml"))

@@ -15,7 +15,7 @@ pub use error::ConfigError;
 pub use keys::{
     Fence, Libvirt, Log, OnUnproven, Protect, Reset, StorageHint, TermOverrides, Watchdog, WatchdogDevice,
 };
-pub use timing::{Preset, Timing};
+pub use timing::Timing;
 
 /// Where the configuration is unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/leasefence/leasefence.toml";

@@ -1,32 +1,15 @@
-//! The one choice about time: a preset, or a ttl from which the rest follows.
+//! The one choice about time: a preset, or a ttl from which the rest follows; and what is judged by it.
 
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
+use leasefence_core::fencing::StorageKind;
+use leasefence_core::format::WatchdogClass;
+use leasefence_core::terms::{self, Preset, Setting, Terms};
+use serde::{Deserialize, Deserializer};
 
-/// A set of terms with a name (ARCHITECTURE, timing).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Preset {
-    /// ttl 8 s: for storage without failover pauses.
-    Fast,
-    /// ttl 30 s.
-    #[default]
-    Default,
-    /// ttl 120 s: survives the failover of a storage server.
-    NasFailover,
-}
-
-impl fmt::Display for Preset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fast => "fast",
-            Self::Default => "default",
-            Self::NasFailover => "nas-failover",
-        })
-    }
-}
+use crate::keys::StorageHint;
+use crate::{Config, ConfigError};
 
 /// What the configuration says about time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -43,5 +26,108 @@ impl fmt::Display for Timing {
             Self::Preset(preset) => write!(f, "preset {preset}"),
             Self::LeaseTtl(ttl) => write!(f, "lease_ttl {}", humantime::format_duration(*ttl)),
         }
+    }
+}
+
+pub(crate) fn preset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Preset>, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    word.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+impl Config {
+    /// What it says about time; the preset `default` when it says nothing.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        match self.lease_ttl {
+            Some(ttl) => Timing::LeaseTtl(ttl),
+            None => Timing::Preset(self.preset.unwrap_or_default()),
+        }
+    }
+
+    /// The terms and all that they are judged by, refused or not: for `leasefence config check`, which prints every bound.
+    /// `storage` is the kind that takes longest to show quiet of those that are known; the configured hint wins.
+    #[must_use]
+    pub fn setting(&self, storage: Option<StorageKind>) -> Setting {
+        // This version drives no watchdog, so every host is of class none (see `not_yet`).
+        let mut setting =
+            Setting::assumed(self.derived_terms(), WatchdogClass::None, self.storage_kind(storage));
+        setting.unknown_hold = self.unknown_hold;
+        setting
+    }
+
+    /// The terms that this host promises.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unsafe`] with every bound that does not hold.
+    pub fn terms(&self) -> Result<Terms, ConfigError> {
+        let setting = self.setting(None);
+        let refusals: Vec<String> = setting.check().iter().map(ToString::to_string).collect();
+        if refusals.is_empty() {
+            Ok(setting.terms)
+        } else {
+            Err(ConfigError::Unsafe { path: self.path().to_owned(), refusals })
+        }
+    }
+
+    fn derived_terms(&self) -> Terms {
+        let base = match self.timing() {
+            Timing::Preset(preset) => preset.timing(),
+            Timing::LeaseTtl(ttl) => terms::Timing::derive(ttl),
+        }
+        .terms;
+        let given = &self.overrides;
+        Terms {
+            fence_budget: given.fence_budget.unwrap_or(base.fence_budget),
+            write_drain: given.write_drain.unwrap_or(base.write_drain),
+            renewal_interval: given.renewal_interval.unwrap_or(base.renewal_interval),
+            scan_interval: given.scan_interval.unwrap_or(base.scan_interval),
+            drift_ppm: given.clock_drift_ppm.unwrap_or(base.drift_ppm),
+            ..base
+        }
+    }
+
+    fn storage_kind(&self, found: Option<StorageKind>) -> StorageKind {
+        match self.storage {
+            StorageHint::Nfs => StorageKind::Nfs,
+            StorageHint::Iscsi => StorageKind::Iscsi,
+            StorageHint::OneKernel => StorageKind::OneKernel,
+            StorageHint::Auto => found.unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn parse(rest: &str) -> Config {
+        let text = format!("cluster = \"lab\"\nlease = \"/lease\"\n{rest}");
+        Config::parse(&text, Path::new("leasefence.toml")).expect("it is well formed")
+    }
+
+    #[test]
+    fn every_preset_is_accepted_and_one_number_gives_all_the_others() {
+        for preset in Preset::ALL {
+            let terms = parse(&format!("preset = \"{preset}\"")).terms().expect("presets are safe");
+            assert_eq!(terms.lease_ttl, preset.lease_ttl());
+        }
+        let terms = parse("lease_ttl = \"12 s\"").terms().expect("it is safe");
+        assert_eq!(terms.verdict_after(), Duration::from_millis(16_517));
+    }
+
+    #[test]
+    fn an_override_changes_its_term_and_no_other() {
+        let terms = parse("preset = \"fast\"\n[terms]\nwrite_drain = \"3s\"").terms().expect("it is safe");
+        assert_eq!(terms, Terms { write_drain: Duration::from_secs(3), ..Preset::Fast.timing().terms });
+    }
+
+    #[test]
+    fn unsafe_timing_is_refused_with_the_bound_that_does_not_hold() {
+        let error =
+            parse("lease_ttl = \"8s\"\n[terms]\nrenewal_interval = \"3s\"").terms().expect_err("unsafe");
+        let text = error.to_string();
+        assert!(text.contains("lease_ttl >= 4 x renewal_interval is broken"), "{text}");
     }
 }
