@@ -15,3 +15,4 @@ pub mod storage;
 pub mod terms;
 pub mod time;
 pub mod unknown;
+pub mod watch;

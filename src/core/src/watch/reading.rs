@@ -1,0 +1,79 @@
+//! One slot's two copies as a read showed them, with the two instants that count (R3).
+
+use crate::format::{Copies, DecodeError, HostRecord, HostState, RecordCopy};
+use crate::time::{Instant, Now};
+
+/// Bytes of a host record; what follows it in its unit is zero, and the decoder checks that.
+pub(super) const RECORD_BYTES: usize = 512;
+
+/// One slot's two copies, as read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reading {
+    copies: Copies<HostRecord>,
+    /// The records' bytes: a copy that is unreadable in another way than before has changed as well.
+    bytes: [Vec<u8>; 2],
+    /// Before the read was issued: the earliest moment that it can speak of.
+    pub started: Instant,
+    /// After it returned: from here a stall is counted.
+    pub ended: Now,
+}
+
+impl Reading {
+    /// A reading of both copies, whose units' bytes are `units` (A, then B).
+    #[must_use]
+    pub fn new(copies: Copies<HostRecord>, units: [&[u8]; 2], started: Instant, ended: Now) -> Self {
+        let bytes = units.map(|unit| unit[..unit.len().min(RECORD_BYTES)].to_vec());
+        Self { copies, bytes, started, ended }
+    }
+
+    /// The two copies.
+    #[must_use]
+    pub fn copies(&self) -> &Copies<HostRecord> {
+        &self.copies
+    }
+
+    /// True when either copy differs from `earlier`: a lower sequence, and valid to unreadable and back included.
+    #[must_use]
+    pub fn changed_since(&self, earlier: &Self) -> bool {
+        self.bytes != earlier.bytes || self.copies != earlier.copies
+    }
+
+    /// The valid copy with the highest (generation, sequence), the one that is taken.
+    #[must_use]
+    pub fn newest(&self) -> Option<&HostRecord> {
+        self.copies.newest().map(|(_, record)| record)
+    }
+
+    /// True when the newest record is further than the newest of `earlier`: a sign of life, not only a change.
+    #[must_use]
+    pub fn advanced_since(&self, earlier: &Self) -> bool {
+        let key =
+            |reading: &Self| reading.newest().map(|record| (record.incarnation.generation, record.sequence));
+        key(self) > key(earlier)
+    }
+
+    /// True when the slot has no host: both copies never written, or the newest is `free`.
+    #[must_use]
+    pub fn is_vacant(&self) -> bool {
+        self.copies.both_empty() || self.newest().is_some_and(|record| record.state == HostState::Free)
+    }
+
+    /// Why a copy's version cannot be understood by this program, if so: then nothing can be said of the host.
+    #[must_use]
+    pub fn unknown_version(&self) -> Option<&DecodeError> {
+        [RecordCopy::A, RecordCopy::B].into_iter().find_map(|copy| match self.copies.get(copy) {
+            Err(error @ (DecodeError::WrongVersion(_) | DecodeError::BadValue { .. })) => Some(error),
+            _ => None,
+        })
+    }
+
+    /// What is wrong with the copies, in words; empty when both are valid.
+    #[must_use]
+    pub fn faults(&self) -> String {
+        let fault = |name: &str, copy: &Result<HostRecord, DecodeError>| {
+            copy.as_ref().err().map(|error| format!("copy {name}: {error}"))
+        };
+        let both = [fault("A", &self.copies.a), fault("B", &self.copies.b)];
+        both.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
