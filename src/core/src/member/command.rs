@@ -49,6 +49,8 @@ pub enum Command {
     Barrier {
         /// Which domain.
         domain: DomainId,
+        /// Hash of the disk chain in the lease entry: the stored definition of this chain names the disks.
+        definition_hash: u64,
     },
     /// Start the domain from its stored definition, whose disk chain must hash to this; answer `Input::StartEnded`.
     Start {
