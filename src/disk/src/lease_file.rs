@@ -91,7 +91,7 @@ impl LeaseFile {
         let replaced = |why: &str| IoError::Replaced(format!("{}: {why}", self.path.display()));
         let fresh = open_direct(&self.path, false).map_err(|errno| match errno {
             Errno::ENOENT | Errno::ENOTDIR => replaced("there is no such file any more"),
-            Errno::EISDIR => replaced("it is a directory now"),
+            _ if self.leads_elsewhere() => replaced("something else lies there now"),
             _ => self.failed("opening", 0, errno.desc()),
         })?;
         let stat = |file: &File| file.metadata().map_err(|error| self.failed("stat of", 0, &words(&error)));
@@ -103,6 +103,11 @@ impl LeaseFile {
             return Err(replaced("it was deleted"));
         }
         Ok(fresh)
+    }
+
+    /// What took the file's place may refuse the flags of the open with an errno of its own.
+    fn leads_elsewhere(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|now| FileIdentity::of(&now) != Ok(self.identity))
     }
 
     fn read(&mut self, fresh: &File, offset: u64, len: usize) -> Result<Vec<u8>, IoError> {
