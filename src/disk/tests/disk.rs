@@ -74,6 +74,12 @@ fn a_deleted_file_or_another_kind_in_its_place_is_a_replaced_one() {
     fs::rename(&path, &kept).unwrap();
     let read = |bench: &mut Bench| bench.read(0, 4096).unwrap_err();
     assert!(matches!(read(&mut bench), IoError::Replaced(why) if why.contains("no such file")));
+    fs::copy(&kept, &path).unwrap();
+    assert!(
+        matches!(read(&mut bench), IoError::Replaced(_)),
+        "a copy, while the held file lives on elsewhere"
+    );
+    fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     assert!(matches!(read(&mut bench), IoError::Replaced(_)), "a directory");
     fs::remove_dir(&path).unwrap();
