@@ -1,0 +1,146 @@
+//! The judge: reads the guest's log and says whether two copies of the guest ever wrote to the disk at once. It knows
+//! nothing of leases or hosts' states: only what a file system on that disk would have suffered.
+
+use crate::record::Record;
+
+/// One life of the guest: from its first write to its last.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Life {
+    /// Its first record.
+    pub first: Record,
+    /// Its last record.
+    pub last: Record,
+}
+
+/// Two copies wrote, or one overwrote what another had written.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SplitBrain {
+    /// A copy wrote after its successor had begun.
+    #[error("TWO WRITERS: {successor} had begun, and then came {record}")]
+    Interleaved {
+        /// The successor's latest record before.
+        successor: Record,
+        /// What came after it.
+        record: Record,
+    },
+    /// Two copies started from the same state of the disk.
+    #[error("TWO STARTS FROM ONE STATE: {first}, and {second}")]
+    SameGeneration {
+        /// A record of the one.
+        first: Record,
+        /// The first record of the other.
+        second: Record,
+    },
+    /// A write is missing: another copy wrote over it.
+    #[error("A WRITE IS LOST, overwritten by another copy: between {before}, and {after}")]
+    Lost {
+        /// The record before the gap.
+        before: Record,
+        /// The record after it.
+        after: Record,
+    },
+}
+
+/// Judges a log, given in the order of positions. A log that has wrapped may begin in the middle of a life.
+///
+/// # Errors
+/// With the first sign of a second writer.
+pub fn check(log: &[Record]) -> Result<Vec<Life>, SplitBrain> {
+    let mut lives: Vec<Life> = Vec::new();
+    for record in log {
+        match lives.last_mut() {
+            Some(life) if life.last.boot == record.boot => {
+                follows(&life.last, record)?;
+                life.last = record.clone();
+            }
+            predecessor => {
+                if let Some(predecessor) = predecessor {
+                    succeeds(&predecessor.last, record)?;
+                }
+                lives.push(Life { first: record.clone(), last: record.clone() });
+            }
+        }
+    }
+    Ok(lives)
+}
+
+/// Within a life each write is the next one.
+fn follows(before: &Record, after: &Record) -> Result<(), SplitBrain> {
+    let next = after.counter == before.counter + 1 && after.position == before.position + 1;
+    if next { Ok(()) } else { Err(SplitBrain::Lost { before: before.clone(), after: after.clone() }) }
+}
+
+/// A new life begins with its first write, one generation after the last life, and one position after its last write.
+fn succeeds(last: &Record, record: &Record) -> Result<(), SplitBrain> {
+    let (last, record) = (last.clone(), record.clone());
+    if record.generation < last.generation {
+        return Err(SplitBrain::Interleaved { successor: last, record });
+    }
+    if record.generation == last.generation {
+        return Err(SplitBrain::SameGeneration { first: last, second: record });
+    }
+    if record.counter != 1 || record.position != last.position + 1 {
+        return Err(SplitBrain::Lost { before: last, after: record });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log from a picture: each letter is a boot, each digit its generation; a dot is a position that is missing.
+    fn log(picture: &[&str]) -> Vec<Record> {
+        let mut counters = std::collections::HashMap::new();
+        let record = |(word, position): (&&str, u32)| {
+            let counter = counters.entry(word.to_string()).or_insert(0);
+            *counter += 1;
+            (*word != ".").then(|| Record {
+                position,
+                generation: word[1..].parse().unwrap(),
+                boot: word[..1].into(),
+                host: format!("host-{}", &word[..1]),
+                counter: *counter,
+                uptime_ms: *counter * 100,
+            })
+        };
+        picture.iter().zip(1..).filter_map(record).collect()
+    }
+
+    #[test]
+    fn one_life_after_another_is_no_split_brain() {
+        let lives = check(&log(&["a1", "a1", "a1", "b2", "b2", "c3"])).unwrap();
+        let hosts: Vec<_> = lives.iter().map(|life| (life.first.host.as_str(), life.last.counter)).collect();
+        assert_eq!(hosts, [("host-a", 3), ("host-b", 2), ("host-c", 1)]);
+    }
+
+    #[test]
+    fn a_copy_that_writes_after_its_successor_has_begun_is_caught() {
+        let verdict = check(&log(&["a1", "a1", "b2", "a1", "b2"]));
+        assert!(matches!(verdict, Err(SplitBrain::Interleaved { .. })), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_single_late_write_of_the_dead_is_caught() {
+        let verdict = check(&log(&["a1", "a1", "b2", "b2", "b2", "a1"]));
+        assert!(matches!(verdict, Err(SplitBrain::Interleaved { .. })), "{verdict:?}");
+    }
+
+    #[test]
+    fn two_copies_started_at_once_are_caught_though_they_have_one_generation() {
+        let verdict = check(&log(&["a1", "b2", "c2", "b2"]));
+        assert!(matches!(verdict, Err(SplitBrain::SameGeneration { .. })), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_write_that_another_copy_has_overwritten_is_missed() {
+        let verdict = check(&log(&["a1", "a1", ".", "a1"]));
+        assert!(matches!(verdict, Err(SplitBrain::Lost { .. })), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_log_that_has_wrapped_begins_in_the_middle_of_a_life() {
+        let whole = log(&["a1", "a1", "a1", "b2"]);
+        assert_eq!(check(&whole[1..]).unwrap().len(), 2);
+    }
+}
