@@ -11,6 +11,7 @@ pub mod format;
 pub mod hash;
 pub mod ids;
 pub mod member;
+pub mod renewal;
 pub mod storage;
 pub mod terms;
 pub mod time;
