@@ -126,7 +126,7 @@ pub struct Clean {
     pub generation: Generation,
     /// When it was proven.
     pub at: Instant,
-    /// True when quiescence was by force: a receipt must wait write_drain, which the server may still hold.
+    /// True when quiescence was by force: a receipt must wait `write_drain`, which the server may still hold.
     pub forced: bool,
 }
 

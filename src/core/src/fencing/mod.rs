@@ -1,10 +1,25 @@
 //! What agent and fencer tell each other through the page (PROTOCOL 8), and the fencer's decisions.
 //!
-//! The structs here are the page's contents; `leasefence-page` lays them out in shared memory.
+//! The structs of `halves` are the page's contents; `leasefence-page` lays them out in shared memory. [`Fencer`] decides,
+//! without touching page, clock or process: `leasefence-fencer` and the simulator drive it.
 
+mod event;
+mod fencer;
 mod halves;
+mod marker;
+mod pet;
+mod proof;
+mod start;
+mod state;
+#[cfg(test)]
+mod tests;
 
+pub use event::{EndCause, Event, Refusal};
+pub use fencer::{Fencer, PageView};
 pub use halves::{
     AgentHalf, Clean, DomainProcess, FencerHalf, OwnLease, QuiesceTarget, StartToken, StorageKind,
     UnknownWrite, Unproven, Wish,
 };
+pub use marker::{ArmedMarker, Marker, MarkerFound, NoMarker};
+pub use proof::{Quiet, Scan};
+pub use start::{CopyUse, RestoredPage};

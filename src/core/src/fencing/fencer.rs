@@ -1,0 +1,409 @@
+//! The fencer's decisions: what is guarded, when a lease has ended, what must be killed, what is proven. The process
+//! around it (or the simulator) reads the page, scans, kills, and writes what this says; nothing here touches anything.
+//!
+//! One beat: `handle_page` → `publish` (write `half()`) → kill what is `condemned` → `handle_scan` → `publish`. The order
+//! matters once: a latch is published before the reading of the agent's half that counts for CLEAN.
+
+use std::time::Duration;
+
+use crate::fencing::state::{End, Guard, LeaseName, State};
+use crate::fencing::{
+    AgentHalf, ArmedMarker, DomainProcess, EndCause, Event, FencerHalf, Marker, QuiesceTarget, Refusal,
+    StartToken, Unproven, Wish,
+};
+use crate::ids::{BootId, DomainId, Term};
+use crate::terms::PET_INTERVAL;
+use crate::time::{HolderDeadline, Instant, Now};
+
+/// The longest ttl that any configuration may have: an end beyond it is refused whatever the page says the ttl is.
+const LONGEST_TTL: Duration = Duration::from_secs(15 * 60);
+/// The most events kept until somebody takes them.
+const MOST_EVENTS: usize = 64;
+
+/// What a look at the agent's half of the page found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageView<'a> {
+    /// There is no page, or the agent has never written its half, or no slot of it is whole.
+    Unreadable,
+    /// The newest whole slot.
+    Good(&'a AgentHalf),
+}
+
+/// The state machine.
+#[derive(Clone, Debug)]
+pub struct Fencer {
+    pub(super) boot_id: BootId,
+    pub(super) state: State,
+    pub(super) half: FencerHalf,
+    /// The arming that waits for its marker.
+    pub(super) arming: Option<Guard>,
+    /// True while a disarming waits for its marker.
+    pub(super) disarming: bool,
+    pub(super) tokens: Vec<StartToken>,
+    /// Tokens whose process was seen: (domain, term, opened).
+    pub(super) seen_starts: Vec<(DomainId, Term, Instant)>,
+    pub(super) exempt: Vec<DomainId>,
+    pub(super) quiesce: Vec<QuiesceTarget>,
+    /// Storages shown quiet since the latch, and whether by force.
+    pub(super) quiet: Vec<(QuiesceTarget, bool)>,
+    /// True when the agent's half, as last read, lists domain leases of its own.
+    pub(super) owns: bool,
+    /// The start of the last complete scan that showed no protected process.
+    pub(super) clear_scan: Option<Instant>,
+    last_refusal: Option<Refusal>,
+    events: Vec<Event>,
+}
+
+impl Fencer {
+    pub(super) fn in_state(boot_id: BootId, state: State, half: FencerHalf) -> Self {
+        let mut fencer = Self {
+            boot_id,
+            state,
+            half,
+            arming: None,
+            disarming: false,
+            tokens: Vec::new(),
+            seen_starts: Vec::new(),
+            exempt: Vec::new(),
+            quiesce: Vec::new(),
+            quiet: Vec::new(),
+            owns: false,
+            clear_scan: None,
+            last_refusal: None,
+            events: Vec::with_capacity(MOST_EVENTS),
+        };
+        fencer.show_state();
+        fencer
+    }
+
+    /// Takes a look at the agent's half, and the clock: call it at least every [`PET_INTERVAL`], and at
+    /// [`Self::next_end`].
+    pub fn handle_page(&mut self, now: &Now, view: PageView<'_>) {
+        self.half.beat = now.instant;
+        // A page of another boot means nothing.
+        let view = match view {
+            PageView::Good(half) if half.boot_id == self.boot_id && !self.waits_for_copy() => view,
+            _ => PageView::Unreadable,
+        };
+        self.arming = None;
+        self.disarming = false;
+        self.latch_if_over(now);
+        match (&self.state, view) {
+            (State::Armed(_), PageView::Good(half)) => self.guard(now, half),
+            (State::Armed(_), PageView::Unreadable) => self.bear_without_page(now),
+            (State::Ended(_), PageView::Good(half)) => self.after_the_end(now, half),
+            (State::NeverArmed | State::Disarmed { .. }, PageView::Good(half)) => {
+                self.before_arming(now, half);
+            }
+            (_, PageView::Unreadable) => self.page_unreadable(),
+        }
+        self.say_when_unproven(now.instant);
+        self.show_state();
+    }
+
+    /// The lease is over when its end has passed by the faster clock, or the host was suspended since it was armed (R4).
+    fn latch_if_over(&mut self, now: &Now) {
+        let State::Armed(guard) = &self.state else { return };
+        let armed_at = Now { suspended_ns: guard.suspended_ns, ..*now };
+        if now.suspended_since(&armed_at) {
+            self.latch(now.instant, EndCause::Suspended);
+        } else if guard.end.is_some_and(|end| end.reached(now.instant)) {
+            self.latch(now.instant, EndCause::Passed);
+        }
+    }
+
+    fn latch(&mut self, at: Instant, cause: EndCause) {
+        let State::Armed(guard) = &self.state else { return };
+        let (lease, arm_count) = (guard.lease, guard.arm_count);
+        let latched = guard.end.map_or(HolderDeadline(at), |end| end.min(HolderDeadline(at)));
+        let ran =
+            self.owns || !self.tokens.is_empty() || self.half.processes.iter().any(|p| self.protects(p));
+        self.quiet.clear();
+        self.arming = None;
+        self.disarming = false;
+        self.state = State::Ended(End {
+            lease,
+            arm_count,
+            latched,
+            at,
+            cause,
+            published: false,
+            tokens_read: None,
+            ran,
+            obstacle: Unproven::ProcessLeft,
+            clean: None,
+        });
+        self.note(Event::Latched(lease.incarnation, cause));
+        self.show_state();
+    }
+
+    /// Armed, and the agent's half can be read.
+    fn guard(&mut self, now: &Now, half: &AgentHalf) {
+        let State::Armed(guard) = &mut self.state else { return };
+        guard.bad_since = None;
+        if !guard.lease.fits(half) {
+            // A new generation is taken only after CLEAN: until then the old lease goes on to its end.
+            self.refuse(half, Refusal::NotClean);
+            return;
+        }
+        guard.lease = LeaseName::of(half);
+        self.take_lists(half);
+        self.half.terms = half.terms;
+        self.take_end(now, half);
+        self.take_wish(now, half);
+    }
+
+    /// Of one incarnation a new end counts only if at most now + ttl. That the old one has not passed was looked at first.
+    /// An earlier end is always taken: a planned fence.
+    fn take_end(&mut self, now: &Now, half: &AgentHalf) {
+        if !within_ttl(now, half) {
+            self.refuse(half, Refusal::BeyondTtl);
+            return;
+        }
+        if let State::Armed(guard) = &mut self.state {
+            guard.end = Some(half.lease_end);
+        }
+        if half.lease_end.reached(now.instant) {
+            self.latch(now.instant, EndCause::CutShort);
+        }
+    }
+
+    fn take_wish(&mut self, now: &Now, half: &AgentHalf) {
+        let State::Armed(guard) = &self.state else { return };
+        if half.arm_count == guard.arm_count {
+            self.disarming = half.wish == Wish::Disarm;
+        } else if half.wish == Wish::Armed && within_ttl(now, half) {
+            self.arming = Some(Guard { arm_count: half.arm_count, ..*guard });
+        }
+    }
+
+    /// Armed, and no slot of the agent's half is whole: borne for one pet interval, which is part of the inequality that
+    /// bounds the fence budget; then the lease is taken for expired.
+    fn bear_without_page(&mut self, now: &Now) {
+        let State::Armed(guard) = &mut self.state else { return };
+        let since = *guard.bad_since.get_or_insert(now.instant);
+        if now.instant.since_by_faster(since) >= PET_INTERVAL {
+            self.latch(now.instant, EndCause::PageLost);
+        }
+    }
+
+    fn page_unreadable(&mut self) {
+        if let State::Ended(end) = &mut self.state {
+            end.tokens_read = None;
+        }
+    }
+
+    fn after_the_end(&mut self, now: &Now, half: &AgentHalf) {
+        let State::Ended(end) = &mut self.state else { return };
+        let (lease, is_clean) = (end.lease, end.clean.is_some());
+        if lease.fits(half) {
+            end.tokens_read = end.published.then_some(now.instant);
+            end.lease = LeaseName::of(half);
+            end.ran |= !half.tokens.is_empty() || !half.own.is_empty();
+            // Until CLEAN nothing can be exempted: what ran under the lease ends with it.
+            let (exempt, quiesce) = (std::mem::take(&mut self.exempt), std::mem::take(&mut self.quiesce));
+            self.take_lists(half);
+            self.exempt = exempt;
+            // Nor can a storage be taken off the list.
+            let added = quiesce.into_iter().filter(|target| !half.quiesce.contains(target));
+            self.quiesce.extend(added);
+            return;
+        }
+        end.tokens_read = None;
+        if !is_clean {
+            self.refuse(half, Refusal::NotClean);
+        } else if lease.precedes(half) {
+            self.take_lists(half);
+            self.begin_arming(now, half);
+        } else {
+            self.refuse(half, Refusal::NotNewer);
+        }
+    }
+
+    fn before_arming(&mut self, now: &Now, half: &AgentHalf) {
+        self.take_lists(half);
+        self.half.terms = half.terms;
+        if let State::Disarmed { arm_count, lease } = self.state {
+            if half.arm_count == arm_count {
+                return;
+            }
+            // A new incarnation begins with zero protected domains, wherever it begins (R10).
+            if !lease.fits(half) && !self.is_clear() && half.wish == Wish::Armed {
+                self.refuse(half, Refusal::DomainsRun);
+                return;
+            }
+        }
+        self.begin_arming(now, half);
+    }
+
+    fn is_clear(&self) -> bool {
+        self.clear_scan.is_some()
+            && self.tokens.is_empty()
+            && !self.half.processes.iter().any(|p| self.protects(p))
+    }
+
+    fn begin_arming(&mut self, now: &Now, half: &AgentHalf) {
+        if half.wish != Wish::Armed || half.incarnation.generation.0 == 0 || half.arm_count == 0 {
+            return;
+        }
+        if !within_ttl(now, half) {
+            self.refuse(half, Refusal::BeyondTtl);
+        } else if half.lease_end.reached(now.instant) {
+            self.refuse(half, Refusal::EndPassed);
+        } else {
+            self.half.terms = half.terms;
+            self.arming = Some(Guard {
+                lease: LeaseName::of(half),
+                arm_count: half.arm_count,
+                end: Some(half.lease_end),
+                suspended_ns: now.suspended_ns,
+                bad_since: None,
+            });
+        }
+    }
+
+    pub(super) fn take_lists(&mut self, half: &AgentHalf) {
+        self.tokens.clone_from(&half.tokens);
+        self.exempt.clone_from(&half.exempt);
+        self.quiesce.clone_from(&half.quiesce);
+        self.owns = !half.own.is_empty();
+        let tokens = &self.tokens;
+        self.seen_starts.retain(|seen| tokens.iter().any(|t| (t.domain, t.term, t.opened) == *seen));
+    }
+
+    /// The marker that must be written now; then call [`Self::marker_written`]. Until then nothing is armed, or let go.
+    #[must_use]
+    pub fn marker_wanted(&self) -> Option<Marker> {
+        if let Some(guard) = &self.arming {
+            return Some(Marker::Armed(ArmedMarker {
+                boot_id: self.boot_id,
+                arm_count: guard.arm_count,
+                file_id: guard.lease.file_id,
+                incarnation: guard.lease.incarnation,
+                suspended_ns: guard.suspended_ns,
+            }));
+        }
+        match &self.state {
+            State::Armed(guard) if self.disarming => {
+                Some(Marker::Disarmed { boot_id: self.boot_id, arm_count: guard.arm_count })
+            }
+            _ => None,
+        }
+    }
+
+    /// The marker that was wanted lies in its place.
+    pub fn marker_written(&mut self) {
+        if let Some(guard) = self.arming.take() {
+            self.state = State::Armed(guard);
+            self.half.armed_since_boot = true;
+            self.last_refusal = None;
+            self.quiet.clear();
+            self.note(Event::Armed(guard.lease.incarnation, guard.arm_count));
+        } else if let State::Armed(guard) = self.state
+            && self.disarming
+        {
+            self.disarming = false;
+            self.state = State::Disarmed { arm_count: guard.arm_count, lease: guard.lease };
+            self.note(Event::Disarmed(guard.arm_count));
+        }
+        self.show_state();
+    }
+
+    /// What is to be published in the fencer's half of the page. After it was written, call [`Self::published`].
+    #[must_use]
+    pub fn half(&self) -> &FencerHalf {
+        &self.half
+    }
+
+    /// The half was written to the page: a latch in it can be seen by the agent from now on.
+    pub fn published(&mut self) {
+        if let State::Ended(end) = &mut self.state {
+            end.published = true;
+        }
+    }
+
+    /// True while every protected process must be killed as soon as it is seen.
+    #[must_use]
+    pub fn kills(&self) -> bool {
+        matches!(self.state, State::Ended(_))
+    }
+
+    /// True when this process must be killed now. An unknown domain (zero) is protected; an exempt one is left alone.
+    #[must_use]
+    pub fn condemns(&self, process: &DomainProcess) -> bool {
+        self.kills() && self.protects(process)
+    }
+
+    pub(super) fn protects(&self, process: &DomainProcess) -> bool {
+        process.domain == DomainId::default() || !self.exempt.contains(&process.domain)
+    }
+
+    /// True while a proof is owed: ended, and not CLEAN yet.
+    #[must_use]
+    pub fn owes_proof(&self) -> bool {
+        matches!(&self.state, State::Ended(end) if end.clean.is_none())
+    }
+
+    /// True while a fencer that was restarted without its page waits for the agent's copy: at most one pet interval.
+    #[must_use]
+    pub fn waits_for_copy(&self) -> bool {
+        matches!(&self.state, State::Armed(guard) if guard.end.is_none())
+    }
+
+    /// The lease end to wake up at.
+    #[must_use]
+    pub fn next_end(&self) -> Option<HolderDeadline> {
+        match &self.state {
+            State::Armed(guard) => guard.end,
+            _ => None,
+        }
+    }
+
+    /// Takes the next event for the log.
+    pub fn take_events(&mut self) -> std::vec::Drain<'_, Event> {
+        self.events.drain(..)
+    }
+
+    pub(super) fn note(&mut self, event: Event) {
+        if self.events.len() < MOST_EVENTS {
+            self.events.push(event);
+        }
+    }
+
+    fn refuse(&mut self, half: &AgentHalf, refusal: Refusal) {
+        if half.wish == Wish::Armed && self.last_refusal != Some(refusal) {
+            self.last_refusal = Some(refusal);
+            self.note(Event::Refused(half.incarnation, refusal));
+        }
+    }
+
+    /// Brings the published half in line with the state.
+    pub(super) fn show_state(&mut self) {
+        let half = &mut self.half;
+        (half.latched, half.clean) = (None, None);
+        match &self.state {
+            State::NeverArmed => half.armed = false,
+            State::Disarmed { arm_count, .. } => (half.armed, half.arm_count) = (false, *arm_count),
+            State::Armed(guard) => {
+                (half.armed, half.armed_since_boot, half.arm_count) = (true, true, guard.arm_count);
+                half.incarnation = guard.lease.incarnation;
+                half.lease_end = guard.end.unwrap_or_default();
+            }
+            State::Ended(end) => {
+                (half.armed, half.armed_since_boot, half.arm_count) = (true, true, end.arm_count);
+                half.incarnation = end.lease.incarnation;
+                half.lease_end = end.latched;
+                (half.latched, half.clean) = (Some(end.latched), end.clean);
+            }
+        }
+        if !self.owes_proof() {
+            (self.half.unproven, self.half.unproven_reason) = (false, None);
+        }
+    }
+}
+
+/// True when the end that the agent publishes is at most now + ttl, on both clocks.
+pub(super) fn within_ttl(now: &Now, half: &AgentHalf) -> bool {
+    let latest = now.instant.plus(half.terms.lease_ttl.min(LONGEST_TTL));
+    half.lease_end.0.boot_ns <= latest.boot_ns && half.lease_end.0.raw_ns <= latest.raw_ns
+}

@@ -1,0 +1,31 @@
+//! The pet rule: when the watchdog may be petted. The device itself comes with the reset; the rule stands here already,
+//! since an end that was latched early must move it.
+
+use crate::fencing::fencer::Fencer;
+use crate::fencing::state::State;
+use crate::terms::RESET_LATENCY;
+use crate::time::{HolderDeadline, Instant, ObserverDeadline};
+
+impl Fencer {
+    /// True when a pet now keeps the promise: the machine would be reset by the lease's end + budget if this were the last
+    /// one; or the fencer has proven CLEAN and, since `last_pet`, seen a host without protected processes; or it was never
+    /// armed since boot, or is disarmed. The end that counts is the latched one.
+    #[must_use]
+    pub fn may_pet(&self, now: Instant, last_pet: Instant) -> bool {
+        match &self.state {
+            State::NeverArmed | State::Disarmed { .. } => true,
+            State::Armed(guard) => guard.end.is_some_and(|end| self.resets_in_time(now, end)),
+            State::Ended(end) => {
+                let still_clear =
+                    self.clear_scan.is_some_and(|scan| ObserverDeadline(last_pet).reached(scan));
+                (end.clean.is_some() && still_clear) || self.resets_in_time(now, end.latched)
+            }
+        }
+    }
+
+    fn resets_in_time(&self, now: Instant, end: HolderDeadline) -> bool {
+        let reset_by = now.plus(self.half.terms.watchdog_actual).plus(RESET_LATENCY);
+        let promised = end.0.plus(self.half.terms.fence_budget);
+        reset_by.boot_ns <= promised.boot_ns && reset_by.raw_ns <= promised.raw_ns
+    }
+}

@@ -1,0 +1,143 @@
+//! The proof of the end: CLEAN only when no domain process is left, no start token is open, and every storage is quiet.
+//! Killed is not quiesced (R6): of the kinds of storage only `one-kernel` has process exits for a proof.
+
+use crate::fencing::fencer::Fencer;
+use crate::fencing::state::{End, State};
+use crate::fencing::{Clean, DomainProcess, Event, QuiesceTarget, StartToken, StorageKind, Unproven};
+use crate::time::{Instant, Now, ObserverDeadline};
+
+/// One clock tick of `/proc/PID/stat`: 10 ms on every Linux (`USER_HZ` is 100).
+const TICK_NS: u64 = 10_000_000;
+
+/// One scan of the host's processes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scan<'a> {
+    /// Before the first look.
+    pub started: Instant,
+    /// False when something could not be read, so that a domain may be missing.
+    pub complete: bool,
+    /// The domain processes that have not been *seen to exit*: known from before, or found now.
+    pub processes: &'a [DomainProcess],
+}
+
+/// How a storage was shown quiet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Quiet {
+    /// The path works, and everything was acknowledged.
+    Acknowledged,
+    /// By force: the server may still hold a write for `write_drain`.
+    Forced,
+    /// It could not be shown.
+    Unproven,
+}
+
+impl Fencer {
+    /// Takes the end of a scan.
+    pub fn handle_scan(&mut self, now: &Now, scan: &Scan<'_>) {
+        if scan.complete {
+            self.half.scans += 1;
+        }
+        let number = self.half.scans;
+        self.half.processes.clear();
+        self.half.processes.extend(scan.processes.iter().map(|p| DomainProcess { scan: number, ..*p }));
+        self.note_seen_starts(scan.processes);
+        let any = scan.processes.iter().any(|process| self.protects(process));
+        self.clear_scan = (scan.complete && !any).then_some(scan.started);
+        if let State::Ended(end) = &mut self.state {
+            end.ran |= any;
+        }
+        self.prove(now.instant, scan);
+        self.say_when_unproven(now.instant);
+        self.show_state();
+    }
+
+    /// Takes the outcome of quiescing one storage after the latch.
+    pub fn handle_quiesced(&mut self, target: &QuiesceTarget, outcome: Quiet) {
+        if self.owes_proof() && outcome != Quiet::Unproven && !self.is_quiet(target) {
+            self.quiet.push((target.clone(), outcome == Quiet::Forced));
+        }
+    }
+
+    /// A token counts as a running domain until its process was seen: one of that domain that started after it was opened.
+    fn note_seen_starts(&mut self, processes: &[DomainProcess]) {
+        for token in &self.tokens {
+            let shows = |process: &DomainProcess| {
+                process.domain == token.domain
+                    && process.start_time.saturating_add(1).saturating_mul(TICK_NS) > token.opened.boot_ns
+            };
+            let key = (token.domain, token.term, token.opened);
+            if !self.seen_starts.contains(&key) && processes.iter().any(shows) {
+                self.seen_starts.push(key);
+            }
+        }
+    }
+
+    fn is_open(&self, token: &StartToken) -> bool {
+        !self.seen_starts.contains(&(token.domain, token.term, token.opened))
+    }
+
+    fn is_quiet(&self, target: &QuiesceTarget) -> bool {
+        self.quiet.iter().any(|(quiet, _)| quiet == target)
+    }
+
+    fn prove(&mut self, now: Instant, scan: &Scan<'_>) {
+        let State::Ended(end) = &self.state else { return };
+        if end.clean.is_some() {
+            return;
+        }
+        let obstacle = self.obstacle(end, scan);
+        let forced = self.quiet.iter().any(|(_, forced)| *forced);
+        let State::Ended(end) = &mut self.state else { return };
+        if let Some(obstacle) = obstacle {
+            end.obstacle = obstacle;
+            return;
+        }
+        let incarnation = end.lease.incarnation;
+        end.clean = Some(Clean { generation: incarnation.generation, at: now, forced });
+        let after = now.since_by_faster(end.at);
+        self.note(Event::Clean(incarnation, after));
+    }
+
+    /// What stands between this scan and the proof.
+    fn obstacle(&self, end: &End, scan: &Scan<'_>) -> Option<Unproven> {
+        // The tokens are read first and the scan begins after it: a process whose token was closed by then shows.
+        let tokens_known = end.tokens_read.is_some_and(|read| ObserverDeadline(read).reached(scan.started));
+        if !scan.complete {
+            Some(Unproven::ScanFailed)
+        } else if scan.processes.iter().any(|process| self.protects(process)) {
+            Some(Unproven::ProcessLeft)
+        } else if !tokens_known {
+            Some(Unproven::TokensUnknown)
+        } else if self.tokens.iter().any(|token| self.is_open(token)) {
+            Some(Unproven::TokenOpen)
+        } else {
+            self.storage_obstacle(end)
+        }
+    }
+
+    fn storage_obstacle(&self, end: &End) -> Option<Unproven> {
+        let shown = |target: &QuiesceTarget| target.kind == StorageKind::OneKernel || self.is_quiet(target);
+        if !self.quiesce.iter().all(shown) {
+            Some(Unproven::StorageUnprovable)
+        } else if self.quiesce.is_empty() && end.ran {
+            Some(Unproven::StorageUnknown)
+        } else {
+            None
+        }
+    }
+
+    /// Without a proof at the end of the budget the host is to be reset; until that exists it says `unproven`. A storage
+    /// without a proof is said at once: waiting does not help.
+    pub(super) fn say_when_unproven(&mut self, now: Instant) {
+        let State::Ended(end) = &self.state else { return };
+        let hopeless = matches!(end.obstacle, Unproven::StorageUnprovable | Unproven::StorageUnknown);
+        if end.clean.is_some() || !(hopeless || end.budget_over(now, self.half.terms.fence_budget)) {
+            return;
+        }
+        let (who, reason) = (end.lease.incarnation, end.obstacle);
+        if self.half.unproven_reason != Some(reason) {
+            self.note(Event::Unproven(who, reason));
+        }
+        (self.half.unproven, self.half.unproven_reason) = (true, Some(reason));
+    }
+}
