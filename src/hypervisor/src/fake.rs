@@ -156,11 +156,11 @@ impl FakeHypervisor {
 }
 
 fn describe(entry: &FakeDomain) -> Result<Domain, HypervisorError> {
-    let parsed = DomainXml::parse(&entry.xml).map_err(malformed)?;
+    let parsed = DomainXml::parse(&entry.xml).map_err(|error| malformed(&error))?;
     Ok(Domain { protection: entry.protection, ..parsed.into_domain(entry.activity, true) })
 }
 
-fn malformed(error: crate::XmlError) -> HypervisorError {
+fn malformed(error: &crate::XmlError) -> HypervisorError {
     HypervisorError::Malformed { doing: "describing a domain".to_owned(), message: error.to_string() }
 }
 
@@ -184,7 +184,7 @@ impl Hypervisor for FakeHypervisor {
     }
 
     fn definition(&self, domain: DomainId) -> Result<Definition, HypervisorError> {
-        Definition::from_live(&self.live_xml(domain)?, None).map_err(malformed)
+        Definition::from_live(&self.live_xml(domain)?, None).map_err(|error| malformed(&error))
     }
 
     fn start(&self, domain: DomainId, xml: &str) -> Result<(), StartError> {

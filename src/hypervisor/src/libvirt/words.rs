@@ -1,0 +1,78 @@
+//! Libvirt's numbers in this project's words.
+
+use std::ffi::c_int;
+
+use leasefence_core::ids::DomainId;
+use virt_sys as sys;
+
+use crate::{HypervisorEvent, StopDetail};
+
+/// What a lifecycle event means; none for one that changes nothing here.
+pub(super) fn lifecycle(event: c_int, detail: c_int) -> Option<impl FnOnce(DomainId) -> HypervisorEvent> {
+    let event = u32::try_from(event).ok()?;
+    let known = [
+        sys::VIR_DOMAIN_EVENT_DEFINED,
+        sys::VIR_DOMAIN_EVENT_UNDEFINED,
+        sys::VIR_DOMAIN_EVENT_STARTED,
+        sys::VIR_DOMAIN_EVENT_SUSPENDED,
+        sys::VIR_DOMAIN_EVENT_RESUMED,
+        sys::VIR_DOMAIN_EVENT_STOPPED,
+        sys::VIR_DOMAIN_EVENT_PMSUSPENDED,
+        sys::VIR_DOMAIN_EVENT_CRASHED,
+    ];
+    known.contains(&event).then_some(move |domain| match event {
+        sys::VIR_DOMAIN_EVENT_DEFINED => HypervisorEvent::Defined(domain),
+        sys::VIR_DOMAIN_EVENT_UNDEFINED => HypervisorEvent::Undefined(domain),
+        sys::VIR_DOMAIN_EVENT_STARTED => HypervisorEvent::Started(domain),
+        sys::VIR_DOMAIN_EVENT_STOPPED => HypervisorEvent::Stopped { domain, detail: stopped_detail(detail) },
+        _ => HypervisorEvent::Paused(domain),
+    })
+}
+
+/// The detail of a "stopped" event.
+pub(super) fn stopped_detail(detail: c_int) -> StopDetail {
+    match u32::try_from(detail).unwrap_or(u32::MAX) {
+        sys::VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN => StopDetail::Shutdown,
+        sys::VIR_DOMAIN_EVENT_STOPPED_DESTROYED => StopDetail::Destroyed,
+        sys::VIR_DOMAIN_EVENT_STOPPED_CRASHED => StopDetail::Crashed,
+        sys::VIR_DOMAIN_EVENT_STOPPED_MIGRATED => StopDetail::Migrated,
+        sys::VIR_DOMAIN_EVENT_STOPPED_SAVED => StopDetail::Saved,
+        sys::VIR_DOMAIN_EVENT_STOPPED_FAILED => StopDetail::Failed,
+        sys::VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT => StopDetail::FromSnapshot,
+        _ => StopDetail::Unknown,
+    }
+}
+
+/// The reason of the state "shut off", which has other numbers than the event.
+pub(super) fn shutoff_reason(reason: c_int) -> StopDetail {
+    match u32::try_from(reason).unwrap_or(u32::MAX) {
+        sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN => StopDetail::Shutdown,
+        sys::VIR_DOMAIN_SHUTOFF_DESTROYED => StopDetail::Destroyed,
+        sys::VIR_DOMAIN_SHUTOFF_CRASHED => StopDetail::Crashed,
+        sys::VIR_DOMAIN_SHUTOFF_MIGRATED => StopDetail::Migrated,
+        sys::VIR_DOMAIN_SHUTOFF_SAVED => StopDetail::Saved,
+        sys::VIR_DOMAIN_SHUTOFF_FAILED => StopDetail::Failed,
+        sys::VIR_DOMAIN_SHUTOFF_FROM_SNAPSHOT => StopDetail::FromSnapshot,
+        sys::VIR_DOMAIN_SHUTOFF_DAEMON => StopDetail::Daemon,
+        _ => StopDetail::Unknown,
+    }
+}
+
+/// Why a connection closed.
+pub(super) fn close_reason(reason: c_int) -> &'static str {
+    match u32::try_from(reason).unwrap_or(u32::MAX) {
+        sys::VIR_CONNECT_CLOSE_REASON_EOF => "its daemon closed the connection (stopped, restarted, or died)",
+        sys::VIR_CONNECT_CLOSE_REASON_KEEPALIVE => "its daemon hangs: it left three pings unanswered",
+        sys::VIR_CONNECT_CLOSE_REASON_CLIENT => "this process closed the connection",
+        _ => "the connection broke",
+    }
+}
+
+/// QEMU's refusal of an image that another QEMU has locked, as libvirt passes it on. QEMU does not translate it, and
+/// names the kind of lock: `Failed to get "write" lock`, `Failed to get shared "write" lock`.
+pub(super) fn is_image_lock_refusal(message: &str) -> bool {
+    message.split("Failed to get ").skip(1).any(|rest| {
+        let first_line = rest.lines().next().unwrap_or_default();
+        first_line.contains("\" lock")
+    })
+}
