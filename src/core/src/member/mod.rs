@@ -47,9 +47,19 @@ impl Member {
         None
     }
 
+    /// Why an incarnation is gone, and since when this host could say so; none: it is not known to be gone. Also for
+    /// earlier lives of a slot: a verdict is about the life that was there when it was asked for (PROTOCOL 3).
+    #[must_use]
+    pub fn evidence(&self, _incarnation: crate::ids::Incarnation) -> Option<(crate::evidence::Evidence, Now)> {
+        None
+    }
+
     /// All that it knows, for people.
     #[must_use]
     pub fn status(&self, _now: &Now) -> MemberStatus {
-        MemberStatus { own: OwnStatus { terms: self.config.terms, ..OwnStatus::default() }, ..MemberStatus::default() }
+        MemberStatus {
+            own: OwnStatus { terms: self.config.terms, ..OwnStatus::default() },
+            ..MemberStatus::default()
+        }
     }
 }
