@@ -1,3 +1,170 @@
-//! To come.
+//! `leasefence-agent`: holds this host's lease, watches the other hosts, and restarts the domains of those that are provably
+//! gone. What it decides is decided in the core; here are the threads, sockets and files that the core has none of.
 
-fn main() {}
+mod args;
+mod ask;
+mod convert;
+mod decisions;
+mod definitions;
+mod domains;
+mod engine;
+mod event;
+mod fencer;
+mod kill;
+mod link;
+mod logging;
+mod metrics;
+mod notify;
+mod report;
+mod run;
+mod server;
+mod setup;
+mod start;
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use clap::{CommandFactory, Parser};
+use leasefence_api::SOCKET_NAME;
+use leasefence_config::{Config, Libvirt};
+use leasefence_disk::{Disk, DiskOptions};
+use leasefence_hypervisor::{Hypervisor, HypervisorEvent, LibvirtConfig, Storages};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use crate::args::Args;
+use crate::ask::Asker;
+use crate::engine::{Engine, Parts};
+use crate::event::{Event, Events, send};
+use crate::notify::Notify;
+use crate::run::{End, Inbox};
+use crate::setup::Setup;
+
+/// The fencer's socket within the run directory.
+const FENCER_SOCKET: &str = "fencer.sock";
+/// Questions that may wait for the main loop; then their askers wait.
+const ASKS: usize = 64;
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.generate_man {
+        return generate_man();
+    }
+    let code = match start(&args) {
+        Ok(End::Stopped(signal)) => {
+            info!("ended by {signal}: nothing is given back, the lease runs on in the fencer's page");
+            0
+        }
+        Ok(End::Fatal(_)) => 1,
+        Err(failure) => {
+            error!("{}", link::chain(failure.as_ref()));
+            if !logging::is_started() {
+                eprintln!("leasefence-agent: {}", link::chain(failure.as_ref()));
+            }
+            1
+        }
+    };
+    logging::flush();
+    // Not by returning: a thread that is stuck behind dead storage must not hold up the end.
+    std::process::exit(code)
+}
+
+fn generate_man() -> ExitCode {
+    match clap_mangen::Man::new(Args::command()).section("8").render(&mut io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn start(args: &Args) -> Result<End, Failure> {
+    let config = Config::load(&args.config)?;
+    logging::start(&config.log.level)?;
+    for note in config.not_yet() {
+        warn!("{note}");
+    }
+    let setup = Setup::new(&config)?;
+    info!(
+        "leasefence-agent {} on {} in cluster {}",
+        env!("CARGO_PKG_VERSION"),
+        setup.host_name,
+        config.cluster
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(config, setup))
+}
+
+async fn serve(config: Config, setup: Setup) -> Result<End, Failure> {
+    let listener = server::bind(&config.run_dir.join(SOCKET_NAME))?;
+    let notify = Notify::start();
+    let (events, inbox_events) = mpsc::unbounded_channel();
+    let (asks, inbox_asks) = mpsc::channel(ASKS);
+    let (revision, changed) = watch::channel(0);
+    let mut engine = Engine::new(parts(config, setup, &events)?);
+    let serving = tokio::spawn(server::serve(listener, Asker { asks, revision: changed }));
+    notify.ready();
+    let inbox = Inbox { events: inbox_events, asks: inbox_asks, revision };
+    let end = run::run(&mut engine, inbox, &notify).await?;
+    notify.stopping();
+    serving.abort();
+    Ok(end)
+}
+
+/// Starts every thread. From here on the lease file may be written, once the fencer has handed out its page.
+fn parts(config: Config, setup: Setup, events: &Events) -> Result<Parts, Failure> {
+    let disk = start_disk(&config, &setup, events)?;
+    link::start(config.run_dir.join(FENCER_SOCKET), setup.facts.boot_id, events.clone())?;
+    let nudge = domains::Nudge::default();
+    let one_kernel = Arc::default();
+    let (hypervisor, changes) = connect(&config.libvirt)?;
+    let store = definitions::DefinitionStore::start(
+        config.clone(),
+        setup.host_name.clone(),
+        Arc::clone(&hypervisor),
+        nudge.clone(),
+        events.clone(),
+    )?;
+    let lister = domains::Lister {
+        hypervisor: Arc::clone(&hypervisor),
+        store: store.clone(),
+        exempt: config.protect.exempt.clone(),
+        one_kernel: Arc::clone(&one_kernel),
+        nudge: nudge.clone(),
+        events: events.clone(),
+        storages: Storages::new(),
+    };
+    lister.start(changes)?;
+    let starter = start::Starter {
+        hypervisor: Arc::clone(&hypervisor),
+        store: store.clone(),
+        host: setup.host_name.clone(),
+        events: events.clone(),
+    };
+    Ok(Parts { config, setup, disk, hypervisor, store, starter, nudge, one_kernel, events: events.clone() })
+}
+
+fn start_disk(config: &Config, setup: &Setup, events: &Events) -> Result<Disk, Failure> {
+    let (opened, done) = (events.clone(), events.clone());
+    let options = DiskOptions { lock: Some(Arc::clone(&setup.lock)), ..DiskOptions::default() };
+    let disk = Disk::start(
+        &config.lease,
+        options,
+        move |result| send(&opened, Event::Opened(result)),
+        move |io_done| send(&done, Event::Io(io_done)),
+    )?;
+    Ok(disk)
+}
+
+/// Begins to connect; whether there is a libvirt shows later, and the agent does without until then.
+fn connect(config: &Libvirt) -> Result<(Arc<dyn Hypervisor>, Receiver<HypervisorEvent>), Failure> {
+    let (libvirt, changes) = leasefence_hypervisor::Libvirt::connect(LibvirtConfig {
+        uri: config.uri.clone(),
+        question_deadline: config.call_timeout,
+        start_deadline: config.start_timeout,
+        ..LibvirtConfig::default()
+    })?;
+    Ok((Arc::new(libvirt), changes))
+}

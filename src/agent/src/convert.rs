@@ -1,0 +1,206 @@
+//! From what the member says of itself to the words and numbers of the API. It decides nothing but a verdict's class.
+
+use std::time::Duration;
+
+use leasefence_api as api;
+use leasefence_api::{HostState, VerdictAnswer, VerdictClass};
+use leasefence_core::evidence::{Evidence, Verdict};
+use leasefence_core::fencing::FencerHalf;
+use leasefence_core::ids::Generation;
+use leasefence_core::member::{
+    ClusterStatus, DomainStatus, HostStatus, LogLevel, MemberStatus, OwnStatus, RecoveryStatus,
+};
+use leasefence_core::terms::Terms;
+use leasefence_core::time::Now;
+
+/// Whole milliseconds, rounded down.
+pub(crate) fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn wall_ms(wall_ns: u64) -> u64 {
+    wall_ns / 1_000_000
+}
+
+/// The word for a level.
+pub(crate) fn level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
+    }
+}
+
+/// A host's terms.
+pub(crate) fn terms(terms: &Terms) -> api::Terms {
+    api::Terms {
+        lease_ttl_ms: ms(terms.lease_ttl),
+        fence_budget_ms: ms(terms.fence_budget),
+        write_drain_ms: ms(terms.write_drain),
+        renewal_interval_ms: ms(terms.renewal_interval),
+        scan_interval_ms: ms(terms.scan_interval),
+        clock_drift_ppm: terms.drift_ppm,
+        verdict_after_ms: ms(terms.verdict_after()),
+    }
+}
+
+/// The own lease and the fencer beside it.
+pub(crate) fn own(own: &OwnStatus, fencer: api::FencerInfo) -> api::OwnLease {
+    api::OwnLease {
+        slot: own.incarnation.map(|incarnation| incarnation.slot.0),
+        generation: own.incarnation.map(|incarnation| incarnation.generation.0),
+        state: if own.state.is_empty() { "starting".to_owned() } else { own.state.to_owned() },
+        lease_left_ms: own.lease_left.map(ms),
+        last_renewal_age_ms: own.last_renewal_age.map(ms),
+        renewal_latency_ms: own.renewal_latency.map(ms),
+        unknown_writes: u32::try_from(own.unknown_writes).unwrap_or(u32::MAX),
+        watchdog: own.watchdog.to_owned(),
+        terms: terms(&own.terms),
+        fencer,
+    }
+}
+
+/// The fencer, by its half of the page; none before there is one.
+pub(crate) fn fencer(half: Option<&FencerHalf>, now: &Now) -> api::FencerInfo {
+    let Some(half) = half else { return api::FencerInfo::default() };
+    api::FencerInfo {
+        connected: true,
+        beat_age_ms: Some(ms(now.instant.since_by_faster(half.beat))),
+        armed: half.armed,
+        latched: half.latched.is_some(),
+        clean: half.clean.is_some(),
+        unproven: half.unproven,
+        processes: u32::try_from(half.processes.len()).unwrap_or(u32::MAX),
+    }
+}
+
+/// What the header says; the path and the error are the caller's.
+pub(crate) fn cluster(cluster: &ClusterStatus, info: &mut api::ClusterInfo) {
+    info.name.clone_from(&cluster.name);
+    info.max_hosts = Some(cluster.max_hosts);
+    info.accepts = cluster.accepts.iter().map(ToString::to_string).collect();
+    info.test = cluster.test;
+}
+
+/// A host.
+pub(crate) fn host(host: &HostStatus) -> api::Host {
+    let (state, evidence, since) = words(&host.verdict);
+    api::Host {
+        name: host.name.clone(),
+        slot: host.slot.0,
+        generation: host.generation.0,
+        own: host.own,
+        state,
+        evidence,
+        since_unix_ms: since,
+        reason: host.reason.clone(),
+        lease_left_ms: host.lease_left.map(ms),
+        verdict_left_ms: host.verdict_left.map(ms),
+        last_renewal_age_ms: host.last_renewal_age.map(ms),
+        watchdog: host.watchdog.to_owned(),
+        terms: host.terms.as_ref().map(terms),
+        domains_protected: host.domains_protected,
+        domains_ha: host.domains_ha,
+    }
+}
+
+fn words(verdict: &Verdict) -> (HostState, Option<String>, Option<u64>) {
+    match verdict {
+        Verdict::Gone { evidence, since } => {
+            (HostState::Gone, Some(evidence.as_str().to_owned()), Some(wall_ms(since.wall_ns)))
+        }
+        Verdict::Joining { .. } => (HostState::Joining, None, None),
+        Verdict::Alive => (HostState::Alive, None, None),
+        Verdict::Fencing { .. } => (HostState::Fencing, None, None),
+        Verdict::Stalled { .. } => (HostState::Stalled, None, None),
+        Verdict::Disarmed => (HostState::Disarmed, None, None),
+        Verdict::Unknown(_) => (HostState::Unknown, None, None),
+    }
+}
+
+/// What a verdict means for whoever asked: alive are also a host in maintenance and one that joins and advances.
+fn class(verdict: &Verdict) -> VerdictClass {
+    match verdict {
+        Verdict::Gone { .. } => VerdictClass::MayStart,
+        Verdict::Alive | Verdict::Disarmed | Verdict::Joining { advances: true } => VerdictClass::Alive,
+        Verdict::Joining { advances: false }
+        | Verdict::Fencing { .. }
+        | Verdict::Stalled { .. }
+        | Verdict::Unknown(_) => VerdictClass::NotProvable,
+    }
+}
+
+/// The answer about the life of `host` that it shows now.
+pub(crate) fn verdict(host: &HostStatus) -> VerdictAnswer {
+    answer(host, host.generation, &host.verdict, host.reason.clone())
+}
+
+/// The answer about an earlier life of `host`, with the evidence for it if there is any.
+pub(crate) fn earlier_verdict(
+    host: &HostStatus,
+    generation: Generation,
+    evidence: Option<(Evidence, Now)>,
+) -> VerdictAnswer {
+    let reason = format!("the slot shows generation {} of this host by now", host.generation);
+    let said = match evidence {
+        Some((evidence, since)) => Verdict::Gone { evidence, since },
+        None => Verdict::Unknown(reason.clone()),
+    };
+    answer(host, generation, &said, reason)
+}
+
+fn answer(host: &HostStatus, generation: Generation, said: &Verdict, reason: String) -> VerdictAnswer {
+    let (state, evidence, since_unix_ms) = words(said);
+    VerdictAnswer {
+        host: host.name.clone(),
+        slot: host.slot.0,
+        generation: generation.0,
+        incarnation: format!("{}.{generation}", host.slot),
+        state,
+        class: class(said),
+        evidence,
+        since_unix_ms,
+        reason,
+        verdict_left_ms: host.verdict_left.map(ms),
+    }
+}
+
+/// A domain.
+pub(crate) fn domain(domain: &DomainStatus) -> api::Domain {
+    api::Domain {
+        uuid: domain.domain.to_string(),
+        name: domain.name.clone(),
+        running: domain.running,
+        protected: domain.protected,
+        ha: domain.ha,
+        priority: domain.priority,
+        lease: domain.lease.clone(),
+        term: domain.term.map(|term| term.0),
+        hold: domain.hold,
+    }
+}
+
+/// A recovery; `status` is searched for the domain's name.
+pub(crate) fn recovery(recovery: &RecoveryStatus, status: &MemberStatus) -> api::Recovery {
+    let known =
+        status.domains.iter().find(|domain| domain.domain == recovery.domain && !domain.name.is_empty());
+    api::Recovery {
+        uuid: recovery.domain.to_string(),
+        name: known.map(|domain| domain.name.clone()),
+        from: recovery.from.to_string(),
+        stage: recovery.stage.to_owned(),
+        reason: recovery.reason.clone(),
+        since_unix_ms: wall_ms(recovery.since_wall_ns),
+    }
+}
+
+/// Who is in maintenance.
+pub(crate) fn maintenance(status: &MemberStatus) -> api::Maintenance {
+    let disarmed = |host: &&HostStatus| matches!(host.verdict, Verdict::Disarmed);
+    api::Maintenance {
+        disarmed: status.own.state == "disarmed",
+        disarmed_hosts: status.hosts.iter().filter(disarmed).map(|host| host.name.clone()).collect(),
+        text: status.maintenance.clone(),
+    }
+}

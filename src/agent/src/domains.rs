@@ -1,0 +1,135 @@
+//! What libvirt knows, told to the main loop: a thread that lists the domains after each event and every few seconds.
+//! Its calls have deadlines; while libvirt does not answer it says so, and nothing else waits for it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use leasefence_core::member::DomainReport;
+use leasefence_hypervisor::{Domain, Hypervisor, HypervisorError, HypervisorEvent, Storages};
+
+use crate::definitions::DefinitionStore;
+use crate::event::{Event, Events, send};
+
+/// The longest between two listings: events that happen while libvirt is away are lost.
+const LISTING_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the thread looks whether somebody else wants a listing.
+const NUDGE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Asks for a listing soon, from any thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Nudge(Arc<AtomicBool>);
+
+impl Nudge {
+    /// Something has changed.
+    pub(crate) fn nudge(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// The thread's state.
+pub(crate) struct Lister {
+    /// Libvirt.
+    pub(crate) hypervisor: Arc<dyn Hypervisor>,
+    /// Stored definitions: their versions go into the reports.
+    pub(crate) store: DefinitionStore,
+    /// Domains, by name or uuid, that the operator exempted.
+    pub(crate) exempt: Vec<String>,
+    /// True when local storage counts as one kernel's: configured, and allowed by the header's test bit.
+    pub(crate) one_kernel: Arc<AtomicBool>,
+    /// Somebody else wants a listing.
+    pub(crate) nudge: Nudge,
+    /// The main loop.
+    pub(crate) events: Events,
+    /// Which storage the disks lie on.
+    pub(crate) storages: Storages,
+}
+
+impl Lister {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(crate) fn start(self, changes: Receiver<HypervisorEvent>) -> io::Result<()> {
+        thread::Builder::new().name("domains".to_owned()).spawn(move || self.run(&changes)).map(drop)
+    }
+
+    fn run(&self, changes: &Receiver<HypervisorEvent>) {
+        let mut listed: Option<Instant> = None;
+        let mut away = true;
+        loop {
+            match changes.recv_timeout(NUDGE_INTERVAL) {
+                Ok(HypervisorEvent::Away(why)) => {
+                    away = true;
+                    send(&self.events, Event::LibvirtAway(why));
+                }
+                Ok(change) => {
+                    away = false;
+                    self.changed(&change);
+                    while let Ok(next) = changes.try_recv() {
+                        away = matches!(next, HypervisorEvent::Away(_));
+                        self.changed(&next);
+                    }
+                    listed = None;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => thread::sleep(NUDGE_INTERVAL),
+            }
+            if self.events.is_closed() {
+                return;
+            }
+            let due = listed.is_none_or(|at| at.elapsed() >= LISTING_INTERVAL) || self.nudge.take();
+            if due && !away {
+                listed = Some(Instant::now());
+                self.list();
+            }
+        }
+    }
+
+    fn changed(&self, change: &HypervisorEvent) {
+        match change {
+            HypervisorEvent::Stopped { domain, detail } => {
+                send(&self.events, Event::Stopped(*domain, detail.reason()));
+            }
+            HypervisorEvent::Away(why) => send(&self.events, Event::LibvirtAway(why.clone())),
+            HypervisorEvent::DefinitionChanged(domain) | HypervisorEvent::MetadataChanged(domain) => {
+                self.store.refresh(*domain);
+            }
+            HypervisorEvent::Back
+            | HypervisorEvent::Started(_)
+            | HypervisorEvent::Paused(_)
+            | HypervisorEvent::Defined(_)
+            | HypervisorEvent::Undefined(_) => {}
+        }
+    }
+
+    fn list(&self) {
+        match self.hypervisor.domains() {
+            Ok(domains) => {
+                let reports = domains.iter().map(|domain| self.report(domain)).collect();
+                send(&self.events, Event::Domains(reports));
+            }
+            Err(HypervisorError::Away(why)) => send(&self.events, Event::LibvirtAway(why)),
+            Err(error) => send(&self.events, Event::LibvirtAway(error.to_string())),
+        }
+        if let Ok(memory_mib) = self.hypervisor.free_memory_mib() {
+            send(&self.events, Event::Capacity(memory_mib));
+        }
+    }
+
+    fn report(&self, domain: &Domain) -> DomainReport {
+        let version = self.store.version(domain.id, domain.chain_hash());
+        let storages = self.storages.of(&domain.disks, self.one_kernel.load(Ordering::Relaxed));
+        let mut report = domain.report(version, storages);
+        let uuid = domain.id.to_string();
+        report.protection.exempt |= self.exempt.iter().any(|word| *word == domain.name || *word == uuid);
+        report
+    }
+}

@@ -1,0 +1,342 @@
+//! The member and what it drives. Events and questions come in; the member decides; its commands are executed here, each
+//! before the next is polled. Nothing here waits: what may take its time happens on other threads.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use leasefence_api::Answer;
+use leasefence_config::{Config, StorageHint};
+use leasefence_core::ids::{DomainId, Term};
+use leasefence_core::member::{
+    Command, Input, LeaseMedium, LogLevel, Member, Note, Reply, Request, RequestId, StartFailure,
+};
+use leasefence_core::storage::{IoDone, IoId, IoOp, IoRequest};
+use leasefence_core::time::{HolderDeadline, Now};
+use leasefence_disk::{Disk, OpenError};
+use leasefence_hypervisor::Hypervisor;
+use leasefence_page::Page;
+use tokio::sync::oneshot;
+
+use crate::decisions::Decisions;
+use crate::definitions::DefinitionStore;
+use crate::domains::Nudge;
+use crate::event::{Event, Events};
+use crate::fencer::Fencer;
+use crate::metrics::Metrics;
+use crate::setup::Setup;
+use crate::start::Starter;
+
+/// What the engine works with.
+pub(crate) struct Parts {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// Machine, boot, process.
+    pub(crate) setup: Setup,
+    /// The storage thread.
+    pub(crate) disk: Disk,
+    /// Libvirt.
+    pub(crate) hypervisor: Arc<dyn Hypervisor>,
+    /// Definitions.
+    pub(crate) store: DefinitionStore,
+    /// Barriers and starts.
+    pub(crate) starter: Starter,
+    /// Asks for a listing of the domains.
+    pub(crate) nudge: Nudge,
+    /// Whether local storage counts as one kernel's.
+    pub(crate) one_kernel: Arc<AtomicBool>,
+    /// For what threads have to tell later.
+    pub(crate) events: Events,
+}
+
+/// The main loop's state.
+pub(crate) struct Engine {
+    pub(crate) parts: Parts,
+    pub(crate) started: Now,
+    pub(crate) member: Option<Member>,
+    pub(crate) fencer: Option<Fencer>,
+    pub(crate) link: Result<(), String>,
+    pub(crate) medium: Option<LeaseMedium>,
+    pub(crate) libvirt: Result<(), String>,
+    /// Names of the domains that libvirt knows here.
+    pub(crate) names: BTreeMap<DomainId, String>,
+    pub(crate) decisions: Decisions,
+    pub(crate) metrics: Metrics,
+    outstanding: HashMap<IoId, IoOp>,
+    answers: HashMap<RequestId, oneshot::Sender<Answer>>,
+    next_request: u64,
+    fatal: Option<String>,
+}
+
+impl Engine {
+    /// Begins without a page and without an open lease file: the member is made when the fencer has handed out its page.
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            started: leasefence_clock::now(),
+            member: None,
+            fencer: None,
+            link: Err("not attached yet".to_owned()),
+            medium: None,
+            libvirt: Err("not asked yet".to_owned()),
+            names: BTreeMap::new(),
+            decisions: Decisions::default(),
+            metrics: Metrics::new(),
+            outstanding: HashMap::new(),
+            answers: HashMap::new(),
+            next_request: 0,
+            fatal: None,
+        }
+    }
+
+    /// Why the process must end, once it must.
+    pub(crate) fn fatal(&self) -> Option<&str> {
+        self.fatal.as_deref()
+    }
+
+    /// How long until the member wants to be woken; none while only an input can change anything.
+    pub(crate) fn wake_in(&self) -> Option<Duration> {
+        let at = self.member.as_ref()?.wake_at()?;
+        Some(HolderDeadline(at).left(leasefence_clock::instant()))
+    }
+
+    /// Takes an event.
+    pub(crate) fn handle(&mut self, event: Event) {
+        match event {
+            Event::Opened(result) => self.opened(result),
+            Event::Io(done) => self.io_done(done),
+            Event::Page(page) => self.new_page(page),
+            Event::Link(link) => self.link_changed(link),
+            Event::Domains(reports) => {
+                self.libvirt = Ok(());
+                self.names = reports.iter().map(|report| (report.domain, report.name.clone())).collect();
+                self.input(Input::Domains(reports));
+            }
+            Event::Capacity(memory_mib) => self.input(Input::Capacity { memory_mib }),
+            Event::LibvirtAway(why) => self.libvirt_away(why),
+            Event::Stopped(domain, reason) => self.input(Input::Stopped { domain, reason }),
+            Event::Barrier(domain, result) => self.input(Input::Barrier { domain, result }),
+            Event::StartEnded(domain, term, result) => {
+                self.parts.nudge.nudge();
+                self.input(Input::StartEnded { domain, term, result });
+            }
+            Event::Trouble(event, text) => self.say(LogLevel::Warn, event, text),
+        }
+    }
+
+    /// Reads the fencer's half and tells the member.
+    pub(crate) fn look_at_fencer(&mut self) {
+        let half = self.fencer.as_mut().and_then(|fencer| fencer.read().cloned());
+        if let Some(half) = half {
+            self.input(Input::Fencer(half));
+        }
+    }
+
+    /// Tells the member that time has passed.
+    pub(crate) fn tick(&mut self) {
+        self.input(Input::Tick);
+    }
+
+    /// Passes a request on; its answer comes when the member replies.
+    pub(crate) fn request(&mut self, request: Request, answer: oneshot::Sender<Answer>) {
+        if self.member.is_none() {
+            let text = format!("the agent has not begun yet: {}", self.waiting_for());
+            drop(answer.send(Answer { ok: false, text }));
+            return;
+        }
+        self.next_request = self.next_request.saturating_add(1);
+        let id = RequestId(self.next_request);
+        self.answers.retain(|_, waiting| !waiting.is_closed());
+        self.answers.insert(id, answer);
+        self.input(Input::Request(id, request));
+    }
+
+    /// What the agent waits for before there is a member.
+    pub(crate) fn waiting_for(&self) -> String {
+        match (&self.link, &self.medium) {
+            (Err(why), _) => format!("waiting for the fencer's page: {why}"),
+            (Ok(()), None) => {
+                format!(
+                    "waiting for {} to open: the storage does not answer",
+                    self.parts.config.lease.display()
+                )
+            }
+            (Ok(()), Some(_)) => "starting".to_owned(),
+        }
+    }
+
+    /// A note of the agent's own.
+    pub(crate) fn say(&mut self, level: LogLevel, event: &'static str, text: String) {
+        self.note(&Note { level, event, text });
+    }
+
+    fn note(&mut self, note: &Note) {
+        self.metrics.note(note);
+        self.decisions.note(&leasefence_clock::now(), note);
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = leasefence_clock::now();
+        let Some(member) = self.member.as_mut() else { return };
+        member.handle(&now, input);
+        self.execute_all();
+    }
+
+    fn execute_all(&mut self) {
+        while self.fatal.is_none() {
+            let now = leasefence_clock::now();
+            let Some(command) = self.member.as_mut().and_then(|member| member.poll_command(&now)) else {
+                return;
+            };
+            self.execute(command);
+        }
+    }
+
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::Io(request) => self.submit(request),
+            Command::Page(half) => {
+                let written = self.fencer.as_mut().map(|fencer| fencer.write(*half));
+                if let Some(Err(error)) = written {
+                    self.end(format!("writing the page: {error}"));
+                }
+            }
+            Command::Barrier { domain, definition_hash } => {
+                self.parts.starter.barrier(domain, definition_hash);
+            }
+            Command::Start { domain, term, definition_hash } => self.start(domain, term, definition_hash),
+            Command::Destroy { domain, reason } => self.destroy(domain, &reason),
+            Command::StoreDefinition { domain } => self.parts.store.store(domain),
+            Command::KillAll => self.kill_all(),
+            Command::Reply(id, Reply { ok, text }) => {
+                if let Some(answer) = self.answers.remove(&id) {
+                    drop(answer.send(Answer { ok, text }));
+                }
+            }
+            Command::Note(note) => self.note(&note),
+            Command::Fatal(why) => self.end(why),
+        }
+    }
+
+    fn submit(&mut self, request: IoRequest) {
+        self.outstanding.insert(request.id, request.op.clone());
+        if !self.parts.disk.submit(request) {
+            self.end("the storage thread has ended".to_owned());
+        }
+    }
+
+    /// The token is in the page already. Had the fencer latched an end before it could see that token, the start would
+    /// come too late to be counted: so its half is read once more, after the write.
+    fn start(&mut self, domain: DomainId, term: Term, definition_hash: u64) {
+        let now = leasefence_clock::instant();
+        if self.fencer.as_mut().is_some_and(|fencer| fencer.start_permitted(now)) {
+            self.parts.starter.start(domain, term, definition_hash);
+        } else {
+            let why = StartFailure::Failed("the lease ended before the start".to_owned());
+            drop(self.parts.events.send(Event::StartEnded(domain, term, Err(why))));
+        }
+    }
+
+    fn destroy(&mut self, domain: DomainId, reason: &str) {
+        let (killed, errors) =
+            self.fencer.as_mut().map(|fencer| fencer.kill(Some(domain))).unwrap_or_default();
+        let name = self.names.get(&domain).cloned().unwrap_or_else(|| domain.to_string());
+        self.say(
+            LogLevel::Error,
+            "destroy",
+            format!("{name} is destroyed ({killed} processes killed): {reason}"),
+        );
+        for error in errors {
+            self.say(LogLevel::Error, "destroy", error);
+        }
+    }
+
+    fn kill_all(&mut self) {
+        let (killed, errors) = self.fencer.as_mut().map(|fencer| fencer.kill(None)).unwrap_or_default();
+        let text = format!("the fencer is silent: the agent has killed {killed} domain processes itself");
+        self.say(LogLevel::Error, "kill-all", text);
+        for error in errors {
+            self.say(LogLevel::Error, "kill-all", error);
+        }
+    }
+
+    fn end(&mut self, why: String) {
+        self.say(LogLevel::Error, "fatal", why.clone());
+        self.fatal.get_or_insert(why);
+    }
+
+    fn opened(&mut self, result: Result<LeaseMedium, OpenError>) {
+        match result {
+            Ok(medium) => {
+                self.medium = Some(medium);
+                self.input(Input::Opened(medium));
+            }
+            Err(error) => self.end(error.to_string()),
+        }
+    }
+
+    fn io_done(&mut self, done: IoDone) {
+        if let Some(op) = self.outstanding.remove(&done.id) {
+            self.metrics.io(&op, &done);
+        }
+        self.input(Input::Io(done));
+        self.update_one_kernel();
+    }
+
+    /// Local storage counts as one kernel's only where the configuration says so and the header's test bit allows it.
+    fn update_one_kernel(&self) {
+        if self.parts.config.storage == StorageHint::OneKernel
+            && !self.parts.one_kernel.load(Ordering::Relaxed)
+        {
+            let cluster =
+                self.member.as_ref().and_then(|member| member.status(&leasefence_clock::now()).cluster);
+            if cluster.is_some_and(|cluster| cluster.test) {
+                self.parts.one_kernel.store(true, Ordering::Relaxed);
+                self.parts.nudge.nudge();
+            }
+        }
+    }
+
+    fn new_page(&mut self, page: Page) {
+        let before = self.fencer.as_ref().and_then(|fencer| fencer.own().cloned());
+        match Fencer::new(page, before) {
+            Ok(fencer) => self.fencer = Some(fencer),
+            Err(error) => return self.end(format!("writing the page: {error}")),
+        }
+        if self.member.is_none() {
+            self.begin();
+        } else {
+            let text = "the fencer lost its page and made another: what it guarded has ended".to_owned();
+            self.say(LogLevel::Error, "page", text);
+        }
+        self.look_at_fencer();
+    }
+
+    fn begin(&mut self) {
+        let predecessor = self.fencer.as_mut().and_then(Fencer::predecessor);
+        let config = self.parts.setup.member(&self.parts.config, predecessor);
+        self.member = Some(Member::new(config));
+        self.look_at_fencer();
+        if let Some(medium) = self.medium {
+            self.input(Input::Opened(medium));
+        }
+        self.parts.nudge.nudge();
+    }
+
+    fn link_changed(&mut self, link: Result<(), String>) {
+        match &link {
+            Ok(()) => self.say(LogLevel::Info, "fencer", "attached to the fencer".to_owned()),
+            Err(why) => self.say(LogLevel::Warn, "fencer", format!("no fencer: {why}")),
+        }
+        self.link = link;
+    }
+
+    fn libvirt_away(&mut self, why: String) {
+        if self.libvirt.as_ref().err() != Some(&why) {
+            self.say(LogLevel::Warn, "libvirt", format!("libvirt does not answer: {why}"));
+        }
+        self.libvirt = Err(why.clone());
+        self.input(Input::LibvirtAway(why));
+    }
+}

@@ -1,0 +1,45 @@
+//! All that reaches the main loop from the agent's threads. None of them ever waits for the loop.
+
+use std::time::Duration;
+
+use leasefence_core::ids::{DomainId, Term};
+use leasefence_core::member::{DomainReport, LeaseMedium, StartFailure, StopReason};
+use leasefence_core::storage::IoDone;
+use leasefence_disk::OpenError;
+use leasefence_page::Page;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Something happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The storage thread has opened the lease file, or not.
+    Opened(Result<LeaseMedium, OpenError>),
+    /// The storage thread has done something.
+    Io(IoDone),
+    /// The fencer handed out a page: the first one, or another than before.
+    Page(Page),
+    /// The fencer is attached, or why not.
+    Link(Result<(), String>),
+    /// What libvirt knows here, and the names of domains by which people call them.
+    Domains(Vec<DomainReport>),
+    /// Free memory in MiB.
+    Capacity(u32),
+    /// Libvirt does not answer.
+    LibvirtAway(String),
+    /// A domain stopped running.
+    Stopped(DomainId, StopReason),
+    /// A start barrier was acknowledged, or not.
+    Barrier(DomainId, Result<Duration, String>),
+    /// A start ended.
+    StartEnded(DomainId, Term, Result<(), StartFailure>),
+    /// Something that a worker could not do, for people.
+    Trouble(&'static str, String),
+}
+
+/// The way to the main loop.
+pub(crate) type Events = UnboundedSender<Event>;
+
+/// Sends an event. After the loop has ended nobody is interested, and the process is about to end.
+pub(crate) fn send(events: &Events, event: Event) {
+    drop(events.send(event));
+}

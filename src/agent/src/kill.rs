@@ -1,0 +1,67 @@
+//! Killing domain processes that the fencer has found: by pidfd, after the start time has shown that the pid is still
+//! theirs. It waits for nothing and asks libvirt nothing.
+
+use std::fs;
+use std::io;
+
+use leasefence_core::fencing::DomainProcess;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// Sends SIGKILL to one process. A process that is gone already, or whose pid belongs to another by now, is no error.
+///
+/// # Errors
+/// The kernel's error when the signal could not be sent.
+pub(crate) fn kill(process: &DomainProcess) -> io::Result<()> {
+    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        Err(errno) => return Err(errno.into()),
+    };
+    // The descriptor now names one process for good; its start time says whether it is the one that was meant.
+    if start_time(process.pid) != Some(process.start_time) {
+        return Ok(());
+    }
+    match pidfd_send_signal(&pidfd, Signal::KILL) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`, counted after the command, which may hold spaces and parentheses.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    fn sleeper() -> (Child, DomainProcess) {
+        let child = Command::new("sleep").arg("60").spawn().expect("sleep runs");
+        let start_time = start_time(child.id()).expect("it has a start time");
+        let process = DomainProcess { pid: child.id(), start_time, ..DomainProcess::default() };
+        (child, process)
+    }
+
+    #[test]
+    fn the_process_that_was_meant_is_killed_and_one_that_is_gone_is_no_error() {
+        let (mut child, process) = sleeper();
+        kill(&process).expect("it can be killed");
+        assert!(!child.wait().expect("it ends").success());
+        kill(&process).expect("gone is what was asked for");
+    }
+
+    #[test]
+    fn a_reused_pid_is_left_alone() {
+        let (mut child, process) = sleeper();
+        kill(&DomainProcess { start_time: process.start_time + 1, ..process }).expect("nothing to do");
+        assert!(child.try_wait().expect("it can be asked").is_none(), "it still runs");
+        kill(&process).expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+}

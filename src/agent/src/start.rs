@@ -1,0 +1,90 @@
+//! Start barriers and starts of domains, each on a thread of its own: shared storage and libvirt may take their time.
+//! The member's deadlines count, whatever these threads wait for.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use leasefence_core::ids::{DomainId, Term};
+use leasefence_core::member::StartFailure;
+use leasefence_hypervisor::{Activity, Hypervisor, HypervisorError, StartError, barrier};
+
+use crate::definitions::DefinitionStore;
+use crate::event::{Event, Events, send};
+
+/// Between two questions whether a start of unknown outcome came to something.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a start needs.
+#[derive(Clone)]
+pub(crate) struct Starter {
+    /// Libvirt.
+    pub(crate) hypervisor: Arc<dyn Hypervisor>,
+    /// Definitions.
+    pub(crate) store: DefinitionStore,
+    /// This host's name: it names the barrier's files.
+    pub(crate) host: String,
+    /// The main loop.
+    pub(crate) events: Events,
+}
+
+impl Starter {
+    /// Writes the barrier and answers with [`Event::Barrier`].
+    pub(crate) fn barrier(&self, domain: DomainId, chain_hash: u64) {
+        let this = self.clone();
+        let begun = spawn("barrier", move || {
+            send(&this.events, Event::Barrier(domain, this.write_barrier(domain, chain_hash)));
+        });
+        if let Err(error) = begun {
+            send(&self.events, Event::Barrier(domain, Err(format!("starting a thread: {error}"))));
+        }
+    }
+
+    /// Starts the domain and answers with [`Event::StartEnded`].
+    pub(crate) fn start(&self, domain: DomainId, term: Term, chain_hash: u64) {
+        let this = self.clone();
+        let begun = spawn("start", move || {
+            send(&this.events, Event::StartEnded(domain, term, this.start_now(domain, chain_hash)));
+        });
+        if let Err(error) = begun {
+            let failure = StartFailure::Failed(format!("starting a thread: {error}"));
+            send(&self.events, Event::StartEnded(domain, term, Err(failure)));
+        }
+    }
+
+    fn write_barrier(&self, domain: DomainId, chain_hash: u64) -> Result<Duration, String> {
+        let stored = self.store.load(domain, chain_hash)?;
+        let disks = stored.definition.disks().map_err(|error| error.to_string())?;
+        barrier(&disks, &self.host).map_err(|error| error.to_string())
+    }
+
+    fn start_now(&self, domain: DomainId, chain_hash: u64) -> Result<(), StartFailure> {
+        let stored = self.store.load(domain, chain_hash).map_err(StartFailure::Definition)?;
+        match self.hypervisor.start(domain, &stored.definition.xml) {
+            Ok(()) => Ok(()),
+            Err(StartError::Failed(failure)) => Err(failure),
+            Err(StartError::Unknown(why)) => self.settle(domain, &why),
+        }
+    }
+
+    /// A start of unknown outcome is no failure: it may still come up. So libvirt is asked until it says.
+    fn settle(&self, domain: DomainId, why: &str) -> Result<(), StartFailure> {
+        loop {
+            match self.hypervisor.activity(domain) {
+                Ok(Activity::Running { .. }) => return Ok(()),
+                Ok(Activity::OffNoJob { .. }) | Err(HypervisorError::NoSuchDomain(_)) => {
+                    return Err(StartFailure::Failed(why.to_owned()));
+                }
+                Ok(Activity::Off { .. }) | Err(_) if self.events.is_closed() => {
+                    return Err(StartFailure::Failed(why.to_owned()));
+                }
+                Ok(Activity::Off { .. }) | Err(_) => thread::sleep(ASK_AGAIN),
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+}
