@@ -11,6 +11,7 @@ mod engine;
 mod event;
 mod fencer;
 mod kill;
+mod leases;
 mod link;
 mod logging;
 mod metrics;

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::ask::Ask;
 use crate::convert;
 use crate::engine::Engine;
+use crate::leases::Question;
 
 /// What an HA domain gets that never had a priority.
 const DEFAULT_PRIORITY: u8 = 100;
@@ -29,7 +30,7 @@ impl Engine {
                 Err(text) => drop(answer.send(Answer { ok: false, text })),
             },
             Ask::Ha { domain, enabled, priority, answer } => self.set_ha(&domain, enabled, priority, answer),
-            Ask::Leases { domain, answer } => drop(answer.send(self.leases(domain.as_deref()))),
+            Ask::Leases { domain, answer } => self.leases(domain.as_deref(), answer),
         }
     }
 
@@ -187,8 +188,13 @@ impl Engine {
         drop(thread::Builder::new().name("ha".to_owned()).spawn(work));
     }
 
-    fn leases(&self, domain: Option<&str>) -> Result<LeaseList, String> {
-        let _ = domain;
-        Err("not yet".to_owned())
+    fn leases(&self, word: Option<&str>, answer: oneshot::Sender<Result<LeaseList, String>>) {
+        match word.map(|word| self.domain(word)).transpose() {
+            Ok(domain) => {
+                Question { path: self.parts.config.lease.clone(), domain, names: self.names.clone() }
+                    .ask(answer);
+            }
+            Err(text) => drop(answer.send(Err(text))),
+        }
     }
 }
