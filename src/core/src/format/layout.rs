@@ -18,7 +18,8 @@
 
 use std::ops::Range;
 
-use crate::ids::{FileId, MAX_HOSTS, Slot};
+use crate::hash::h64;
+use crate::ids::{DomainId, FileId, MAX_HOSTS, Slot};
 
 /// Bytes of a header, of an observer sector and of a lease page's sector; every area begins at a multiple of it.
 pub const SECTOR_LEN: usize = 4096;
@@ -296,6 +297,15 @@ impl Layout {
     pub fn lease_page(&self, page: u8, slot: Slot, copy: RecordCopy) -> Place {
         let start = self.lease_page_copy(page, copy).start;
         self.place(start + self.index(slot) * SECTOR, SECTOR_LEN, Some(slot))
+    }
+
+    /// The lease page in which a domain's entries lie: H64 of its uuid's 16 bytes, modulo the number of pages.
+    ///
+    /// # Panics
+    /// Never: a file has at most 16 pages.
+    #[must_use]
+    pub fn page_of(&self, domain: DomainId) -> u8 {
+        u8::try_from(h64(&[&domain.0]) % u64::from(self.pages)).expect("there are at most 16 pages")
     }
 
     /// All slots' sectors of one copy of a lease page.

@@ -14,9 +14,11 @@ mod accusation;
 mod claim;
 mod codes;
 mod copies;
+pub mod dump;
 mod header;
 mod host_record;
 mod host_state;
+pub mod init;
 mod journal;
 mod layout;
 mod lease_entry;
@@ -43,3 +45,6 @@ pub use lease_page::{LeasePage, PAGE_ENTRIES, PageFull};
 pub use observer::ObserverSector;
 pub use sector::{DecodeError, FORMAT_VERSION, MAGIC, SectorHeader, SectorKind};
 pub use text::{ClusterName, FixedText, HostName, JournalText};
+
+#[cfg(test)]
+mod tests;

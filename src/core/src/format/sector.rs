@@ -247,6 +247,16 @@ impl SectorHeader {
     }
 }
 
+/// What bytes that begin like a sector say of themselves, without checking them: the kind, and a place as long as its record.
+pub(super) fn probe(offset: u64, unit: &[u8]) -> Option<(SectorKind, Place)> {
+    if unit.len() < HEADER_LEN || !unit.starts_with(&MAGIC) {
+        return None;
+    }
+    let kind = SectorKind::from_code(unit[KIND_AT])?;
+    let file_id = FileId(raw::get(unit, FILE_ID_AT));
+    Some((kind, Place { file_id, offset, len: kind.record_len(), slot: None }))
+}
+
 /// Magic, CRC, version and kind, in this order: a damaged byte of version or kind is damage, not another version.
 fn check_whole(kind: SectorKind, unit: &[u8]) -> Result<(), DecodeError> {
     let magic = raw::get(unit, MAGIC_AT);
