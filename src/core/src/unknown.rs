@@ -50,9 +50,9 @@ struct Pending {
 
 /// All writes of this host whose outcome is unknown, those in flight included.
 ///
-/// A write is over when (a) the boot that issued it has ended and write_drain has passed, which is a rejoin's business,
+/// A write is over when (a) the boot that issued it has ended and `write_drain` has passed, which is a rejoin's business,
 /// or (b) the hold has passed since its call returned, counted by the slower clock and only while writes of the own
-/// record are acknowledged without a break, and then two reads write_drain apart agree.
+/// record are acknowledged without a break, and then two reads `write_drain` apart agree.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct UnknownWrites {
     rules: UnknownRules,

@@ -1,0 +1,130 @@
+//! Dropping own entries that say nothing any more: two passes over the page, then one write.
+//!
+//! In one pass, a want that stood between could carry on an old recovery, from an older definition. Both passes see the
+//! reason, no unreadable sector, and neither a want nor an incoming of the key, dead hosts' included.
+
+use std::collections::BTreeMap;
+
+use super::own::{Edit, OwnPage};
+use super::scan::PageRead;
+use super::types::LeaseContext;
+use super::view::{KeyView, PageScan};
+use super::write::SectorWrite;
+use crate::format::{Layout, LeaseEntry, LeaseState};
+use crate::ids::{DomainId, Term};
+use crate::storage::{IoDone, Step};
+
+/// Entries that may go, as they stood when that was found.
+type Candidates = BTreeMap<DomainId, (LeaseState, Term)>;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Stage {
+    First(PageRead),
+    Second(PageRead, Candidates),
+    Write(SectorWrite, Vec<DomainId>),
+    Over(Vec<DomainId>),
+}
+
+/// One attempt to drop own entries of one page.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DropPasses {
+    layout: Layout,
+    stage: Stage,
+}
+
+impl DropPasses {
+    /// An attempt for this page.
+    #[must_use]
+    pub fn new(layout: Layout, page: u8) -> Self {
+        Self { layout, stage: Stage::First(PageRead::new(layout, page)) }
+    }
+
+    /// True when the own sector has an entry that might be dropped.
+    #[must_use]
+    pub fn worthwhile(own: &OwnPage) -> bool {
+        own.content().entries().any(droppable)
+    }
+
+    /// The next operation, or which entries went. Not to be called while an operation of it is outstanding.
+    pub fn poll(&mut self, ctx: &LeaseContext<'_>, own: &mut OwnPage) -> Step<Vec<DomainId>> {
+        if !ctx.may_write {
+            self.stage = Stage::Over(Vec::new());
+        }
+        loop {
+            match &mut self.stage {
+                Stage::Over(dropped) => return Step::Done(dropped.clone()),
+                Stage::First(read) => match read.poll() {
+                    Step::Io(op) => return Step::Io(op),
+                    Step::Wait(until) => return Step::Wait(until),
+                    Step::Done(scan) => self.first_ended(own, scan),
+                },
+                Stage::Second(read, candidates) => match read.poll() {
+                    Step::Io(op) => return Step::Io(op),
+                    Step::Wait(until) => return Step::Wait(until),
+                    Step::Done(scan) => {
+                        let candidates = std::mem::take(candidates);
+                        self.second_ended(own, scan, &candidates);
+                    }
+                },
+                Stage::Write(write, dropped) => match write.poll(ctx) {
+                    Step::Io(op) => return Step::Io(op),
+                    Step::Wait(until) => return Step::Wait(until),
+                    Step::Done(_) => self.stage = Stage::Over(std::mem::take(dropped)),
+                },
+            }
+        }
+    }
+
+    /// The end of the operation that was asked for.
+    pub fn handle_io(&mut self, ctx: &LeaseContext<'_>, own: &mut OwnPage, done: &IoDone) {
+        match &mut self.stage {
+            Stage::First(read) | Stage::Second(read, _) => read.handle_io(ctx, done),
+            Stage::Write(write, _) => write.handle_io(own, done),
+            Stage::Over(_) => {}
+        }
+    }
+
+    fn first_ended(&mut self, own: &OwnPage, scan: Result<PageScan, String>) {
+        let found = scan.map(|scan| candidates(own, &scan)).unwrap_or_default();
+        self.stage = if found.is_empty() {
+            Stage::Over(Vec::new())
+        } else {
+            // Begun after the first has ended: a want written in between shows in one of them.
+            Stage::Second(PageRead::new(self.layout, own.page()), found)
+        };
+    }
+
+    fn second_ended(&mut self, own: &mut OwnPage, scan: Result<PageScan, String>, first: &Candidates) {
+        let mut found = scan.map(|scan| candidates(own, &scan)).unwrap_or_default();
+        found.retain(|domain, stood| first.get(domain) == Some(stood));
+        let dropped: Vec<_> = found.keys().copied().collect();
+        self.stage = if dropped.is_empty() {
+            Stage::Over(Vec::new())
+        } else {
+            let edits = dropped.iter().map(|domain| Edit::Remove(*domain)).collect();
+            Stage::Write(SectorWrite::new(self.layout, own, edits), dropped)
+        };
+    }
+}
+
+/// `saved` stays as long as its image does.
+fn droppable(entry: &LeaseEntry) -> bool {
+    matches!(entry.state, LeaseState::Orphan | LeaseState::Stopped)
+}
+
+fn candidates(own: &OwnPage, scan: &PageScan) -> Candidates {
+    if scan.unreadable(own.incarnation().slot).is_some() {
+        return Candidates::new();
+    }
+    let stands = |entry: &&LeaseEntry| droppable(entry) && has_reason(own, scan, entry);
+    own.content().entries().filter(stands).map(|entry| (entry.domain, (entry.state, entry.term))).collect()
+}
+
+/// For an orphan: a higher term among own, orphan, stopped, saved. For a stopped: that, or no other entry of the key.
+fn has_reason(own: &OwnPage, scan: &PageScan, entry: &LeaseEntry) -> bool {
+    let view = KeyView::of(scan, own, entry.domain);
+    let disputed = view.entries.iter().any(|(_, e)| e.want_term > Term(0) || e.state == LeaseState::Incoming);
+    let superseded = view.top().is_some_and(|(_, top)| top.term > entry.term);
+    let alone = entry.state == LeaseState::Stopped && view.entries.len() == 1;
+    !disputed && (superseded || alone)
+}

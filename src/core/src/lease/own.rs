@@ -1,0 +1,160 @@
+//! The own sector of one lease page, in memory: what this host says of the domains of that page.
+//!
+//! It owns the content and knows whether storage may say something else. It never writes: a [`SectorWrite`] does, from a
+//! snapshot of it, and reports back.
+//!
+//! [`SectorWrite`]: super::write::SectorWrite
+
+use crate::format::{LeaseEntry, LeaseFlags, LeasePage, LeaseState, Place};
+use crate::ids::{BootId, DomainId, Incarnation, Sequence, Term};
+
+/// One change of one entry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Edit {
+    /// Want this term; the rest of the entry stays as it is.
+    Want(DomainId, Term),
+    /// Want nothing any more; an entry that said nothing else goes.
+    NoWant(DomainId),
+    /// Say this.
+    Put(LeaseEntry),
+    /// Say nothing any more.
+    Remove(DomainId),
+}
+
+impl Edit {
+    /// Changes a sector's content. False when the sector is full.
+    pub fn apply(&self, content: &mut LeasePage) -> bool {
+        match *self {
+            Self::Want(domain, want_term) => {
+                let base =
+                    content.get(domain).copied().unwrap_or(LeaseEntry { domain, ..LeaseEntry::default() });
+                let flags = base.flags.set(LeaseFlags::WANT_INCOMING, false);
+                content.insert(LeaseEntry { want_term, flags, ..base }).is_ok()
+            }
+            Self::NoWant(domain) => match content.get(domain).copied() {
+                None => true,
+                Some(base) if base.state == LeaseState::Empty => content.remove(domain).is_some(),
+                Some(base) => content.insert(LeaseEntry { want_term: Term(0), ..base }).is_ok(),
+            },
+            Self::Put(entry) => content.insert(entry).is_ok(),
+            Self::Remove(domain) => {
+                content.remove(domain);
+                true
+            }
+        }
+    }
+}
+
+/// The own sector of one page.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnPage {
+    page: u8,
+    content: LeasePage,
+    /// Grows with each change in memory.
+    revision: u64,
+    /// The revision that both copies hold, acknowledged; none when that is not known.
+    stored: Option<u64>,
+}
+
+impl OwnPage {
+    /// The sector as a claim or rejoin has just written it to both copies, acknowledged.
+    #[must_use]
+    pub fn written(page: u8, content: LeasePage) -> Self {
+        Self { page, content, revision: 0, stored: Some(0) }
+    }
+
+    /// The sector as a restarted agent of the same incarnation finds it. Its wants are cleared: those who waited for them
+    /// are gone with the process. `agree`: both copies said the same.
+    #[must_use]
+    pub fn found(page: u8, mut content: LeasePage, agree: bool) -> Self {
+        let wanted: Vec<_> = content.entries().filter(|e| e.want_term > Term(0)).map(|e| e.domain).collect();
+        for domain in &wanted {
+            Edit::NoWant(*domain).apply(&mut content);
+        }
+        let stored = (agree && wanted.is_empty()).then_some(0);
+        Self { page, content, revision: 0, stored }
+    }
+
+    /// Which page.
+    #[must_use]
+    pub fn page(&self) -> u8 {
+        self.page
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.content.incarnation
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn content(&self) -> &LeasePage {
+        &self.content
+    }
+
+    /// True when storage may say something else than memory: it must be written, once no write to it is unknown.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.stored != Some(self.revision)
+    }
+
+    /// Changes memory; it is written later.
+    pub fn edit(&mut self, edit: &Edit) -> bool {
+        self.revision += 1;
+        edit.apply(&mut self.content)
+    }
+
+    /// Storage was found to say something else (damaged, or an unknown write): it must be written again.
+    pub fn distrust(&mut self) {
+        self.stored = None;
+    }
+
+    /// A snapshot to write, with these edits, under the next sequence: the sequence is used up, whatever comes of it.
+    pub(super) fn snapshot(&mut self, edits: &[Edit]) -> (LeasePage, u64) {
+        self.content.sequence = self.content.sequence.next();
+        let mut content = self.content.clone();
+        for edit in edits {
+            edit.apply(&mut content);
+        }
+        (content, self.revision)
+    }
+
+    /// Both copies of a snapshot were acknowledged.
+    pub(super) fn acknowledged(&mut self, edits: &[Edit], revision: u64) {
+        for edit in edits {
+            edit.apply(&mut self.content);
+        }
+        self.stored = Some(revision);
+    }
+
+    /// The bytes that a copy must have, as far as memory knows.
+    #[must_use]
+    pub fn bytes(&self, place: &Place) -> Vec<u8> {
+        self.content.encode(place)
+    }
+}
+
+/// What a rejoin writes of an own sector for the next generation: own → orphan; orphan, stopped and saved are kept; wants
+/// are cleared, incoming is dropped. Never a lower term, and no predecessor: an orphan convicts nobody.
+#[must_use]
+pub fn for_next_generation(
+    found: &LeasePage,
+    me: Incarnation,
+    boot_id: BootId,
+    sequence: Sequence,
+) -> LeasePage {
+    let mut next = LeasePage::new(me, boot_id, sequence);
+    for entry in found.entries() {
+        let state = match entry.state {
+            LeaseState::Own => LeaseState::Orphan,
+            LeaseState::Empty | LeaseState::Incoming => continue,
+            kept => kept,
+        };
+        let flags = entry.flags.set(LeaseFlags::WANT_INCOMING, false);
+        let kept = LeaseEntry { state, flags, want_term: Term(0), pred: None, ..*entry };
+        // The source held it in a sector of the same size.
+        let _fits = next.insert(kept);
+    }
+    next
+}

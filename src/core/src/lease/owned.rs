@@ -1,0 +1,186 @@
+//! What this host owns and how far each is: held, running, ending. It follows libvirt's and the fencer's words and says
+//! when an own entry ends and why; it never writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::proof::GoneProof;
+use super::types::EndReason;
+use crate::fencing::{FencerHalf, OwnLease};
+use crate::ids::{DomainId, Term};
+use crate::member::StopReason;
+use crate::time::{Instant, ObserverDeadline};
+
+/// Libvirt lists a domain as not running before its event says why: the event is given this long.
+const EVENT_GRACE: Duration = Duration::from_secs(5);
+
+/// How far an own lease is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Phase {
+    /// Acquired by a recovery, which says when it runs or is given up.
+    Recovering,
+    /// Not seen running yet, or running.
+    Held {
+        /// Since when libvirt lists it as not running, if it does.
+        missing: Option<Instant>,
+    },
+    /// Found by a restarted agent: it stays until libvirt has answered and the fencer has scanned.
+    Settling {
+        /// The fencer's proof that it has no process.
+        proof: GoneProof,
+        /// Libvirt has answered, and does not list it as running.
+        answered: bool,
+    },
+    /// It is over; the fencer must show that its process is gone.
+    Ending {
+        /// Why.
+        reason: EndReason,
+        /// The fencer's proof that it has no process.
+        proof: GoneProof,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Owned {
+    term: Term,
+    ran: bool,
+    running_since: Option<Instant>,
+    phase: Phase,
+}
+
+impl Owned {
+    /// Why it ends, if the fencer's half is the proof that was missing.
+    fn proven(&mut self, domain: DomainId, half: &FencerHalf) -> Option<EndReason> {
+        let never_seen = if self.ran { EndReason::Crashed } else { EndReason::NeverRan };
+        let (proof, reason) = match &mut self.phase {
+            Phase::Ending { reason, proof } => (proof, Some(*reason)),
+            Phase::Settling { proof, answered } => (proof, answered.then_some(never_seen)),
+            Phase::Recovering | Phase::Held { .. } => return None,
+        };
+        // The proof is fed in any case: it may be complete before libvirt has answered.
+        proof.shown(half, domain).then_some(reason).flatten()
+    }
+}
+
+/// The own leases of an incarnation.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct OwnedDomains {
+    domains: BTreeMap<DomainId, Owned>,
+}
+
+impl OwnedDomains {
+    /// A lease was acquired.
+    pub(super) fn acquired(&mut self, domain: DomainId, term: Term, recovering: bool) {
+        let phase = if recovering { Phase::Recovering } else { Phase::Held { missing: None } };
+        self.domains.insert(domain, Owned { term, ran: false, running_since: None, phase });
+    }
+
+    /// A restarted agent found an own entry. `ran`: the page's list has it, under this term, as seen running.
+    pub(super) fn found(&mut self, domain: DomainId, term: Term, ran: bool, now: Instant) {
+        let phase = Phase::Settling { proof: GoneProof::new(now), answered: false };
+        self.domains.insert(domain, Owned { term, ran, running_since: None, phase });
+    }
+
+    /// The lease is not owned any more.
+    pub(super) fn remove(&mut self, domain: DomainId) -> bool {
+        self.domains.remove(&domain).is_some()
+    }
+
+    /// True if it is owned.
+    #[must_use]
+    pub(super) fn contains(&self, domain: DomainId) -> bool {
+        self.domains.contains_key(&domain)
+    }
+
+    /// The page's list.
+    #[must_use]
+    pub(super) fn to_page(&self) -> Vec<OwnLease> {
+        let lease = |(domain, owned): (&DomainId, &Owned)| OwnLease {
+            domain: *domain,
+            term: owned.term,
+            ran: owned.ran,
+            outgoing: false,
+        };
+        self.domains.iter().map(lease).collect()
+    }
+
+    /// A recovery saw its domain running. True when that is news.
+    pub(super) fn started(&mut self, domain: DomainId, now: Instant) -> bool {
+        let Some(owned) = self.domains.get_mut(&domain) else { return false };
+        let news = !owned.ran;
+        owned.ran = true;
+        owned.running_since = owned.running_since.or(Some(now));
+        owned.phase = Phase::Held { missing: None };
+        news
+    }
+
+    /// The full list of what libvirt says is running here. True when that is news.
+    pub(super) fn listed(&mut self, running: &BTreeSet<DomainId>, now: Instant) -> bool {
+        let mut news = false;
+        let owned: Vec<DomainId> = self.domains.keys().copied().collect();
+        for domain in owned {
+            if running.contains(&domain) {
+                news |= self.seen_running(domain, now);
+            } else {
+                self.not_listed(domain, now);
+            }
+        }
+        news
+    }
+
+    fn seen_running(&mut self, domain: DomainId, now: Instant) -> bool {
+        match self.domains.get(&domain).map(|owned| owned.phase) {
+            // The recovery itself decides when its domain runs: its start may still fail.
+            Some(Phase::Recovering) | None => false,
+            Some(_) => self.started(domain, now),
+        }
+    }
+
+    fn not_listed(&mut self, domain: DomainId, now: Instant) {
+        let Some(owned) = self.domains.get_mut(&domain) else { return };
+        owned.running_since = None;
+        match &mut owned.phase {
+            Phase::Settling { answered, .. } => *answered = true,
+            Phase::Held { missing: missing @ None } => *missing = Some(now),
+            Phase::Held { missing: Some(since) }
+                if ObserverDeadline(since.plus(EVENT_GRACE)).reached(now) =>
+            {
+                let reason = if owned.ran { EndReason::Crashed } else { EndReason::NeverRan };
+                owned.phase = Phase::Ending { reason, proof: GoneProof::new(now) };
+            }
+            Phase::Held { .. } | Phase::Recovering | Phase::Ending { .. } => {}
+        }
+    }
+
+    /// Libvirt's event: the domain stopped, and why. A reason counts only for a domain that was seen running under this term.
+    pub(super) fn stopped(&mut self, domain: DomainId, reason: StopReason, now: Instant) {
+        let Some(owned) = self.domains.get_mut(&domain) else { return };
+        if owned.phase == Phase::Recovering {
+            return;
+        }
+        owned.running_since = None;
+        let reason = match reason {
+            _ if !owned.ran => EndReason::NeverRan,
+            StopReason::Shutdown => EndReason::Stopped,
+            StopReason::Crashed | StopReason::HostShutdown => EndReason::Crashed,
+        };
+        owned.phase = Phase::Ending { reason, proof: GoneProof::new(now) };
+    }
+
+    /// The fencer's half: which entries may be ended now, and why.
+    pub(super) fn proven(&mut self, half: &FencerHalf) -> Vec<(DomainId, EndReason)> {
+        self.domains
+            .iter_mut()
+            .filter_map(|(domain, owned)| Some((*domain, owned.proven(*domain, half)?)))
+            .collect()
+    }
+
+    /// Those that have been running for so long, by the slower clock: their faults are forgiven.
+    #[must_use]
+    pub(super) fn running_for(&self, long: Duration, now: Instant) -> Vec<DomainId> {
+        let ran_long = |owned: &Owned| {
+            owned.running_since.is_some_and(|since| ObserverDeadline(since.plus(long)).reached(now))
+        };
+        self.domains.iter().filter(|(_, owned)| ran_long(owned)).map(|(domain, _)| *domain).collect()
+    }
+}

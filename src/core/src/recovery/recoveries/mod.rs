@@ -1,0 +1,333 @@
+//! All recoveries of this host, by priority: what is looked for, begun, waited for and given back.
+
+mod pages;
+mod steps;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::recovery::{Proven, Recovery, Stage};
+use super::types::{RecoveryAction, RecoveryPolicy, Survey};
+use crate::fencing::{FencerHalf, StartToken};
+use crate::format::Layout;
+use crate::ids::{DomainId, Incarnation, Term};
+use crate::lease::{AcquireKind, AcquireRequest, GoneProof, LeaseContext, LeaseEvent, Leases, page_of};
+use crate::member::{LogLevel, Note, RecoveryStatus, StartFailure};
+use crate::time::{Instant, ObserverDeadline};
+
+/// All recoveries of this host.
+///
+/// # How a member drives it
+/// - After each good scan, once its verdicts are published where they must be: [`survey`](Self::survey).
+/// - Each [`LeaseEvent`]: [`handle_lease_event`](Self::handle_lease_event). Each acknowledged own renewal:
+///   [`renewal_took`](Self::renewal_took).
+/// - `Input::Barrier`, `Input::StartEnded`, `Input::Stopped`, `Input::Fencer`: the calls named after them.
+/// - Then [`poll`](Self::poll) until there is nothing; [`wake_at`](Self::wake_at) says when to poll again.
+/// - Into the page: [`tokens`](Self::tokens). When the own lease has ended: [`lost`](Self::lost); the tokens stay until
+///   they are closed, and it must still be fed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recoveries {
+    policy: RecoveryPolicy,
+    layout: Layout,
+    me: Incarnation,
+    survey: Survey,
+    domains: BTreeMap<DomainId, Recovery>,
+    /// The last own renewal that took longer than `write_drain` / 4.
+    slow_renewal: Option<Instant>,
+    full_read: Option<Instant>,
+    next_round: Option<Instant>,
+    lost: bool,
+    actions: VecDeque<RecoveryAction>,
+}
+
+impl Recoveries {
+    /// No recovery.
+    #[must_use]
+    pub fn new(policy: RecoveryPolicy, layout: Layout, me: Incarnation) -> Self {
+        Self {
+            policy,
+            layout,
+            me,
+            survey: Survey::default(),
+            domains: BTreeMap::new(),
+            slow_renewal: None,
+            full_read: None,
+            next_round: None,
+            lost: false,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// What the last good scan says. Pages that may hold work are read: all after news of a death, those whose version
+    /// changed, and all once in a while.
+    pub fn survey(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases, survey: Survey) {
+        let died = survey
+            .gone
+            .iter()
+            .any(|host| !self.survey.gone.iter().any(|old| old.incarnation == host.incarnation));
+        let due = self.full_read.is_none_or(|due| ObserverDeadline(due).reached(ctx.now.instant));
+        if died || due {
+            self.full_read = Some(ctx.now.instant.plus(self.policy.full_read));
+            (0..self.layout.pages()).for_each(|page| leases.scan_page(page));
+        } else {
+            self.changed_pages(&survey).into_iter().for_each(|page| leases.scan_page(page));
+        }
+        self.survey = survey;
+    }
+
+    fn changed_pages(&self, survey: &Survey) -> BTreeSet<u8> {
+        let known: BTreeMap<_, _> = self.survey.page_versions.iter().copied().collect();
+        let others = survey.page_versions.iter().filter(|(who, _)| *who != self.me);
+        let changed = others.flat_map(|(who, versions)| {
+            let old = known.get(who);
+            (0..self.layout.pages()).zip(versions).enumerate().filter_map(move |(index, (page, version))| {
+                (old.and_then(|old| old.get(index)) != Some(version)).then_some(page)
+            })
+        });
+        changed.collect()
+    }
+
+    /// How long an acknowledged own renewal took, from its issue: a slow one since the stall start calls for a further
+    /// `write_drain` before a start.
+    pub fn renewal_took(&mut self, took: Duration, ended: Instant) {
+        if took > self.survey.write_drain / 4 {
+            self.slow_renewal = Some(ended);
+        }
+    }
+
+    /// Takes an event of the leases.
+    pub fn handle_lease_event(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases, event: &LeaseEvent) {
+        match event {
+            LeaseEvent::Scanned(scan) => self.scanned(ctx, leases, scan),
+            LeaseEvent::Acquire { domain, outcome } => self.acquired(ctx, leases, *domain, outcome),
+            LeaseEvent::Ended { domain, entry } => self.ended(leases, *domain, entry),
+            _ => {}
+        }
+    }
+
+    /// The answer to a barrier: how long the slowest acknowledgement took, or why there is none.
+    pub fn barrier(
+        &mut self,
+        ctx: &LeaseContext<'_>,
+        leases: &mut Leases,
+        domain: DomainId,
+        result: &Result<Duration, String>,
+    ) {
+        let drain = self.survey.write_drain;
+        let Some(recovery) = self.domains.get_mut(&domain) else { return };
+        if !matches!(recovery.stage, Stage::Barrier { .. }) {
+            return;
+        }
+        match result {
+            Err(why) => {
+                self.give_back(ctx, leases, domain, &format!("the barrier was not acknowledged: {why}"));
+            }
+            Ok(took) if *took > drain / 4 || self.was_slow(domain) => {
+                let until = ctx.now.instant.plus(drain);
+                self.go(ctx, domain, Stage::Draining { until }, "storage was slow: one write_drain more");
+            }
+            Ok(_) => self.start(ctx, leases, domain),
+        }
+    }
+
+    /// The answer to a start: seen running, or why not (libvirt has answered "shut off, no job" then).
+    pub fn start_ended(
+        &mut self,
+        ctx: &LeaseContext<'_>,
+        leases: &mut Leases,
+        domain: DomainId,
+        term: Term,
+        result: &Result<(), StartFailure>,
+    ) {
+        let Some(recovery) = self.domains.get(&domain) else { return };
+        if recovery.stage != Stage::Starting || recovery.entry.term != term {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                leases.started(domain, ctx.now.instant);
+                self.say(LogLevel::Info, format!("domain {domain} runs here, under term {term}"));
+                self.go(ctx, domain, Stage::Running { token_open: true, death: None }, "seen running");
+            }
+            Err(StartFailure::ImageLocked) => self.locked(ctx, domain),
+            Err(StartFailure::Definition(why)) => self.failed(ctx, domain, &format!("its definition: {why}")),
+            Err(StartFailure::Failed(why)) => self.failed(ctx, domain, why),
+        }
+    }
+
+    /// Libvirt's event that a domain stopped.
+    pub fn stopped(&mut self, domain: DomainId, now: Instant) {
+        if let Some(Recovery { stage: Stage::Running { death, .. }, .. }) = self.domains.get_mut(&domain) {
+            *death = Some(GoneProof::new(now));
+        }
+    }
+
+    /// The fencer's half: it closes tokens.
+    pub fn fencer(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases, half: &FencerHalf) {
+        let before = self.tokens();
+        let news = |recovery: &mut Recovery| Some((recovery.domain, recovery.fencer(half)?));
+        let proven: Vec<_> = self.domains.values_mut().filter_map(news).collect();
+        for (domain, proof) in proven {
+            match proof {
+                Proven::Died => drop(self.domains.remove(&domain)),
+                Proven::NeverRan => {
+                    let reason = self.domains.get(&domain).map(|recovery| recovery.reason.clone());
+                    self.give_back(ctx, leases, domain, &reason.unwrap_or_default());
+                }
+            }
+        }
+        if self.tokens() != before {
+            self.actions.push_back(RecoveryAction::Publish);
+        }
+    }
+
+    /// `ha resume`: a recoverable domain that is on hold is tried again. False when this host knows of none.
+    pub fn resume(&mut self, ctx: &LeaseContext<'_>, domain: DomainId) -> bool {
+        let Some(recovery) = self.domains.get_mut(&domain).filter(|recovery| recovery.stage.is_idle()) else {
+            return false;
+        };
+        recovery.resumed = Some(recovery.entry.term);
+        recovery.go(Stage::Waiting { until: ctx.now.instant }, "a user resumed it", ctx.now);
+        true
+    }
+
+    /// The own lease has ended: nothing is started any more. Tokens stay until they are closed.
+    pub fn lost(&mut self) {
+        self.lost = true;
+        self.domains.retain(|_, recovery| recovery.stage.token_open());
+    }
+
+    /// The open start tokens, for the page.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<StartToken> {
+        let open = self.domains.values().filter(|recovery| recovery.stage.token_open());
+        open.map(|recovery| StartToken {
+            domain: recovery.domain,
+            term: recovery.entry.term,
+            opened: recovery.opened,
+        })
+        .collect()
+    }
+
+    /// All recoveries, for `status`.
+    #[must_use]
+    pub fn status(&self) -> Vec<RecoveryStatus> {
+        self.domains.values().map(Recovery::status).collect()
+    }
+
+    /// The recovery of a domain, if there is one.
+    #[must_use]
+    pub fn get(&self, domain: DomainId) -> Option<&Recovery> {
+        self.domains.get(&domain)
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases) -> Option<RecoveryAction> {
+        if !self.lost && ctx.may_write {
+            self.advance(ctx, leases);
+            self.begin(ctx, leases);
+            self.round(ctx, leases);
+        }
+        self.actions.pop_front()
+    }
+
+    /// When to poll again, if nothing else happens before.
+    #[must_use]
+    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let patience = self.policy.barrier_patience;
+        let due = self.domains.values().filter_map(|recovery| match recovery.stage {
+            Stage::Waiting { until } | Stage::Draining { until } => Some(until),
+            Stage::LockWait { at, .. } => Some(at),
+            Stage::Barrier { since } => Some(since.plus(patience)),
+            _ => None,
+        });
+        let left = due.chain(self.next_round).map(|due| ObserverDeadline(due).left(now));
+        left.filter(|left| !left.is_zero()).min().map(|left| now.plus(left))
+    }
+
+    /// What is under way and whose time has come.
+    fn advance(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases) {
+        let now = ctx.now.instant;
+        let due = |until: Instant| ObserverDeadline(until).reached(now);
+        let domains: Vec<DomainId> = self.domains.keys().copied().collect();
+        for domain in domains {
+            match self.domains.get(&domain).map(|recovery| recovery.stage.clone()) {
+                Some(Stage::Draining { until }) if due(until) => self.start(ctx, leases, domain),
+                Some(Stage::LockWait { proof: None, at }) if due(at) => self.start(ctx, leases, domain),
+                Some(Stage::Barrier { since }) if due(since.plus(self.policy.barrier_patience)) => {
+                    self.give_back(ctx, leases, domain, "the barrier was not answered in time");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Begins what is due: the highest priority first, as many at once as the limiter lets, as long as there is room.
+    fn begin(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases) {
+        let now = ctx.now.instant;
+        let Some(mut room) = self.survey.free_memory_mib else { return };
+        let under_way = self.domains.values().filter(|recovery| recovery.stage.is_under_way());
+        let mut places = self.policy.at_once;
+        for recovery in under_way {
+            places = places.saturating_sub(1);
+            room = room.saturating_sub(recovery.entry.memory_mib);
+        }
+        let is_due = |recovery: &&Recovery| match recovery.stage {
+            Stage::Waiting { until } => ObserverDeadline(until).reached(now),
+            _ => false,
+        };
+        let mut due: Vec<_> = self.domains.values().filter(is_due).map(|r| (r.entry, r.resumed)).collect();
+        due.sort_by_key(|(entry, _)| (std::cmp::Reverse(entry.priority), entry.domain));
+        for (entry, resumed) in due.into_iter().take(places) {
+            if entry.memory_mib > room {
+                let reason = format!("no room: it needs {} MiB, {room} MiB are free here", entry.memory_mib);
+                self.wait_a_round(ctx, entry.domain, &reason);
+                continue;
+            }
+            room -= entry.memory_mib;
+            self.go(ctx, entry.domain, Stage::Acquiring, "acquiring its lease");
+            leases.acquire(AcquireRequest { domain: entry.domain, kind: AcquireKind::Recovery { resumed } });
+        }
+    }
+
+    /// Pages with recoveries that are not settled are read again in each round.
+    fn round(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases) {
+        let open = self.domains.values().filter(|recovery| recovery.stage.is_idle());
+        let pages: BTreeSet<u8> = open.map(|recovery| page_of(&self.layout, recovery.domain)).collect();
+        if pages.is_empty() {
+            self.next_round = None;
+        } else if self.next_round.is_none_or(|due| ObserverDeadline(due).reached(ctx.now.instant)) {
+            if self.next_round.is_some() {
+                pages.into_iter().for_each(|page| leases.scan_page(page));
+            }
+            self.next_round = Some(ctx.now.instant.plus(self.policy.round));
+        }
+    }
+
+    /// True when an own renewal since the stall start (or, where that is not known, ever) was slow.
+    fn was_slow(&self, domain: DomainId) -> bool {
+        let pred = self.domains.get(&domain).and_then(|recovery| recovery.entry.pred);
+        let stall =
+            self.survey.gone.iter().find(|host| Some(host.incarnation) == pred).and_then(|h| h.stall_start);
+        match (self.slow_renewal, stall) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(slow), Some(stall)) => ObserverDeadline(stall).reached(slow),
+        }
+    }
+
+    fn wait_a_round(&mut self, ctx: &LeaseContext<'_>, domain: DomainId, reason: &str) {
+        let until = ctx.now.instant.plus(self.policy.round);
+        self.go(ctx, domain, Stage::Waiting { until }, reason);
+    }
+
+    fn go(&mut self, ctx: &LeaseContext<'_>, domain: DomainId, stage: Stage, reason: &str) {
+        if let Some(recovery) = self.domains.get_mut(&domain) {
+            recovery.go(stage, reason, ctx.now);
+        }
+    }
+
+    fn say(&mut self, level: LogLevel, text: String) {
+        self.actions.push_back(RecoveryAction::Note(Note { level, event: "recovery", text }));
+    }
+}
