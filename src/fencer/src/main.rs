@@ -1,3 +1,46 @@
-//! To come.
+//! `leasefence-fencer`: kills this host's domains at the lease's end, whatever else hangs, and proves that they are gone.
+//!
+//! It decides nothing itself: `leasefence_core::fencing::Fencer` does. Here are the hands: the page, pidfds, the marker's
+//! file, and the loop that never waits for anything but time.
 
-fn main() {}
+mod command_lines;
+mod daemon;
+mod discovery;
+mod hardening;
+mod log;
+mod manager;
+mod options;
+mod proc_stat;
+mod process;
+mod run_files;
+mod state_file;
+
+use std::process::ExitCode;
+
+use options::Request;
+
+fn main() -> ExitCode {
+    let options = match options::parse(std::env::args_os().skip(1)) {
+        Ok(Request::Run(options)) => options,
+        Ok(Request::Help) => {
+            print!("{}", options::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Ok(Request::Version) => {
+            println!("leasefence-fencer {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("leasefence-fencer: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match daemon::run(&options) {
+        Ok(daemon::Stopped::Unguarded) => ExitCode::SUCCESS,
+        Ok(daemon::Stopped::WhileGuarding) => ExitCode::from(3),
+        Err(error) => {
+            eprintln!("leasefence-fencer: {}", error.with_causes());
+            ExitCode::FAILURE
+        }
+    }
+}

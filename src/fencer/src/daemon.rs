@@ -1,0 +1,363 @@
+//! The loop: look at the page, publish, kill, look at the processes, publish, and again. It owns the order of these, and
+//! waits for nothing but time and a signal to stop.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use leasefence_core::fencing::{CopyUse, Fencer, FencerHalf, PageView, RestoredPage, Scan};
+use leasefence_core::ids::BootId;
+use leasefence_page::link::{LinkError, LinkServer, Offer};
+use leasefence_page::{FencerPage, Page, PageError, Reading};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::discovery::Discovery;
+use crate::hardening::{self, PidNamespace};
+use crate::log::Log;
+use crate::manager::{self, Manager};
+use crate::options::Options;
+use crate::state_file::StateFile;
+
+/// Between two beats while all is well, and while there is no lease: a newcomer lives no longer than this.
+const BEAT: Duration = Duration::from_millis(50);
+/// While exits are awaited, or an agent's copy of the page.
+const FAST_BEAT: Duration = Duration::from_millis(2);
+
+/// How the fencer came to stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stopped {
+    /// It guarded nothing.
+    Unguarded,
+    /// It was told to stop while armed: the marker stays, whoever starts it again goes on.
+    WhileGuarding,
+}
+
+/// Why the fencer cannot run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(
+        "this is the machine's initial pid namespace, where other people's domains may run: it kills every domain of this \
+         machine at the lease's end; if that is meant, give --allow-initial-pid-namespace"
+    )]
+    InitialPidNamespace,
+    #[error("/proc shows another pid namespace: mount a proc of this one")]
+    ForeignProc,
+    #[error("{doing} {}", path.display())]
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{} does not hold a boot id", path.display())]
+    BootId { path: PathBuf },
+    #[error("blocking the signals that stop the fencer")]
+    Signals(#[source] nix::errno::Errno),
+    #[error(transparent)]
+    Page(#[from] PageError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+impl StartError {
+    /// The message and those of its causes.
+    pub(crate) fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+fn file(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StartError {
+    let path = path.to_owned();
+    move |source| StartError::File { doing, path, source }
+}
+
+/// Runs until a signal stops it.
+pub(crate) fn run(options: &Options) -> Result<Stopped, StartError> {
+    let restored = manager::restored_page();
+    check_namespace(options)?;
+    let mut daemon = Daemon::start(options, restored)?;
+    daemon.manager_hears();
+    Ok(daemon.run())
+}
+
+fn check_namespace(options: &Options) -> Result<(), StartError> {
+    let proc_self = Path::new("/proc/self");
+    match hardening::pid_namespace().map_err(file("examining", proc_self))? {
+        PidNamespace::Initial if !options.allow_initial_pid_namespace => Err(StartError::InitialPidNamespace),
+        PidNamespace::ForeignProc => Err(StartError::ForeignProc),
+        PidNamespace::Initial | PidNamespace::Other => Ok(()),
+    }
+}
+
+fn boot_id() -> Result<BootId, StartError> {
+    let path = Path::new("/proc/sys/kernel/random/boot_id");
+    let text = fs::read_to_string(path).map_err(file("reading", path))?;
+    let hex: String = text.trim().chars().filter(|c| *c != '-').collect();
+    let number = u128::from_str_radix(&hex, 16).ok().filter(|_| hex.len() == 32);
+    let number = number.ok_or_else(|| StartError::BootId { path: path.to_owned() })?;
+    let mut bytes = number.to_le_bytes();
+    bytes.reverse();
+    Ok(BootId(bytes))
+}
+
+struct Daemon {
+    fencer: Fencer,
+    boot_id: BootId,
+    page: FencerPage,
+    state: StateFile,
+    discovery: Discovery,
+    server: LinkServer,
+    signals: SignalFd,
+    manager: Manager,
+    log: Log,
+    marker_fails: bool,
+    cannot_signal: usize,
+    page_full: bool,
+}
+
+impl Daemon {
+    fn start(options: &Options, restored: Option<std::os::fd::OwnedFd>) -> Result<Self, StartError> {
+        let boot_id = boot_id()?;
+        let mut log = Log::default();
+        // Before the helper thread, so that it inherits the blocked signals and not the priority.
+        let signals = stop_signals()?;
+        let run_dir = &options.run_dir;
+        fs::create_dir_all(run_dir).map_err(file("making the run directory", run_dir))?;
+        let state = StateFile::in_dir(run_dir);
+        let restored = restored.and_then(|fd| match Page::from_fd(fd) {
+            Ok(page) => Some(page),
+            Err(error) => {
+                log.line(format_args!("error: the page in the service manager's store: {error}"));
+                None
+            }
+        });
+        log.line(match restored {
+            Some(_) => "page restored from the service manager's store",
+            None => "no page in the service manager's store, a new one",
+        });
+        let has_page = restored.is_some();
+        let mut page = FencerPage::new(restored.map_or_else(Page::create, Ok)?);
+        let (fencer, own) = begin(boot_id, &state, has_page.then_some(&mut page));
+        let discovery = Discovery::new(&options.libvirt_run_dir, &own.processes)
+            .map_err(file("starting the thread that reads command lines of", Path::new("/proc")))?;
+        let server = LinkServer::bind(&run_dir.join("fencer.sock"))?;
+        for line in hardening::harden() {
+            log.line(line);
+        }
+        Ok(Self {
+            fencer,
+            boot_id,
+            page,
+            state,
+            discovery,
+            server,
+            signals,
+            manager: Manager::from_env(),
+            log,
+            marker_fails: false,
+            cannot_signal: 0,
+            page_full: false,
+        })
+    }
+
+    /// Tells the service manager that all is ready, and to keep the page.
+    fn manager_hears(&mut self) {
+        if let Err(error) = self.manager.store_page(self.page.page()).and_then(|()| self.manager.ready()) {
+            self.log.line(format_args!("warning: the service manager does not take notes: {error}"));
+        }
+    }
+
+    fn run(&mut self) -> Stopped {
+        loop {
+            self.beat();
+            self.serve_agents();
+            if !self.fencer.owes_proof() || self.fencer.half().unproven {
+                self.log.flush();
+            }
+            if self.wait() {
+                return self.stop();
+            }
+        }
+    }
+
+    fn beat(&mut self) {
+        let now = leasefence_clock::now();
+        let view = match self.page.read_agent() {
+            Reading::Good(half) => PageView::Good(half),
+            Reading::Empty | Reading::Bad => PageView::Unreadable,
+        };
+        self.fencer.handle_page(&now, view);
+        self.write_marker();
+        self.kill();
+        self.publish();
+        let started = leasefence_clock::instant();
+        self.discovery.look(started, self.fencer.kills());
+        // Whatever this look has found must not live until the next beat.
+        self.kill();
+        let scan =
+            Scan { started, complete: self.discovery.is_complete(), processes: self.discovery.listed() };
+        self.fencer.handle_scan(&leasefence_clock::now(), &scan);
+        self.publish();
+        self.report();
+    }
+
+    fn write_marker(&mut self) {
+        let Some(marker) = self.fencer.marker_wanted() else { return };
+        match self.state.write(&marker) {
+            Ok(()) => {
+                self.marker_fails = false;
+                self.fencer.marker_written();
+            }
+            Err(error) if !self.marker_fails => {
+                self.marker_fails = true;
+                let path = self.state.path().display();
+                self.log.line(format_args!("error: neither arms nor disarms, writing {path}: {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Signals all first; words come after.
+    fn kill(&mut self) {
+        let (mut killed, mut failed) = (0, self.cannot_signal);
+        if self.fencer.kills() {
+            (killed, failed) = self.discovery.kill_condemned(&self.fencer);
+        }
+        self.log_events();
+        if killed > 0 {
+            self.log.line(format_args!("killed {killed} domain processes"));
+        }
+        if failed > std::mem::replace(&mut self.cannot_signal, failed) {
+            self.log.line(format_args!("error: {failed} domain processes cannot be signalled"));
+        }
+    }
+
+    fn log_events(&mut self) {
+        for event in self.fencer.take_events() {
+            self.log.line(event);
+        }
+    }
+
+    fn publish(&mut self) {
+        match self.page.write(self.fencer.half()) {
+            Ok(()) => self.fencer.published(),
+            // The beat in the page grows old, and the agent renews no more: it is an end, said before it comes.
+            Err(error) if !self.page_full => {
+                self.page_full = true;
+                self.log.line(format_args!("error: {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn report(&mut self) {
+        let exits = self.discovery.take_exits();
+        if exits > 0 {
+            let left = self.discovery.listed().len();
+            self.log.line(format_args!("exits seen of {exits} domain processes, {left} left"));
+        }
+        self.log_events();
+    }
+
+    /// Hands the page to agents that ask, and takes a copy over where this fencer has lost its own.
+    fn serve_agents(&mut self) {
+        while let Some(Offer { id, boot_id, page }) = self.server.poll() {
+            if let Some(copy) = page
+                && boot_id == self.boot_id
+                && !copy.is_same(self.page.page()).unwrap_or(true)
+            {
+                self.consider(copy);
+            }
+            if let Err(error) = self.server.welcome(id, self.page.page()) {
+                self.log.line(format_args!("warning: {error}"));
+            }
+        }
+    }
+
+    fn consider(&mut self, copy: Page) {
+        let in_use = !matches!(self.page.read_agent(), Reading::Empty);
+        let mut copy = FencerPage::new(copy);
+        let how = match copy.read_agent() {
+            Reading::Good(agent) => self.fencer.judge_copy(agent, in_use),
+            Reading::Empty | Reading::Bad => CopyUse::Refuse,
+        };
+        match how {
+            CopyUse::Refuse => {
+                self.log.line("an agent's copy of the page refused: this one's own page is used");
+                return;
+            }
+            CopyUse::Restart => {
+                let (fencer, own) = begin(self.boot_id, &self.state, Some(&mut copy));
+                self.fencer = fencer;
+                self.discovery.hold_again(&own.processes);
+                self.log.line("page taken over from the agent's copy");
+            }
+            CopyUse::KeepEnded => {
+                self.log.line("page taken over from the agent's copy; the lease stays ended")
+            }
+        }
+        self.page = copy;
+        self.manager_hears();
+    }
+
+    /// Waits for the next beat, or until the lease's end exactly. True when a signal says to stop.
+    fn wait(&self) -> bool {
+        let fast = self.fencer.waits_for_copy() || (self.fencer.owes_proof() && !self.fencer.half().unproven);
+        let mut pause = if fast { FAST_BEAT } else { BEAT };
+        if let Some(end) = self.fencer.next_end() {
+            pause = pause.min(end.left(leasefence_clock::instant()));
+        }
+        let timeout = Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() };
+        let mut fds = [PollFd::new(&self.signals, PollFlags::IN)];
+        poll(&mut fds, Some(&timeout)) == Ok(1)
+    }
+
+    fn stop(&mut self) -> Stopped {
+        let guarding = self.fencer.half().armed;
+        self.log.line(if guarding {
+            "warning: stopped while it guards a lease: nothing is let go, start it again within the ttl or the agent stops \
+             renewing; to let go: leasefence disarm"
+        } else {
+            "stopped, it guarded nothing"
+        });
+        self.log.flush();
+        if guarding { Stopped::WhileGuarding } else { Stopped::Unguarded }
+    }
+}
+
+/// The fencer as the marker and the halves of `page` say, and what its predecessor had published.
+fn begin(boot_id: BootId, state: &StateFile, page: Option<&mut FencerPage>) -> (Fencer, FencerHalf) {
+    let now = leasefence_clock::now();
+    let Some(page) = page else {
+        let fencer = Fencer::start(&now, boot_id, state.read(), &RestoredPage::default());
+        return (fencer, FencerHalf::default());
+    };
+    let own = match page.read_own() {
+        Reading::Good(own) => Some(own),
+        Reading::Empty | Reading::Bad => None,
+    };
+    let agent = match page.read_agent() {
+        Reading::Good(agent) => Some(agent),
+        Reading::Empty | Reading::Bad => None,
+    };
+    let fencer = Fencer::start(&now, boot_id, state.read(), &RestoredPage { own: own.as_ref(), agent });
+    (fencer, own.unwrap_or_default())
+}
+
+fn stop_signals() -> Result<SignalFd, StartError> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGTERM);
+    mask.add(Signal::SIGINT);
+    mask.thread_block().map_err(StartError::Signals)?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(StartError::Signals)
+}

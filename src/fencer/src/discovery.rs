@@ -1,0 +1,138 @@
+//! All domain processes of this host, each held by a pidfd from the moment it is found until its exit is seen. A domain's
+//! files may disappear before its process does; what is held stays held.
+
+use std::path::Path;
+use std::time::Duration;
+
+use leasefence_core::fencing::{DomainProcess, Fencer};
+use leasefence_core::ids::DomainId;
+use leasefence_core::time::Instant;
+
+use crate::command_lines::CommandLines;
+use crate::process::Process;
+use crate::run_files::{Candidate, RunFiles};
+
+/// How often everything is read though nothing seems to have changed.
+const FULL_INTERVAL: Duration = Duration::from_secs(1);
+/// As many as the page has room for. Beyond it a scan does not count as complete, so that nothing is proven by it.
+const MOST_PROCESSES: usize = leasefence_page::MAX_PROCESSES;
+
+/// The processes, and where they are looked for.
+pub(crate) struct Discovery {
+    files: RunFiles,
+    command_lines: CommandLines,
+    processes: Vec<Process>,
+    /// As in `Scan`: rebuilt by each look.
+    listed: Vec<DomainProcess>,
+    last_change: Option<(i64, i64)>,
+    last_full: Option<Instant>,
+    complete: bool,
+    /// Exits seen since they were last asked for.
+    exits: usize,
+}
+
+impl Discovery {
+    pub(crate) fn new(libvirt_run_dir: &Path, restored: &[DomainProcess]) -> std::io::Result<Self> {
+        let mut discovery = Self {
+            files: RunFiles::new(libvirt_run_dir),
+            command_lines: CommandLines::start()?,
+            processes: Vec::with_capacity(MOST_PROCESSES),
+            listed: Vec::with_capacity(MOST_PROCESSES),
+            last_change: None,
+            last_full: None,
+            complete: false,
+            exits: 0,
+        };
+        discovery.hold_again(restored);
+        Ok(discovery)
+    }
+
+    /// Takes hold of what a fencer before this one listed in the page, by pid and start time.
+    pub(crate) fn hold_again(&mut self, listed: &[DomainProcess]) {
+        for process in listed {
+            let candidate =
+                Candidate { domain: process.domain, pid: process.pid, start_time: process.start_time };
+            self.hold(candidate);
+        }
+    }
+
+    /// Looks once: drops what is seen to have exited, reads the directory when it changed or a second has passed.
+    /// `thorough` reads it in any case: while there is no lease, a newcomer must not live for a second.
+    pub(crate) fn look(&mut self, now: Instant, thorough: bool) {
+        let before = self.processes.len();
+        self.processes.retain(|process| !process.exit_seen());
+        self.exits += before - self.processes.len();
+        let change = self.files.changed();
+        let due = self.last_full.is_none_or(|last| now.since_by_faster(last) >= FULL_INTERVAL);
+        if thorough || due || !self.complete || change != self.last_change {
+            self.read_everything();
+            (self.last_change, self.last_full) = (change, Some(now));
+        }
+        self.listed.clear();
+        self.listed.extend(self.processes.iter().map(Process::listed));
+    }
+
+    fn read_everything(&mut self) {
+        let found = self.files.read();
+        self.complete = found.complete;
+        for candidate in found.candidates {
+            self.hold(candidate);
+        }
+        for index in 0..self.command_lines.last().len() {
+            let candidate = self.command_lines.last()[index];
+            self.hold(candidate);
+        }
+    }
+
+    fn hold(&mut self, candidate: Candidate) {
+        let same = |process: &&mut Process| {
+            process.pid == candidate.pid && process.start_time == candidate.start_time
+        };
+        if let Some(known) = self.processes.iter_mut().find(same) {
+            // The status file may have come after the pid file.
+            if known.domain == DomainId::default() {
+                known.domain = candidate.domain;
+            }
+            return;
+        }
+        if self.processes.len() == MOST_PROCESSES {
+            self.complete = false;
+            return;
+        }
+        match Process::hold(candidate.pid, candidate.start_time, candidate.domain) {
+            // A zombie that nobody has reaped yet keeps its pid, and is no process any more.
+            Ok(Some(process)) if !process.exit_seen() => self.processes.push(process),
+            Ok(_) => {}
+            Err(_) => self.complete = false,
+        }
+    }
+
+    /// Sends SIGKILL to all that the fencer condemns, all of them before anything else is looked at. Returns how many were
+    /// signalled for the first time, and how many could not be.
+    pub(crate) fn kill_condemned(&mut self, fencer: &Fencer) -> (usize, usize) {
+        let (mut killed, mut failed) = (0, 0);
+        for process in self.processes.iter_mut().filter(|process| fencer.condemns(&process.listed())) {
+            let first = !process.killed;
+            match process.kill() {
+                Ok(()) => killed += usize::from(first),
+                Err(_) => failed += 1,
+            }
+        }
+        (killed, failed)
+    }
+
+    /// The processes whose exit has not been seen.
+    pub(crate) fn listed(&self) -> &[DomainProcess] {
+        &self.listed
+    }
+
+    /// True when the last look could see everything.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// How many exits were seen since this was last asked.
+    pub(crate) fn take_exits(&mut self) -> usize {
+        std::mem::take(&mut self.exits)
+    }
+}

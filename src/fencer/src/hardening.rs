@@ -1,0 +1,81 @@
+//! What makes the fencer run on when the host is in trouble: memory locked, real-time priority, last to be killed for want
+//! of memory. Each may be refused; the refusal and its reason are said, and the fencer goes on.
+
+use std::fs;
+
+use nix::libc;
+use rustix::mm::{MlockAllFlags, mlockall};
+
+/// Above ordinary work, below the kernel's own threads (99) and most drivers' (50 and more).
+const PRIORITY: i32 = 40;
+/// The inode of the first pid namespace, fixed in the kernel (`PROC_PID_INIT_INO`).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Does all three and returns a line for the log about each.
+pub(crate) fn harden() -> Vec<String> {
+    vec![lock_memory(), raise_priority(), protect_from_oom()]
+}
+
+fn lock_memory() -> String {
+    match mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE) {
+        // The address space counts reservations that no page stands behind; what is resident is what it costs.
+        Ok(()) => format!("memory locked: {}, {} resident", status_line("VmLck:"), status_line("VmRSS:")),
+        Err(error) => {
+            format!("warning: memory not locked, under pressure the fencer may be paged out: {error}")
+        }
+    }
+}
+
+fn status_line(key: &str) -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    line.map_or_else(|| "?".into(), |line| line.trim().to_owned())
+}
+
+fn raise_priority() -> String {
+    let param = libc::sched_param { sched_priority: PRIORITY };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: `param` is a valid `sched_param` that outlives the call, which only reads it; pid 0 is the calling thread.
+    let outcome = unsafe { libc::sched_setscheduler(0, policy, &raw const param) };
+    if outcome == 0 {
+        return format!("real-time priority {PRIORITY} (SCHED_FIFO)");
+    }
+    let error = std::io::Error::last_os_error();
+    format!(
+        "warning: no real-time priority, a busy host may delay the kill: {error} \
+         (a cpu cgroup without cpu.rt_runtime_us, or no CAP_SYS_NICE)"
+    )
+}
+
+fn protect_from_oom() -> String {
+    match fs::write("/proc/self/oom_score_adj", "-1000") {
+        Ok(()) => "never chosen when memory runs out (oom_score_adj -1000)".into(),
+        Err(error) => {
+            format!(
+                "warning: may be chosen when memory runs out, oom_score_adj not set: {error} (CAP_SYS_RESOURCE)"
+            )
+        }
+    }
+}
+
+/// Where this process stands among pid namespaces.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum PidNamespace {
+    /// The machine's first one: every process of the machine is in sight.
+    Initial,
+    /// Another one.
+    Other,
+    /// `/proc` is not this namespace's: pids in it are other processes.
+    ForeignProc,
+}
+
+/// Finds out, from `/proc/self`.
+pub(crate) fn pid_namespace() -> std::io::Result<PidNamespace> {
+    let own = fs::read_link("/proc/self")?;
+    if own.to_str() != Some(std::process::id().to_string().as_str()) {
+        return Ok(PidNamespace::ForeignProc);
+    }
+    let namespace = fs::read_link("/proc/self/ns/pid")?;
+    let initial = namespace.to_str() == Some(INITIAL_PID_NAMESPACE);
+    Ok(if initial { PidNamespace::Initial } else { PidNamespace::Other })
+}

@@ -1,0 +1,80 @@
+//! The service manager's side: descriptors that it kept over a restart, and notes to it. Notes are datagrams that are never
+//! waited for: a manager that does not read them must not stop the fencer.
+
+use std::env;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType, sendmsg_addr, socket_with,
+};
+
+/// The first descriptor that a manager passes (`SD_LISTEN_FDS_START`).
+const FIRST_FD: i32 = 3;
+/// The page's name in the manager's store.
+const PAGE: &str = "page";
+
+/// The page that the manager kept, if it started this process with one. Call it once, before anything is opened.
+pub(crate) fn restored_page() -> Option<OwnedFd> {
+    let number = |name| env::var(name).ok()?.parse::<i32>().ok();
+    let own_pid = i32::try_from(std::process::id()).ok();
+    let count = number("LISTEN_FDS").filter(|count| (1..=64).contains(count))?;
+    if number("LISTEN_PID") != own_pid {
+        return None;
+    }
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let index = names.split(':').position(|name| name == PAGE)?;
+    let fd = FIRST_FD + i32::try_from(index).ok().filter(|index| *index < count)?;
+    // SAFETY: the manager passed `count` open descriptors from FIRST_FD on, to this process alone (LISTEN_PID), and nothing
+    // else here takes them.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let flags = fcntl_getfd(&fd).ok()?;
+    fcntl_setfd(&fd, flags | FdFlags::CLOEXEC).ok()?;
+    Some(fd)
+}
+
+/// Sends notes to the manager that `NOTIFY_SOCKET` names; without one it does nothing.
+pub(crate) struct Manager {
+    socket: Option<(OwnedFd, SocketAddrUnix)>,
+}
+
+impl Manager {
+    pub(crate) fn from_env() -> Self {
+        Self { socket: env::var("NOTIFY_SOCKET").ok().and_then(|name| connect(&name).ok()) }
+    }
+
+    /// Ready: the socket listens and the page is there.
+    pub(crate) fn ready(&self) -> Result<(), Errno> {
+        self.send("READY=1\n", None)
+    }
+
+    /// Asks the manager to keep the page, in the place of the one it may have.
+    pub(crate) fn store_page(&self, page: &impl AsFd) -> Result<(), Errno> {
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={PAGE}\n"), None)?;
+        self.send(&format!("FDSTORE=1\nFDNAME={PAGE}\nFDPOLL=0\n"), Some(page.as_fd()))
+    }
+
+    fn send(&self, text: &str, fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+        let Some((socket, address)) = &self.socket else { return Ok(()) };
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = fd.map(|fd| [fd]);
+        if let Some(fds) = &fds {
+            control.push(SendAncillaryMessage::ScmRights(fds));
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        sendmsg_addr(socket, address, &[IoSlice::new(text.as_bytes())], &mut control, flags).map(|_| ())
+    }
+}
+
+fn connect(name: &str) -> Result<(OwnedFd, SocketAddrUnix), Errno> {
+    let address = match name.strip_prefix('@') {
+        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+        None => SocketAddrUnix::new(name)?,
+    };
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    Ok((socket, address))
+}
