@@ -2,11 +2,29 @@
 //!
 //! `handle(now, input)` takes what happened, `poll_command(now)` hands out what to do, `wake_at()` says when to come
 //! back. It composes slot, renewal, watch, lease and recovery, and owns the order in which they may use the storage
-//! thread.
+//! thread. It performs nothing itself.
 
+mod arming;
 mod command;
+mod convictions;
+mod desk;
+mod ending;
+mod fence_requests;
 mod input;
+mod judgement;
+mod leasing;
+mod page;
+mod pass;
+mod phase;
+mod record;
+mod requests;
+mod startup;
 mod status;
+mod status_of;
+mod storage_turn;
+mod weaken;
+
+use std::time::Duration;
 
 pub use command::{Command, LogLevel, Note, Reply};
 pub use input::{
@@ -16,50 +34,226 @@ pub use status::{
     ClusterStatus, Decision, DomainStatus, HostStatus, MemberStatus, OwnStatus, RecoveryStatus,
 };
 
-use crate::time::{Instant, Now};
+use crate::evidence::Evidence;
+use crate::fencing::{AgentHalf, FencerHalf};
+use crate::format::Header;
+use crate::ids::{Generation, Incarnation};
+use crate::renewal::Holder;
+use crate::time::{HolderDeadline, Instant, Now};
+use crate::unknown::{UnknownRules, UnknownWrites};
+use crate::watch::Watch;
+use convictions::Convictions;
+use desk::Desk;
+use fence_requests::FenceRequests;
+use pass::Pass;
+use phase::Phase;
+use storage_turn::InFlight;
+
+/// The longest that a member sleeps: its deadlines are exact, and what it waits for by looking (the fencer's half, a
+/// procedure's wait) is looked at this often.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
 /// A host's part in the protocol.
 #[derive(Clone, Debug)]
 pub struct Member {
     config: MemberConfig,
-    commands: std::collections::VecDeque<Command>,
+    desk: Desk,
+    phase: Phase,
+    /// Since when the phase is what it is.
+    phase_since: Instant,
+    in_flight: Option<InFlight>,
+    header: Option<Header>,
+    watch: Option<Watch>,
+    holder: Option<Holder>,
+    pass: Pass,
+    unknown: UnknownWrites,
+    /// The agent's half of the page as it should be, and as it was last published.
+    half: AgentHalf,
+    published: Option<AgentHalf>,
+    fencer: Option<FencerHalf>,
+    convictions: Convictions,
+    fence_requests: FenceRequests,
+    /// The last reading of the clocks.
+    last: Now,
+    warnings: Vec<String>,
+    /// Why the path to the lease file is no more what it was; nothing is written any more.
+    replaced: Option<String>,
+    draws: u64,
+    /// When the lease path was opened.
+    started: Instant,
+    /// Carried on in the own record for ever.
+    freed: Generation,
+    /// Why the incarnation must end as soon as the fencer guards it.
+    doomed: Option<String>,
+    /// An operator wants a disarmed host to be armed again, and who.
+    arm_wanted: bool,
+    arm_request: Option<RequestId>,
+    /// What keeps a joining host from being armed.
+    hindrance: Option<String>,
 }
 
 impl Member {
     /// A member that waits for [`Input::Opened`].
     #[must_use]
     pub fn new(config: MemberConfig) -> Self {
-        Self { config, commands: std::collections::VecDeque::new() }
+        let rules = UnknownRules {
+            hold: config.unknown_hold,
+            drain: config.terms.write_drain,
+            longest_gap: config.terms.longest_gap(),
+        };
+        let half = config.page.clone().filter(|page| page.boot_id == config.boot_id).unwrap_or_default();
+        Self {
+            half: AgentHalf { boot_id: config.boot_id, ..half },
+            unknown: UnknownWrites::new(rules),
+            config,
+            desk: Desk::default(),
+            phase: Phase::Opening,
+            phase_since: Instant::default(),
+            in_flight: None,
+            header: None,
+            watch: None,
+            holder: None,
+            pass: Pass::default(),
+            published: None,
+            fencer: None,
+            convictions: Convictions::default(),
+            fence_requests: FenceRequests::default(),
+            last: Now::default(),
+            warnings: Vec::new(),
+            replaced: None,
+            draws: 0,
+            started: Instant::default(),
+            freed: Generation(0),
+            doomed: None,
+            arm_wanted: false,
+            arm_request: None,
+            hindrance: None,
+        }
     }
 
     /// Takes what happened. Poll for commands afterwards, until there is none.
-    #[expect(clippy::needless_pass_by_value, reason = "inputs are consumed once composed")]
-    pub fn handle(&mut self, _now: &Now, _input: Input) {}
+    pub fn handle(&mut self, now: &Now, input: Input) {
+        self.notice_suspend(now);
+        match input {
+            Input::Opened(medium) => self.opened(now, medium),
+            Input::Io(done) => self.io_done(now, &done),
+            Input::Fencer(half) => self.fencer = Some(half),
+            Input::Request(id, request) => self.request(now, id, request),
+            Input::Tick
+            | Input::Domains(_)
+            | Input::LibvirtAway(_)
+            | Input::Stopped { .. }
+            | Input::Barrier { .. }
+            | Input::StartEnded { .. }
+            | Input::Capacity { .. } => {}
+        }
+        self.turn(now);
+    }
 
     /// The next command; execute each before polling for the next.
-    pub fn poll_command(&mut self, _now: &Now) -> Option<Command> {
-        self.commands.pop_front()
+    pub fn poll_command(&mut self, now: &Now) -> Option<Command> {
+        if let Some(command) = self.desk.pop() {
+            return Some(command);
+        }
+        self.storage_turn(now);
+        self.desk.pop()
     }
 
     /// When to send [`Input::Tick`], if nothing else happens before; none while only an input can change anything.
     #[must_use]
     pub fn wake_at(&self) -> Option<Instant> {
-        None
+        let now = self.last.instant;
+        let mut wait = match self.phase {
+            Phase::Opening | Phase::Over => return None,
+            _ => LONGEST_SLEEP,
+        };
+        if self.in_flight.is_none() {
+            wait = wait.min(self.pass_due_in(now));
+        }
+        if let Some(end) = self.holder.as_ref().filter(|holder| holder.is_armed()).and_then(Holder::lease_end)
+        {
+            let left = end.left(now);
+            wait = if left.is_zero() { wait } else { wait.min(left) };
+        }
+        Some(now.plus(wait))
+    }
+
+    /// The own incarnation, once there is one.
+    #[must_use]
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.holder.as_ref().map(Holder::incarnation)
     }
 
     /// Why an incarnation is gone, and since when this host could say so; none: it is not known to be gone. Also for
     /// earlier lives of a slot: a verdict is about the life that was there when it was asked for (PROTOCOL 3).
     #[must_use]
-    pub fn evidence(&self, _incarnation: crate::ids::Incarnation) -> Option<(crate::evidence::Evidence, Now)> {
-        None
+    pub fn evidence(&self, incarnation: Incarnation) -> Option<(Evidence, Now)> {
+        self.watch.as_ref()?.evidence(incarnation)
     }
 
-    /// All that it knows, for people.
-    #[must_use]
-    pub fn status(&self, _now: &Now) -> MemberStatus {
-        MemberStatus {
-            own: OwnStatus { terms: self.config.terms, ..OwnStatus::default() },
-            ..MemberStatus::default()
+    /// Moves on what time and the fencer decide. Called after every input.
+    fn turn(&mut self, now: &Now) {
+        self.last = *now;
+        self.close_fence_requests(now);
+        self.watch_own_end(now);
+        match self.phase {
+            Phase::Choosing => self.choose_entry(now),
+            Phase::Adopting { .. } => self.adopt(now),
+            Phase::Arming { .. } => self.wait_for_echo(now),
+            Phase::Held => self.advance_terms(),
+            Phase::Weakening(_) => self.weaken_turn(now),
+            Phase::Ending(_) => self.ending_turn(now),
+            Phase::Opening
+            | Phase::Header(_)
+            | Phase::Entering(_)
+            | Phase::Resuming
+            | Phase::Disarmed
+            | Phase::Over => {}
         }
+        self.publish(now);
+    }
+
+    /// A change of `BOOTTIME - MONOTONIC` is a suspend: the lease ends at once (R4).
+    fn notice_suspend(&mut self, now: &Now) {
+        let first = self.last == Now::default();
+        if !first && now.suspended_since(&self.last) {
+            self.end(now, "the host was suspended");
+        }
+        if first {
+            self.last = *now;
+        }
+    }
+
+    /// True while the own lease is valid, armed, and not latched by the fencer: what evidence and leases rest on.
+    fn lease_is_live(&self, now: Instant) -> bool {
+        let holds = matches!(self.phase, Phase::Held | Phase::Weakening(_));
+        holds && self.holder.as_ref().is_some_and(|holder| holder.is_valid(now)) && self.latched().is_none()
+    }
+
+    /// The end that the fencer has latched for the own incarnation.
+    fn latched(&self) -> Option<HolderDeadline> {
+        let fencer = self.fencer.as_ref()?;
+        fencer.latched.filter(|_| Some(fencer.incarnation) == self.incarnation())
+    }
+
+    /// True when the fencer has not gone round its loop for a quarter of the ttl: then nothing is renewed.
+    fn fencer_is_silent(&self, now: Instant) -> bool {
+        let patience = self.config.terms.longest_gap();
+        self.fencer.as_ref().is_none_or(|fencer| now.since_by_faster(fencer.beat) > patience)
+    }
+
+    fn enter(&mut self, now: &Now, phase: Phase) {
+        self.phase = phase;
+        self.phase_since = now.instant;
+        self.pass.hurry();
+    }
+
+    /// A number that differs from all others of this member, spread over 64 bits.
+    fn draw(&mut self) -> u64 {
+        self.draws += 1;
+        let mut z = self.config.seed.wrapping_add(self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
     }
 }

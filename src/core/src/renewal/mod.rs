@@ -216,7 +216,9 @@ impl Holder {
                 return;
             }
             OwnCopy::Damaged(error) => shown.map(|_| format!("copy {name} of the own record is {error}")),
-            OwnCopy::Older => shown.map(|_| format!("copy {name} of the own record holds an earlier life of this host")),
+            OwnCopy::Older => {
+                shown.map(|_| format!("copy {name} of the own record holds an earlier life of this host"))
+            }
             OwnCopy::Mine(sequence) => shown.filter(|shown| sequence < shown).map(|shown| {
                 format!("copy {name} of the own record went back from sequence {shown} to {sequence}")
             }),
@@ -233,7 +235,14 @@ impl Holder {
 
     /// Extends the lease, if the renewal that waits for its read-back is shown by a read that began after the
     /// acknowledgement, and the lease has not ended by either clock, at the read's end or now.
-    fn count(&mut self, judged: &[OwnCopy; 2], started: Instant, ended: Instant, now: &Now, result: &mut ReadBack) {
+    fn count(
+        &mut self,
+        judged: &[OwnCopy; 2],
+        started: Instant,
+        ended: Instant,
+        now: &Now,
+        result: &mut ReadBack,
+    ) {
         let Some(pending) = self.pending else { return };
         let index = usize::from(RecordCopy::of_sequence(pending.sequence) == RecordCopy::B);
         let began_after = started.boot_ns >= pending.ended.boot_ns && started.raw_ns >= pending.ended.raw_ns;

@@ -53,7 +53,10 @@ impl OwnMark {
     fn judge_record(&self, record: &HostRecord) -> OwnCopy {
         let (mine, found) = (self.incarnation.generation, record.incarnation.generation);
         if record.host_key != self.host_key {
-            return OwnCopy::Foreign(format!("a record of another machine ('{}')", record.host_name.as_str()));
+            return OwnCopy::Foreign(format!(
+                "a record of another machine ('{}')",
+                record.host_name.as_str()
+            ));
         }
         if found > mine {
             return OwnCopy::Foreign(format!("generation {found}, above the own {mine}"));
@@ -65,7 +68,10 @@ impl OwnMark {
             return OwnCopy::Foreign(format!("generation {found} of another boot"));
         }
         if record.sequence > self.issued {
-            return OwnCopy::Foreign(format!("sequence {}, above the highest issued, {}", record.sequence, self.issued));
+            return OwnCopy::Foreign(format!(
+                "sequence {}, above the highest issued, {}",
+                record.sequence, self.issued
+            ));
         }
         OwnCopy::Mine(record.sequence)
     }

@@ -45,7 +45,8 @@ impl TermsInUse {
     /// What the holder keeps: per term what ends soonest of all that may be on storage or is about to be.
     #[must_use]
     pub fn in_use(&self) -> Promise {
-        let on_storage = self.copies.iter().flatten().chain(self.outstanding.iter().map(|(_, promise)| promise));
+        let on_storage =
+            self.copies.iter().flatten().chain(self.outstanding.iter().map(|(_, promise)| promise));
         let kept = on_storage.fold(self.carried, |sooner, promise| sooner.sooner_of(promise));
         if self.wants_sooner() { kept.sooner_of(&self.target) } else { kept }
     }

@@ -67,6 +67,13 @@ impl Gone {
             .or_else(|| superseded().map(|(_, since)| (Evidence::Superseded, since)))
     }
 
+    /// True when a generation was superseded or released: nothing of it can be needed again.
+    pub(super) fn is_past(&self, generation: Generation) -> bool {
+        let released =
+            self.latched.get(&generation).is_some_and(|(evidence, _)| *evidence == Evidence::Released);
+        released || self.superseded.is_some_and(|(bound, _)| generation < bound)
+    }
+
     /// True when this very generation has evidence of its own, beside being superseded.
     pub(super) fn is_latched(&self, generation: Generation) -> bool {
         self.latched.contains_key(&generation)

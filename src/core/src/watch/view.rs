@@ -7,7 +7,7 @@ use super::slot_watch::SlotWatch;
 use super::{Reckoning, Watch};
 use crate::evidence::{Evidence, HostView, Verdict};
 use crate::format::{HostRecord, HostState};
-use crate::ids::{Incarnation, Slot};
+use crate::ids::{Generation, Incarnation, Slot};
 use crate::time::{Instant, ObserverDeadline};
 
 /// A record that did not change for this many renewals is called stalled.
@@ -78,6 +78,42 @@ impl SlotWatch {
     #[must_use]
     pub fn incarnation(&self) -> Option<Incarnation> {
         self.identity.highest().map(|generation| Incarnation { slot: self.slot, generation })
+    }
+
+    /// Which slot.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// True when the newest record went forward within the last two scans.
+    #[must_use]
+    pub fn advances(&self) -> bool {
+        self.advanced_lately()
+    }
+
+    /// True when a generation is over because the slot shows a later life, or was freed, or because it was released.
+    #[must_use]
+    pub fn is_past(&self, generation: Generation) -> bool {
+        self.gone.is_past(generation)
+    }
+
+    /// All generations up to this one were freed by an operator; zero when none.
+    #[must_use]
+    pub fn freed_generation(&self) -> Generation {
+        self.identity.freed()
+    }
+
+    /// True when the last good scan shows no host in the slot: both copies never written, or the newest is `free`.
+    #[must_use]
+    pub fn is_vacant(&self) -> bool {
+        self.reading.as_ref().is_some_and(Reading::is_vacant)
+    }
+
+    /// After the read that first showed the copies as they are.
+    #[must_use]
+    pub fn stall_start(&self) -> Option<Instant> {
+        self.reading.as_ref().map(|_| self.stall_start)
     }
 
     /// How long both copies have been unchanged, by the slower clock: since the last change, or since the first read.

@@ -1,0 +1,45 @@
+//! The agent's half of the page: what it must carry now, and publishing it before anything that rests on it (R11, R12).
+
+use super::phase::{Phase, WeakenStep, Weakening};
+use super::{Command, Member};
+use crate::fencing::Wish;
+use crate::time::Now;
+
+impl Member {
+    /// Publishes the half if it differs from what was published. Called before every storage request and every start.
+    pub(super) fn publish(&mut self, now: &Now) {
+        self.refresh_half(now);
+        if self.header.is_some() && self.published.as_ref() != Some(&self.half) {
+            self.published = Some(self.half.clone());
+            self.desk.push(Command::Page(Box::new(self.half.clone())));
+        }
+    }
+
+    fn refresh_half(&mut self, _now: &Now) {
+        self.half.unknown = self.unknown.to_page();
+        // Until the entry is decided, the page goes on to say what it said of the incarnation before.
+        let Some(holder) = &self.holder else { return };
+        self.half.incarnation = holder.incarnation();
+        self.half.issued = holder.issued();
+        self.half.terms = holder.in_use().terms;
+        if let Some(end) = holder.lease_end().filter(|_| holder.is_armed()) {
+            self.half.lease_end = end;
+        }
+        self.half.wish = self.wish();
+    }
+
+    fn wish(&self) -> Wish {
+        match &self.phase {
+            Phase::Arming { .. } | Phase::Held => Wish::Armed,
+            Phase::Weakening(Weakening { step: WeakenStep::LettingGo, .. }) | Phase::Disarmed => Wish::Disarm,
+            Phase::Weakening(_) => Wish::DenyStarts,
+            // A wish to be armed stands until the fencer has proven CLEAN: the end in the page is what ends it.
+            Phase::Ending(_) => Wish::Armed,
+            Phase::Adopting { resting } if *resting == crate::format::HostState::Disarmed => Wish::Disarm,
+            Phase::Adopting { .. } | Phase::Entering(_) => Wish::Joining,
+            Phase::Opening | Phase::Header(_) | Phase::Choosing | Phase::Resuming | Phase::Over => {
+                self.half.wish
+            }
+        }
+    }
+}

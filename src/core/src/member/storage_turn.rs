@@ -1,0 +1,127 @@
+//! Who may use the storage thread next: one operation is outstanding at a time; a renewal goes before a scan, a scan
+//! before the reads that end an unknown write, and all of them before lease work.
+//!
+//! Every write is noted in the page before it is issued (R11): the page is published, then the request is made.
+
+use super::phase::Phase;
+use super::{Command, Member};
+use crate::format::RecordCopy;
+use crate::storage::{IoDone, IoId, IoOp, IoRequest, Step};
+use crate::time::Now;
+
+/// Bytes of a host record by which two reads are compared while renewals go on: state, class, flags, terms and echo.
+const PROMISE_BYTES: std::ops::Range<usize> = 92..144;
+
+/// What an operation is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Job {
+    Header,
+    Entry,
+    Record,
+    Scan,
+    Unknown { offset: u64 },
+}
+
+/// The operation that is outstanding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct InFlight {
+    id: IoId,
+    job: Job,
+    /// Byte offset, when it is a write.
+    write: Option<u64>,
+}
+
+impl Member {
+    /// Hands the next operation to the storage thread, if it is free and there is one.
+    pub(super) fn storage_turn(&mut self, now: &Now) {
+        if self.in_flight.is_some() {
+            return;
+        }
+        let Some((job, op)) = self.next_operation(now) else { return };
+        let id = self.desk.next_io();
+        let write = match &op {
+            IoOp::Write { offset, data } => {
+                self.note_write(now, job, *offset, data.len());
+                Some(*offset)
+            }
+            IoOp::Read { .. } => None,
+        };
+        self.in_flight = Some(InFlight { id, job, write });
+        self.publish(now);
+        self.desk.push(Command::Io(IoRequest { id, op }));
+    }
+
+    fn next_operation(&mut self, now: &Now) -> Option<(Job, IoOp)> {
+        if let Some(op) = self.procedure_operation(now) {
+            return Some(op);
+        }
+        if self.pass.is_scanning() {
+            return self.next_scan_read().map(|op| (Job::Scan, op));
+        }
+        if self.pass_due_in(now.instant).is_zero() {
+            let (op, writes) = self.begin_pass(now)?;
+            return Some((if writes { Job::Record } else { Job::Scan }, op));
+        }
+        match self.unknown.poll(now.instant) {
+            Step::Io(IoOp::Read { offset, len }) if self.replaced.is_none() => {
+                Some((Job::Unknown { offset }, IoOp::Read { offset, len }))
+            }
+            _ => None,
+        }
+    }
+
+    fn procedure_operation(&mut self, now: &Now) -> Option<(Job, IoOp)> {
+        match &mut self.phase {
+            Phase::Header(read) => match read.poll() {
+                Step::Io(op) => Some((Job::Header, op)),
+                Step::Wait(_) | Step::Done(_) => None,
+            },
+            Phase::Entering(_) if !self.pass.is_scanning() => {
+                self.entry_operation(now).map(|op| (Job::Entry, op))
+            }
+            _ => None,
+        }
+    }
+
+    fn note_write(&mut self, now: &Now, job: Job, offset: u64, len: usize) {
+        if job == Job::Record {
+            self.unknown.issue_compared_by(offset, len, PROMISE_BYTES, now.instant);
+        } else {
+            self.unknown.issue(offset, len, now.instant);
+        }
+    }
+
+    /// An operation ended.
+    pub(super) fn io_done(&mut self, now: &Now, done: &IoDone) {
+        let Some(in_flight) = self.in_flight.filter(|in_flight| in_flight.id == done.id) else { return };
+        self.in_flight = None;
+        if let Some(offset) = in_flight.write {
+            self.unknown.ended(offset, done.result.is_ok());
+        }
+        match in_flight.job {
+            Job::Header => self.header_done(now, done),
+            Job::Entry => self.entry_done(now, done),
+            Job::Record => self.record_done(now, done),
+            Job::Scan => self.scan_done(now, done),
+            Job::Unknown { offset } => self.unknown_done(offset, done),
+        }
+    }
+
+    fn unknown_done(&mut self, offset: u64, done: &IoDone) {
+        self.unknown.handle_io(offset, done);
+        if !self.own_record_unknown()
+            && let Some(holder) = &mut self.holder
+        {
+            holder.terms_mut().settled();
+        }
+    }
+
+    /// True while a write of the own record may still land.
+    pub(super) fn own_record_unknown(&self) -> bool {
+        let (Some(header), Some(own)) = (&self.header, self.incarnation()) else { return false };
+        RecordCopy::BOTH.iter().any(|copy| {
+            let place = header.layout.host_record(own.slot, *copy);
+            self.unknown.covers(place.offset, place.len)
+        })
+    }
+}

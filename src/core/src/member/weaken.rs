@@ -1,0 +1,107 @@
+//! Disarming and releasing: a promise is weakened in the page first, in both copies on storage second, and by the fencer
+//! letting go last (R12).
+
+use super::phase::{Phase, WeakenStep, Weakening};
+use super::{LogLevel, Member, RequestId};
+use crate::format::{HostRecord, HostState};
+use crate::time::{Now, ObserverDeadline};
+
+impl Member {
+    /// Begins to weaken the promise: from here the page denies starts.
+    pub(super) fn weaken(&mut self, now: &Now, to: HostState, request: RequestId) {
+        let weakening = Weakening { to, request, step: WeakenStep::Draining };
+        self.desk.note(
+            now,
+            LogLevel::Info,
+            "weakening",
+            format!("on its way to {}: starts are denied", to.as_str()),
+        );
+        self.enter(now, Phase::Weakening(weakening));
+        self.publish(now);
+    }
+
+    /// Steps that wait for nothing but this member and its fencer.
+    pub(super) fn weaken_turn(&mut self, now: &Now) {
+        let Phase::Weakening(weakening) = self.phase else { return };
+        match weakening.step {
+            WeakenStep::Draining if self.may_write_weakened() => {
+                self.phase = Phase::Weakening(Weakening {
+                    step: WeakenStep::Writing { first_shown: None },
+                    ..weakening
+                });
+                self.pass.hurry();
+            }
+            WeakenStep::LettingGo if !self.is_guarded() => self.weakened(now, weakening),
+            WeakenStep::Draining | WeakenStep::Writing { .. } | WeakenStep::LettingGo => {}
+        }
+    }
+
+    /// No write of the own record may still land when the first weaker one is issued: it could turn it back.
+    fn may_write_weakened(&self) -> bool {
+        !self.own_record_unknown()
+            && !self.pass.is_scanning()
+            && self.in_flight.is_none()
+            && self.lease_work_is_over()
+    }
+
+    /// True while the fencer guards this incarnation.
+    fn is_guarded(&self) -> bool {
+        self.fencer
+            .as_ref()
+            .is_none_or(|fencer| fencer.armed && Some(fencer.incarnation) == self.incarnation())
+    }
+
+    /// After a scan: both copies must be read back as weakened, twice, write_drain apart, with no write unknown.
+    pub(super) fn weakened_after_scan(&mut self) {
+        let Phase::Weakening(weakening) = self.phase else { return };
+        let WeakenStep::Writing { first_shown } = weakening.step else { return };
+        let Some((started, ended)) =
+            self.both_copies_say(weakening.to).filter(|_| !self.own_record_unknown())
+        else {
+            self.phase =
+                Phase::Weakening(Weakening { step: WeakenStep::Writing { first_shown: None }, ..weakening });
+            return;
+        };
+        let apart =
+            |first: crate::time::Instant| ObserverDeadline(first.plus(self.longest_drain())).reached(started);
+        let step = match first_shown {
+            Some(first) if apart(first) => WeakenStep::LettingGo,
+            first => WeakenStep::Writing { first_shown: Some(first.unwrap_or(ended)) },
+        };
+        self.phase = Phase::Weakening(Weakening { step, ..weakening });
+    }
+
+    /// The start and end of the last read, if it showed both own copies in this state.
+    fn both_copies_say(&self, state: HostState) -> Option<(crate::time::Instant, crate::time::Instant)> {
+        let own = self.incarnation()?;
+        let reading = self.watch.as_ref()?.slot(own.slot)?.reading()?;
+        let says = |record: &HostRecord| record.state == state && record.incarnation == own;
+        let both = reading.copies().valid().filter(|record| says(record)).count() == 2;
+        both.then_some((reading.started, reading.ended.instant))
+    }
+
+    fn weakened(&mut self, now: &Now, weakening: Weakening) {
+        if weakening.to == HostState::Disarmed {
+            if let Some(holder) = &mut self.holder {
+                holder.disarm();
+            }
+            self.desk.note(
+                now,
+                LogLevel::Warn,
+                "disarmed",
+                "in maintenance: domains here are neither fenced nor restarted",
+            );
+            self.desk.reply(
+                weakening.request,
+                true,
+                "disarmed: domains of this host are neither fenced nor restarted",
+            );
+            self.enter(now, Phase::Disarmed);
+        } else {
+            self.desk.note(now, LogLevel::Info, "released", "the lease is released, with zero domains");
+            self.desk.reply(weakening.request, true, "released");
+            self.phase = Phase::Over;
+        }
+        self.publish(now);
+    }
+}
