@@ -14,6 +14,7 @@ pub mod lease;
 pub mod member;
 pub mod recovery;
 pub mod renewal;
+pub mod slot;
 pub mod storage;
 pub mod terms;
 pub mod time;
