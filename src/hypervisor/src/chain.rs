@@ -2,8 +2,8 @@
 //!
 //! It reads libvirt's XML only; it never looks at a disk.
 
+use leasefence_core::hash::h64;
 use roxmltree::Node;
-use sha2::{Digest, Sha256};
 
 /// More images than this on one disk is taken for damage: libvirt itself stops at 200.
 const LONGEST_CHAIN: usize = 256;
@@ -83,27 +83,21 @@ pub struct Disk {
 /// enter: another medium in them damages nothing.
 #[must_use]
 pub fn chain_hash(disks: &[Disk]) -> u64 {
-    let mut hasher = Sha256::new();
+    let mut input = Vec::new();
     for disk in disks.iter().filter(|disk| !disk.readonly) {
-        feed(&mut hasher, &format!("disk {}", disk.target));
+        feed(&mut input, &format!("disk {}", disk.target));
         for link in &disk.chain {
-            feed(&mut hasher, &link.source.describe());
-            feed(&mut hasher, link.format.as_deref().unwrap_or(""));
+            feed(&mut input, &link.source.describe());
+            feed(&mut input, link.format.as_deref().unwrap_or(""));
         }
     }
-    first_eight(&hasher.finalize())
+    h64(&[&input])
 }
 
-fn feed(hasher: &mut Sha256, text: &str) {
+fn feed(input: &mut Vec<u8>, text: &str) {
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-    hasher.update(length.to_le_bytes());
-    hasher.update(text.as_bytes());
-}
-
-pub(crate) fn first_eight(digest: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.iter_mut().zip(digest).for_each(|(to, from)| *to = *from);
-    u64::from_le_bytes(bytes)
+    input.extend_from_slice(&length.to_le_bytes());
+    input.extend_from_slice(text.as_bytes());
 }
 
 /// The disks under a `<devices>` element, in its order, and what is odd about them.

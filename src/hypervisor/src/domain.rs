@@ -43,6 +43,17 @@ impl StopDetail {
         }
     }
 
+    /// The protocol's word on a host that may be stopping ([`crate::host_is_stopping`]): there a domain that was shut
+    /// down or destroyed was ended by libvirt-guests, which looks like a user's stop and is none. One that was
+    /// migrated or saved keeps its own word.
+    #[must_use]
+    pub fn reason_on(self, host_is_stopping: bool) -> StopReason {
+        match self {
+            Self::Shutdown | Self::Destroyed if host_is_stopping => StopReason::HostShutdown,
+            other => other.reason(),
+        }
+    }
+
     /// The word for it in logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {

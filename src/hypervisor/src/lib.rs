@@ -16,6 +16,7 @@ mod event;
 #[cfg(any(test, feature = "test-support"))]
 mod fake;
 mod guard;
+mod host_stopping;
 mod hypervisor;
 mod libvirt;
 mod medium;
@@ -33,6 +34,7 @@ pub use event::HypervisorEvent;
 #[cfg(any(test, feature = "test-support"))]
 pub use fake::FakeHypervisor;
 pub use guard::GUARD_NAMESPACE;
+pub use host_stopping::host_is_stopping;
 pub use hypervisor::Hypervisor;
 pub use libvirt::{Libvirt, LibvirtConfig};
 pub use storages::Storages;

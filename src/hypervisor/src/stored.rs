@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
+use leasefence_core::hash::h64;
 use leasefence_core::ids::DomainId;
-use sha2::{Digest, Sha256};
 
 use crate::Definition;
-use crate::chain::first_eight;
 use crate::domain_xml::DomainXml;
 
 const OPENING: &str = "<!-- leasefence definition 1 ";
@@ -99,7 +98,7 @@ fn hex(text: &str) -> Result<u64, Damage> {
 }
 
 fn checksum(xml: &str) -> u64 {
-    first_eight(&Sha256::digest(xml.as_bytes()))
+    h64(&[xml.as_bytes()])
 }
 
 /// A host's name, fit for a file name and an XML comment (which may hold no two hyphens in a row).

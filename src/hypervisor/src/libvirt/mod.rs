@@ -7,6 +7,7 @@ mod callbacks;
 mod calls;
 mod event_loop;
 mod keeper;
+mod lost_starts;
 mod session;
 mod shared;
 mod start;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use leasefence_core::ids::DomainId;
 use leasefence_core::member::Protection;
 
+use virt::connect::Connect;
+
 use crate::{Activity, Definition, Domain, Hypervisor, HypervisorError, HypervisorEvent, StartError};
 use keeper::Keeper;
 use shared::Shared;
@@ -28,7 +31,8 @@ use shared::Shared;
 pub struct LibvirtConfig {
     /// Libvirt's connection URI.
     pub uri: String,
-    /// A connection on which the daemon leaves three pings of this interval (whole seconds) unanswered is given up.
+    /// How often the daemon is pinged (whole seconds): a connection on which it leaves two pings unanswered is given
+    /// up, which is three intervals after it hung.
     pub keepalive_interval: Duration,
     /// Longest that a question may take: beyond it the connection is given up. It must hold for a domain that is
     /// locked by its own start, which libvirt does for a second or two.
@@ -85,7 +89,7 @@ impl Libvirt {
     fn ask<T: Send + 'static>(
         &self,
         doing: &'static str,
-        question: impl FnOnce(&virt::connect::Connect) -> Result<T, HypervisorError> + Send + 'static,
+        question: impl FnOnce(&Connect) -> Result<T, HypervisorError> + Send + 'static,
     ) -> Result<T, HypervisorError> {
         self.shared.call(doing, self.config.question_deadline, question)
     }
@@ -120,11 +124,21 @@ impl Hypervisor for Libvirt {
 
     fn start(&self, domain: DomainId, xml: &str) -> Result<(), StartError> {
         let xml = xml.to_owned();
-        self.shared
-            .call("starting a domain", self.config.start_deadline, move |connect| {
+        let ticket = self.shared.ticket().map_err(|error| StartError::Unknown(error.to_string()))?;
+        let (session, _age) = ticket.session();
+        // Noted before it is sent: the answer may be lost with this thread.
+        self.shared.lost_starts.lost(domain, session);
+        let result =
+            self.shared.call_with(ticket, "starting a domain", self.config.start_deadline, move |connect| {
                 Ok(start::start(connect, domain, &xml))
-            })
-            .unwrap_or_else(|error| Err(StartError::Unknown(error.to_string())))
+            });
+        match result {
+            Ok(result) => {
+                self.shared.lost_starts.answered(domain, session);
+                result
+            }
+            Err(error) => Err(StartError::Unknown(error.to_string())),
+        }
     }
 
     fn destroy(&self, domain: DomainId) -> Result<(), HypervisorError> {
@@ -134,9 +148,13 @@ impl Hypervisor for Libvirt {
     }
 
     fn activity(&self, domain: DomainId) -> Result<Activity, HypervisorError> {
-        self.shared.call("asking for a domain's jobs", self.config.slow_deadline, move |connect| {
+        let ticket = self.shared.ticket()?;
+        let asked_over = ticket.session();
+        let deadline = self.config.slow_deadline;
+        let answer = self.shared.call_with(ticket, "asking for a domain's jobs", deadline, move |connect| {
             calls::activity(connect, domain)
-        })
+        });
+        self.shared.lost_starts.believe(domain, asked_over, answer)
     }
 
     fn set_protection(&self, domain: DomainId, protection: Protection) -> Result<(), HypervisorError> {

@@ -62,7 +62,7 @@ pub(super) fn shutoff_reason(reason: c_int) -> StopDetail {
 pub(super) fn close_reason(reason: c_int) -> &'static str {
     match u32::try_from(reason).unwrap_or(u32::MAX) {
         sys::VIR_CONNECT_CLOSE_REASON_EOF => "its daemon closed the connection (stopped, restarted, or died)",
-        sys::VIR_CONNECT_CLOSE_REASON_KEEPALIVE => "its daemon hangs: it left three pings unanswered",
+        sys::VIR_CONNECT_CLOSE_REASON_KEEPALIVE => "its daemon hangs: it left its pings unanswered",
         sys::VIR_CONNECT_CLOSE_REASON_CLIENT => "this process closed the connection",
         _ => "the connection broke",
     }
