@@ -6,17 +6,26 @@
 pub mod binaries;
 pub mod cgroups;
 pub mod checker;
+mod cluster;
 pub mod command;
+pub mod deps;
+pub mod direct;
 pub mod guest;
 mod host;
 pub mod init;
+pub mod lease_file;
 mod libvirt;
 pub mod process;
 pub mod record;
 pub mod run_dir;
+pub mod scenario;
 pub mod spec;
+pub mod story;
+pub mod svg;
 pub mod wait;
+pub mod witness;
 
 pub use binaries::Binaries;
+pub use cluster::{Cluster, ClusterError, configure, default_config, lease_path};
 pub use host::{AGENT, FENCER, Host, HostError, LIBVIRTD};
 pub use run_dir::RunDir;

@@ -1,44 +1,50 @@
-//! `make demo`.
-use leasefence_demo::{Binaries, Host, RunDir, checker, guest::Guest, init, record::Disk, wait};
-use std::path::Path;
+//! `make demo`: three hosts, one guest, and three ways to lose a host.
 
-fn main() {
-    let arguments: Vec<_> = std::env::args().collect();
-    match arguments[1].as_str() {
-        "host-enter" => println!("{:?}", init::enter(Path::new(&arguments[2]))),
-        "host-init" => println!("{:?}", init::run(Path::new(&arguments[2]))),
-        _ => {
-            wait::catch_interrupts().unwrap();
-            let mut run = RunDir::create(Path::new("/var/tmp/leasefence-demo")).unwrap();
-            run.keep();
-            let binaries = Binaries::at(Path::new(&arguments[1])).unwrap();
-            let binaries = binaries.copy_to(&run.path().join("bin")).unwrap();
-            let mut hosts: Vec<_> = (1..=3).map(|n| Host::create(&run, &binaries, n).unwrap()).collect();
-            let t = std::time::Instant::now();
-            for host in &mut hosts {
-                host.power_on().unwrap();
-            }
-            println!("{:?}", t.elapsed());
-            for host in &mut hosts {
-                host.wait_for_libvirt().unwrap();
-                println!("{:?}", t.elapsed());
-            }
-            let guest =
-                Guest::create(&run.shared(), "guest", "5d5b1f2e-0000-4000-8000-000000000001").unwrap();
-            println!("{:?}", t.elapsed());
-            guest.start(&hosts[0]).unwrap();
-            println!("{:?}", t.elapsed());
-            wait::pause(std::time::Duration::from_secs(2)).unwrap();
-            println!("{:?}", hosts[0].process("qemu-system-x86_64"));
-            hosts[0].power_off();
-            println!("off {:?}", t.elapsed());
-            guest.start(&hosts[1]).unwrap();
-            println!("{:?}", t.elapsed());
-            wait::pause(std::time::Duration::from_secs(1)).unwrap();
-            println!("{:?}", checker::check(&Disk::open(guest.disk()).unwrap().log().unwrap()));
-            guest.start(&hosts[2]).unwrap();
-            wait::pause(std::time::Duration::from_secs(1)).unwrap();
-            println!("{:?}", checker::check(&Disk::open(guest.disk()).unwrap().log().unwrap()));
-        }
+mod demo;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use leasefence_demo::{init, wait};
+
+/// Starts three virtualisation hosts on this machine, each with its own libvirtd, fencer and agent, and a real QEMU guest
+/// that writes to a disk they share. Then it takes the guest's host away in three ways, and shows what happens.
+#[derive(Parser, Debug)]
+#[command(name = "leasefence-demo", version, max_term_width = 100)]
+struct Args {
+    #[command(flatten)]
+    demo: demo::Options,
+    #[command(subcommand)]
+    command: Option<Inside>,
+}
+
+/// What the demo runs itself as, to become a host.
+#[derive(Subcommand, Debug)]
+enum Inside {
+    /// Enter the host's control groups and namespaces.
+    #[command(hide = true)]
+    HostEnter {
+        /// The host's description.
+        spec: PathBuf,
+    },
+    /// Be the host's PID 1.
+    #[command(hide = true)]
+    HostInit {
+        /// The host's description.
+        spec: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = match &args.command {
+        Some(Inside::HostEnter { spec }) => init::enter(spec).map_err(Into::into),
+        Some(Inside::HostInit { spec }) => init::run(spec).map_err(Into::into),
+        None => wait::catch_interrupts().map_err(Into::into).and_then(|()| demo::run(&args.demo)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => demo::report(&*error),
     }
 }

@@ -68,13 +68,15 @@ impl Process {
     #[must_use]
     pub fn named_in_same_namespace(self, program: &str) -> Vec<Self> {
         let Some(namespace) = pid_namespace(self.pid) else { return Vec::new() };
-        all()
-            .filter(|stat| {
-                pid_namespace(stat.pid).as_ref() == Some(&namespace) && command(stat.pid) == program
-            })
-            .map(|stat| Self { pid: stat.pid, start_ticks: stat.start_ticks })
-            .collect()
+        all_named(program).filter(|process| pid_namespace(process.pid).as_ref() == Some(&namespace)).collect()
     }
+}
+
+/// All processes of this machine whose command's file name is `program`.
+pub fn all_named(program: &str) -> impl Iterator<Item = Process> {
+    all()
+        .filter(move |stat| command(stat.pid) == program)
+        .map(|stat| Process { pid: stat.pid, start_ticks: stat.start_ticks })
 }
 
 /// The fields of `/proc/PID/stat` that are of use here.

@@ -1,18 +1,13 @@
 //! What the guest writes: one line of text a sector. This reads it back, past the page cache.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::fcntl::OFlag;
+use crate::direct::DirectFile;
 
 /// Size of a sector of the guest's disk.
 pub const SECTOR_BYTES: usize = 512;
-
-/// Alignment that direct I/O asks of memory, at most.
-const ALIGNMENT: usize = 4096;
 
 /// One write of the guest.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,7 +61,7 @@ fn parse_line(line: &str) -> Option<Record> {
 /// The guest's disk, open for reading.
 #[derive(Debug)]
 pub struct Disk {
-    file: File,
+    file: DirectFile,
     sectors: u32,
 }
 
@@ -76,9 +71,8 @@ impl Disk {
     /// # Errors
     /// When it cannot be opened for direct I/O.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::options().read(true).custom_flags(OFlag::O_DIRECT.bits()).open(path)?;
-        let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-        let sectors = u32::try_from(bytes / SECTOR_BYTES).map_err(io::Error::other)?;
+        let file = DirectFile::open(path)?;
+        let sectors = u32::try_from(file.len()? / SECTOR_BYTES).map_err(io::Error::other)?;
         Ok(Self { file, sectors })
     }
 
@@ -87,7 +81,7 @@ impl Disk {
     /// # Errors
     /// When it cannot be read, or is none.
     pub fn latest(&self) -> io::Result<Option<Record>> {
-        self.read(0, 1).and_then(|bytes| parse_sector(0, &bytes))
+        self.sector(0)
     }
 
     /// The record at a position of the log.
@@ -95,8 +89,7 @@ impl Disk {
     /// # Errors
     /// When it cannot be read, or is none.
     pub fn at(&self, position: u32) -> io::Result<Option<Record>> {
-        let sector = 1 + position % (self.sectors - 1);
-        self.read(sector, 1).and_then(|bytes| parse_sector(sector, &bytes))
+        self.sector(1 + position % (self.sectors - 1))
     }
 
     /// The whole log, in the order of positions.
@@ -104,7 +97,7 @@ impl Disk {
     /// # Errors
     /// When it cannot be read, or a sector holds no record.
     pub fn log(&self) -> io::Result<Vec<Record>> {
-        let bytes = self.read(0, self.sectors)?;
+        let bytes = self.file.read(0, self.file.len()?)?;
         let sectors = bytes.chunks_exact(SECTOR_BYTES).zip(0..).skip(1);
         let records: io::Result<Vec<_>> =
             sectors.map(|(bytes, sector)| parse_sector(sector, bytes)).collect();
@@ -113,18 +106,9 @@ impl Disk {
         Ok(records)
     }
 
-    /// Direct I/O wants aligned memory and lengths: reads whole blocks around what is asked for.
-    fn read(&self, sector: u32, count: u32) -> io::Result<Vec<u8>> {
-        let to_bytes =
-            |sectors: u32| usize::try_from(sectors).map(|n| n * SECTOR_BYTES).map_err(io::Error::other);
-        let (start, length) = (to_bytes(sector)?, to_bytes(count)?);
-        let first = start / ALIGNMENT * ALIGNMENT;
-        let span = (start + length).next_multiple_of(ALIGNMENT) - first;
-        let mut memory = vec![0; span + ALIGNMENT];
-        let skip = memory.as_ptr().align_offset(ALIGNMENT);
-        let aligned = &mut memory[skip..skip + span];
-        self.file.read_exact_at(aligned, u64::try_from(first).map_err(io::Error::other)?)?;
-        Ok(aligned[start - first..start - first + length].to_vec())
+    fn sector(&self, sector: u32) -> io::Result<Option<Record>> {
+        let index = usize::try_from(sector).map_err(io::Error::other)?;
+        parse_sector(sector, &self.file.read(index * SECTOR_BYTES, SECTOR_BYTES)?)
     }
 }
 

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Where the shared storage appears on every host: a mount point, as an NFS mount would be.
 pub const SHARED: &str = "/mnt/shared";
 
+/// Where agent and fencer keep their sockets.
+pub const RUN_DIR: &str = "/run/leasefence";
+
 /// A file on each host, holding the host's own name: the guest gets it through QEMU's `fw_cfg`.
 pub const HOST_NAME_FILE: &str = "/run/host-name";
 

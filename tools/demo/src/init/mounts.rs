@@ -11,7 +11,7 @@ use nix::unistd::{Pid, sethostname};
 
 use super::devices;
 use crate::cgroups;
-use crate::spec::{HOST_NAME_FILE, HostSpec, SHARED};
+use crate::spec::{HOST_NAME_FILE, HostSpec, RUN_DIR, SHARED};
 
 /// A step of the host's boot that failed.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,7 @@ pub(super) fn set_up(spec: &HostSpec) -> Result<(), MountError> {
     }
     attach(&spec.shared, Path::new(SHARED))?;
     fs::remove_dir(ASIDE).ok();
+    fs::create_dir_all(RUN_DIR).step(format!("make {RUN_DIR}, as packages do by tmpfiles.d"))?;
     identity(spec)
 }
 
