@@ -145,3 +145,6 @@ fn flags(flags: OFlags) -> i32 {
 fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> BarrierError + use<'a> {
     move |source| BarrierError::Io { doing, path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -226,3 +226,6 @@ fn attributes(node: Node<'_, '_>) -> String {
 pub(crate) fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {
     node.children().find(|child| child.is_element() && child.tag_name().name() == name)
 }
+
+#[cfg(test)]
+mod tests;

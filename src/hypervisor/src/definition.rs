@@ -115,3 +115,6 @@ fn apply(text: &str, mut edits: Vec<Edit>) -> String {
     result.push_str(text.get(done..).unwrap_or_default());
     result
 }
+
+#[cfg(test)]
+mod tests;

@@ -242,3 +242,6 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> DefinitionsError + use<'a> {
     move |source| DefinitionsError::Io { doing, path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -155,3 +155,31 @@ impl Domain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the agent's decision rests on: "crashed" is restarted, "shutdown" never.
+    #[test]
+    fn only_an_end_that_nobody_asked_for_leads_to_a_restart() {
+        let table = [
+            (StopDetail::Shutdown, StopReason::Shutdown, StopReason::HostShutdown),
+            (StopDetail::Destroyed, StopReason::Shutdown, StopReason::HostShutdown),
+            (StopDetail::Crashed, StopReason::Crashed, StopReason::Crashed),
+            // It may run on the other host.
+            (StopDetail::Migrated, StopReason::Shutdown, StopReason::Shutdown),
+            // Its image holds newer memory than its disk.
+            (StopDetail::Saved, StopReason::Shutdown, StopReason::Shutdown),
+            (StopDetail::Failed, StopReason::Crashed, StopReason::Crashed),
+            (StopDetail::FromSnapshot, StopReason::Shutdown, StopReason::Shutdown),
+            (StopDetail::Daemon, StopReason::Crashed, StopReason::Crashed),
+            (StopDetail::Unknown, StopReason::Crashed, StopReason::Crashed),
+        ];
+        for (detail, reason, while_the_host_stops) in table {
+            assert_eq!(detail.reason(), reason, "{detail:?}");
+            assert_eq!(detail.reason_on(false), reason, "{detail:?}");
+            assert_eq!(detail.reason_on(true), while_the_host_stops, "{detail:?}");
+        }
+    }
+}

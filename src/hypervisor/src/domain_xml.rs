@@ -144,3 +144,6 @@ fn unit_bytes(unit: &str) -> Option<u64> {
     };
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests;

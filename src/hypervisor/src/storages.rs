@@ -112,3 +112,6 @@ fn kind_order(kind: StorageKind) -> u8 {
         StorageKind::Unprovable => 3,
     }
 }
+
+#[cfg(test)]
+mod tests;

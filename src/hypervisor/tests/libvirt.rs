@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use leasefence_core::member::{Protection, StartFailure, StopReason};
 use leasefence_hypervisor::{
-    Activity, Definitions, Hypervisor, HypervisorError, HypervisorEvent, Loaded, StartError, StopDetail,
+    Activity, Definitions, Hypervisor, HypervisorError, HypervisorEvent, Libvirt, LibvirtConfig, Loaded,
+    StartError, StopDetail,
 };
 use private::{
     DISKS, Daemon, clean, connect, connected, define, guest_xml, id, kill, only, qemu_pid, raw_disk, virsh,
@@ -282,14 +283,68 @@ fn a_domain_starts_from_its_stored_definition_with_the_chain_that_was_live() {
 
 #[test]
 #[ignore = "inside private_libvirtd"]
+fn a_start_never_brings_back_an_older_managed_save() {
+    inside();
+    let _daemon = Daemon::start();
+    let (libvirt, _events) = connected();
+    let xml = guest_xml(id(1), "one", &raw_disk("a.raw"), "raw");
+    libvirt.start(id(1), &xml).expect("runs");
+    virsh(&["managedsave", "one"]);
+    assert!(virsh(&["dominfo", "one"]).contains("Managed save:   yes"));
+    libvirt.start(id(1), &xml).expect("runs");
+    let command = std::fs::read(format!("/proc/{}/cmdline", qemu_pid("one"))).expect("its command line");
+    assert!(!String::from_utf8_lossy(&command).contains("-incoming"), "it booted");
+    assert!(virsh(&["dominfo", "one"]).contains("Managed save:   no"), "and the image is gone");
+}
+
+fn slow_hook(seconds: u32) {
+    let hook = "/etc/libvirt/hooks/qemu";
+    std::fs::write(hook, format!("#!/bin/sh\n[ \"$2\" = prepare ] && sleep {seconds}\nexit 0\n"))
+        .expect("a hook");
+    assert!(Command::new("chmod").args(["755", hook]).status().expect("chmod").success());
+}
+
+#[test]
+#[ignore = "inside private_libvirtd"]
+fn a_call_that_overruns_costs_its_caller_the_deadline_and_the_connection_no_more() {
+    inside();
+    slow_hook(4);
+    let _daemon = Daemon::start();
+    let config =
+        LibvirtConfig { question_deadline: Duration::from_millis(500), most_calls: 2, ..Default::default() };
+    let (libvirt, events) = Libvirt::connect(config).expect("libvirt's library works");
+    wait_for(&events, "back", |event| *event == HypervisorEvent::Back);
+    define(&guest_xml(id(1), "one", &raw_disk("a.raw"), "raw"));
+    // Libvirt keeps a domain locked while its hook runs; pings are answered all the while.
+    let starting = std::thread::spawn(|| virsh(&["start", "one"]));
+    std::thread::sleep(Duration::from_millis(300));
+    for _stuck_call in 0..2 {
+        let begun = Instant::now();
+        let answer = libvirt.domains();
+        let took = begun.elapsed();
+        assert!(
+            matches!(&answer, Err(HypervisorError::Away(why)) if why.contains("took longer")),
+            "{answer:?}"
+        );
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        wait_for(&events, "away", |event| matches!(event, HypervisorEvent::Away(_)));
+        wait_for(&events, "back", |event| *event == HypervisorEvent::Back);
+    }
+    let begun = Instant::now();
+    let answer = libvirt.domains();
+    assert!(matches!(&answer, Err(HypervisorError::Away(why)) if why.contains("stuck")), "{answer:?}");
+    assert!(begun.elapsed() < Duration::from_millis(100), "answered without a try");
+    starting.join().expect("started");
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(libvirt.domains().expect("the stuck calls have ended")[0].activity.is_running());
+}
+
+#[test]
+#[ignore = "inside private_libvirtd"]
 fn a_start_under_way_is_not_off_without_a_job() {
     inside();
     // A hook that takes long holds the start where the domain still looks shut off.
-    std::fs::write("/etc/libvirt/hooks/qemu", "#!/bin/sh\n[ \"$2\" = prepare ] && sleep 3\nexit 0\n")
-        .expect("a hook");
-    assert!(
-        Command::new("chmod").args(["755", "/etc/libvirt/hooks/qemu"]).status().expect("chmod").success()
-    );
+    slow_hook(3);
     let _daemon = Daemon::start();
     let (libvirt, _events) = connected();
     let disk = raw_disk("a.raw");

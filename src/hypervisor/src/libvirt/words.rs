@@ -76,3 +76,36 @@ pub(super) fn is_image_lock_refusal(message: &str) -> bool {
         first_line.contains("\" lock")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_image_lock_is_known_by_qemus_own_words() {
+        let refusal = "internal error: process exited while connecting to monitor: 2026-11-25T19:03:00Z \
+                       qemu-system-x86_64: -blockdev {\"node-name\":\"libvirt-1-format\"}: Failed to get \"write\" lock\n\
+                       Is another process using the image [/nfs/a.raw]?";
+        assert!(is_image_lock_refusal(refusal));
+        assert!(is_image_lock_refusal("Failed to get shared \"write\" lock"));
+        assert!(is_image_lock_refusal("Failed to get \"consistent read\" lock"));
+        for other in
+            ["Could not open '/a \"write\" lock': No such file", "Failed to get domain\n\"x\" lock", ""]
+        {
+            assert!(!is_image_lock_refusal(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_changes_nothing_here_is_passed_over() {
+        assert!(
+            lifecycle(i32::try_from(sys::VIR_DOMAIN_EVENT_SHUTDOWN).expect("small"), 0).is_none(),
+            "not off yet"
+        );
+        assert!(lifecycle(99, 0).is_none() && lifecycle(-1, 0).is_none());
+        let domain = DomainId([1; 16]);
+        let stopped =
+            lifecycle(i32::try_from(sys::VIR_DOMAIN_EVENT_STOPPED).expect("small"), 99).expect("known");
+        assert_eq!(stopped(domain), HypervisorEvent::Stopped { domain, detail: StopDetail::Unknown });
+    }
+}
