@@ -25,7 +25,7 @@ impl Member {
         if self.fencer_is_silent(now.instant) {
             return Some("the fencer does not beat: is leasefence-fencer running?".to_owned());
         }
-        None
+        self.why_domains_hinder(now)
     }
 
     /// Asks the fencer to guard this incarnation. The provisional end is that of the coming write, issued now at the

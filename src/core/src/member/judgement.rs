@@ -24,6 +24,7 @@ impl Member {
         }
         self.fill_convictions();
         self.judge_what_others_ask(now, ended);
+        self.survey_for_recovery(now);
         match self.phase {
             Phase::Resuming => self.resume_after_scan(now),
             Phase::Weakening(_) => self.weakened_after_scan(),
@@ -63,6 +64,9 @@ impl Member {
         }
         if back.renewed.is_some() {
             let latency = self.holder.as_ref().and_then(|holder| holder.latency()).unwrap_or_default();
+            if let Some(leasing) = &mut self.leasing {
+                leasing.recoveries.renewal_took(latency, now.instant);
+            }
             let text = format!("renewed in {} ms", latency.as_millis());
             self.desk.note(now, LogLevel::Debug, "renewal", text);
         }

@@ -8,8 +8,10 @@ mod arming;
 mod command;
 mod convictions;
 mod desk;
+mod domains;
 mod ending;
 mod fence_requests;
+mod freeing;
 mod input;
 mod judgement;
 mod leasing;
@@ -44,7 +46,10 @@ use crate::unknown::{UnknownRules, UnknownWrites};
 use crate::watch::Watch;
 use convictions::Convictions;
 use desk::Desk;
+use domains::Domains;
 use fence_requests::FenceRequests;
+use freeing::Freeing;
+use leasing::Leasing;
 use pass::Pass;
 use phase::Phase;
 use storage_turn::InFlight;
@@ -90,6 +95,11 @@ pub struct Member {
     arm_request: Option<RequestId>,
     /// What keeps a joining host from being armed.
     hindrance: Option<String>,
+    leasing: Option<Leasing>,
+    domains: Domains,
+    freeing: Option<Freeing>,
+    /// Free memory here; none while libvirt cannot start anything.
+    free_memory_mib: Option<u32>,
 }
 
 impl Member {
@@ -128,6 +138,10 @@ impl Member {
             arm_wanted: false,
             arm_request: None,
             hindrance: None,
+            leasing: None,
+            domains: Domains::default(),
+            freeing: None,
+            free_memory_mib: None,
         }
     }
 
@@ -137,15 +151,19 @@ impl Member {
         match input {
             Input::Opened(medium) => self.opened(now, medium),
             Input::Io(done) => self.io_done(now, &done),
-            Input::Fencer(half) => self.fencer = Some(half),
+            Input::Fencer(half) => {
+                self.fencer = Some(half);
+                self.watch_own_end(now);
+                self.fencer_seen(now);
+            }
             Input::Request(id, request) => self.request(now, id, request),
-            Input::Tick
-            | Input::Domains(_)
-            | Input::LibvirtAway(_)
-            | Input::Stopped { .. }
-            | Input::Barrier { .. }
-            | Input::StartEnded { .. }
-            | Input::Capacity { .. } => {}
+            Input::Tick => {}
+            Input::Domains(reports) => self.domains_listed(now, reports),
+            Input::LibvirtAway(why) => self.libvirt_away(why),
+            Input::Stopped { domain, reason } => self.domain_stopped(now, domain, reason),
+            Input::Barrier { domain, result } => self.barrier_done(now, domain, &result),
+            Input::StartEnded { domain, term, result } => self.start_done(now, domain, term, &result),
+            Input::Capacity { memory_mib } => self.free_memory_mib = Some(memory_mib),
         }
         self.turn(now);
     }
@@ -210,6 +228,8 @@ impl Member {
             | Phase::Disarmed
             | Phase::Over => {}
         }
+        self.domain_turn(now);
+        self.lease_turn(now);
         self.publish(now);
     }
 

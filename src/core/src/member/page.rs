@@ -26,6 +26,7 @@ impl Member {
             self.half.lease_end = end;
         }
         self.half.wish = self.wish();
+        self.refresh_half_of_leases();
     }
 
     fn wish(&self) -> Wish {

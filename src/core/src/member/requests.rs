@@ -5,7 +5,7 @@ use super::phase::Phase;
 use super::{LogLevel, Member, Request, RequestId};
 use crate::evidence::Verdict;
 use crate::format::{ConvictionKind, FenceRequest, HostState};
-use crate::ids::Incarnation;
+use crate::ids::{DomainId, Incarnation, Slot};
 use crate::time::Now;
 
 /// A host whose record changed within this, or within 3 of its renewals, is not confirmed to be off.
@@ -20,7 +20,8 @@ impl Member {
             Request::Disarm => self.disarm(now, id),
             Request::Arm => self.arm_again(now, id),
             Request::Release => self.release(now, id),
-            Request::SlotFree { .. } | Request::Resume { .. } => Err("not built yet".to_owned()),
+            Request::Resume { domain } => self.resume_domain(now, id, domain),
+            Request::SlotFree { slot, machine } => self.free_slot(now, id, Slot(slot), machine),
         };
         if let Err(text) = refused {
             self.desk.reply(id, false, text);
@@ -173,5 +174,20 @@ impl Member {
             }
             _ => Err(format!("this host cannot release its slot now: it is {}", self.state_word())),
         }
+    }
+
+    fn resume_domain(&mut self, now: &Now, id: RequestId, domain: DomainId) -> Result<(), String> {
+        let resumed = self.with_leasing(now, |context, leasing| {
+            let known = leasing.leases.entry(domain).is_some();
+            leasing.leases.resume(domain);
+            leasing.recoveries.resume(context, domain) || known
+        });
+        if resumed != Some(true) {
+            return Err(format!(
+                "this host knows of no recovery of domain {domain}; `leasefence lease list` shows whose it is"
+            ));
+        }
+        self.desk.reply(id, true, format!("domain {domain} is recovered again"));
+        Ok(())
     }
 }

@@ -160,6 +160,7 @@ impl Member {
                 "a write has an unknown outcome: its sector is not written until that is over".to_owned(),
             );
         }
+        warnings.extend(self.domain_warnings());
         let slow = self.holder.as_ref().and_then(|holder| holder.latency());
         if slow.is_some_and(|latency| latency > Duration::from_secs(1)) {
             warnings.push("the last renewal took more than a second: the storage is slow".to_owned());

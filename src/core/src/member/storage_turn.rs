@@ -20,6 +20,8 @@ pub(super) enum Job {
     Record,
     Scan,
     Unknown { offset: u64 },
+    Leases,
+    SlotFree,
 }
 
 /// The operation that is outstanding.
@@ -66,8 +68,16 @@ impl Member {
             Step::Io(IoOp::Read { offset, len }) if self.replaced.is_none() => {
                 Some((Job::Unknown { offset }, IoOp::Read { offset, len }))
             }
-            _ => None,
+            _ => self.work_operation(now),
         }
+    }
+
+    /// What may wait: the freeing of a slot, then lease work.
+    fn work_operation(&mut self, now: &Now) -> Option<(Job, IoOp)> {
+        if let Some(op) = self.free_slot_operation(now) {
+            return Some((Job::SlotFree, op));
+        }
+        self.lease_operation(now).map(|op| (Job::Leases, op))
     }
 
     fn procedure_operation(&mut self, now: &Now) -> Option<(Job, IoOp)> {
@@ -104,6 +114,8 @@ impl Member {
             Job::Record => self.record_done(now, done),
             Job::Scan => self.scan_done(now, done),
             Job::Unknown { offset } => self.unknown_done(offset, done),
+            Job::Leases => self.lease_done(now, done),
+            Job::SlotFree => self.free_slot_done(done),
         }
     }
 

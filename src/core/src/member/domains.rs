@@ -1,0 +1,307 @@
+//! The domains of this host: what libvirt and the fencer say of them, the leases that they need, and what happens to one
+//! that has none. Unknown domains are protected.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::leasing::Leasing;
+use super::phase::Phase;
+use super::{Command, DomainReport, DomainStatus, LogLevel, Member, StartFailure, StopReason};
+use crate::format::{LeaseFlags, LeaseState};
+use crate::ids::{DomainId, Term};
+use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, Conflict, DomainSpec};
+use crate::time::{Instant, Now};
+
+/// How long a joining host waits for libvirt's first answer.
+const LIBVIRT_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries to get the lease of a running domain, where nothing speaks against it for good; and between two
+/// requests to store a definition.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// What is known of this host's domains.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Domains {
+    /// Libvirt's list, as last told.
+    reports: BTreeMap<DomainId, DomainReport>,
+    /// True once libvirt has answered, or said that it does not.
+    answered: bool,
+    /// Why libvirt does not answer.
+    away: Option<String>,
+    /// Why a running domain has no lease, and when to try again.
+    refused: BTreeMap<DomainId, (String, Instant)>,
+    /// When its definition was asked to be stored.
+    stored: BTreeMap<DomainId, Instant>,
+    /// Destroyed already, while it is still shown.
+    destroyed: BTreeSet<DomainId>,
+}
+
+impl Member {
+    /// Libvirt's full list.
+    pub(super) fn domains_listed(&mut self, now: &Now, reports: Vec<DomainReport>) {
+        let reports: BTreeMap<_, _> = reports.into_iter().map(|report| (report.domain, report)).collect();
+        let running: BTreeSet<DomainId> =
+            reports.values().filter(|report| report.running).map(|report| report.domain).collect();
+        let specs: Vec<_> = reports.values().map(|report| (report.domain, spec_of(report))).collect();
+        self.domains.reports = reports;
+        (self.domains.answered, self.domains.away) = (true, None);
+        if let Some(leasing) = &mut self.leasing {
+            leasing.leases.listed(&running, now.instant);
+            specs.iter().for_each(|(domain, spec)| leasing.leases.update(*domain, spec));
+        }
+    }
+
+    /// Libvirt does not answer.
+    pub(super) fn libvirt_away(&mut self, why: String) {
+        self.domains.answered = true;
+        self.domains.away = Some(why);
+        self.free_memory_mib = None;
+    }
+
+    /// Libvirt's event that a domain stopped.
+    pub(super) fn domain_stopped(&mut self, now: &Now, domain: DomainId, reason: StopReason) {
+        if let Some(report) = self.domains.reports.get_mut(&domain) {
+            report.running = false;
+        }
+        if let Some(leasing) = &mut self.leasing {
+            leasing.leases.stopped(domain, reason, now.instant);
+            leasing.recoveries.stopped(domain, now.instant);
+        }
+    }
+
+    /// The answer to a barrier.
+    pub(super) fn barrier_done(&mut self, now: &Now, domain: DomainId, result: &Result<Duration, String>) {
+        self.with_leasing(now, |context, leasing| {
+            let Leasing { leases, recoveries, .. } = leasing;
+            recoveries.barrier(context, leases, domain, result);
+        });
+    }
+
+    /// The answer to a start.
+    pub(super) fn start_done(
+        &mut self,
+        now: &Now,
+        domain: DomainId,
+        term: Term,
+        result: &Result<(), StartFailure>,
+    ) {
+        self.with_leasing(now, |context, leasing| {
+            let Leasing { leases, recoveries, .. } = leasing;
+            recoveries.start_ended(context, leases, domain, term, result);
+        });
+    }
+
+    /// The fencer's half: it proves deaths, and closes tokens.
+    pub(super) fn fencer_seen(&mut self, now: &Now) {
+        let Some(half) = self.fencer.clone() else { return };
+        self.with_leasing(now, |context, leasing| {
+            let Leasing { leases, recoveries, .. } = leasing;
+            leases.fencer(context, &half);
+            recoveries.fencer(context, leases, &half);
+        });
+    }
+
+    /// Gets a lease for each protected domain that runs, and a stored definition for each that is owned.
+    pub(super) fn domain_turn(&mut self, now: &Now) {
+        self.refresh_exempt_and_storages();
+        if !matches!(self.phase, Phase::Adopting { .. } | Phase::Held) {
+            return;
+        }
+        let running = self.running_protected();
+        self.domains.refused.retain(|domain, _| running.contains(domain));
+        self.domains.destroyed.retain(|domain| running.contains(domain));
+        for domain in running {
+            if self.wants_lease(now, domain) {
+                let spec = self.domains.reports.get(&domain).map(spec_of).unwrap_or_default();
+                let kind = AcquireKind::Plain(spec);
+                if let Some(leasing) = &mut self.leasing {
+                    leasing.leases.acquire(AcquireRequest { domain, kind });
+                }
+            }
+            self.want_definition(now, domain);
+        }
+    }
+
+    fn wants_lease(&self, now: &Now, domain: DomainId) -> bool {
+        let Some(leasing) = &self.leasing else { return false };
+        let under_way = leasing.recoveries.get(domain).is_some_and(|recovery| recovery.stage.is_under_way());
+        let later = self
+            .domains
+            .refused
+            .get(&domain)
+            .is_some_and(|(_, since)| now.instant.since_by_slower(*since) < TRY_AGAIN);
+        let known = domain != DomainId::default();
+        known && !under_way && !later && !leasing.leases.owns(domain) && !leasing.leases.is_acquiring(domain)
+    }
+
+    /// The owner stores the definition, so that others can start the domain; the next list shows its version.
+    fn want_definition(&mut self, now: &Now, domain: DomainId) {
+        let owned = self.leasing.as_ref().is_some_and(|leasing| leasing.leases.owns(domain));
+        let missing = self.domains.reports.get(&domain).is_some_and(|report| report.definition_version == 0);
+        let asked =
+            self.domains.stored.get(&domain).is_some_and(|at| now.instant.since_by_slower(*at) < TRY_AGAIN);
+        if owned && missing && !asked {
+            self.domains.stored.insert(domain, now.instant);
+            self.desk.push(Command::StoreDefinition { domain });
+        }
+    }
+
+    /// An acquire for a running domain, or for a recovery, ended.
+    pub(super) fn acquire_ended(&mut self, now: &Now, domain: DomainId, outcome: AcquireOutcome) {
+        let (why, for_good) = match outcome {
+            AcquireOutcome::Acquired(entry) => {
+                let text = format!("domain {domain} is owned here, under term {}", entry.term);
+                self.desk.note(now, LogLevel::Info, "lease", text);
+                self.domains.refused.remove(&domain);
+                return;
+            }
+            AcquireOutcome::AlreadyOwn(_) => {
+                self.domains.refused.remove(&domain);
+                return;
+            }
+            AcquireOutcome::Busy { who, conflict: Conflict::Own } => (format!("{who} owns it"), true),
+            AcquireOutcome::Busy { who, conflict: Conflict::Incoming } => {
+                (format!("it is being migrated to {who}"), true)
+            }
+            AcquireOutcome::Busy { who, conflict: Conflict::Want } => {
+                (format!("{who} is acquiring it"), false)
+            }
+            AcquireOutcome::Unreadable(slot) => {
+                (format!("slot {slot}'s sector of its lease page is unreadable"), false)
+            }
+            AcquireOutcome::Full => {
+                ("its lease page is full (62 domains): exempt or remove one".to_owned(), true)
+            }
+            AcquireOutcome::NotRecoverable(why) => (why, false),
+            AcquireOutcome::GaveUp => ("other hosts got in between at each try".to_owned(), false),
+            AcquireOutcome::ReadFailed(why) => (format!("its lease page cannot be read: {why}"), false),
+            AcquireOutcome::Unknown => ("a write of its lease page has an unknown outcome".to_owned(), false),
+            AcquireOutcome::LostLease => ("this host's own lease ended".to_owned(), false),
+        };
+        if !self.running_protected().contains(&domain) {
+            return;
+        }
+        let fresh = self.domains.refused.insert(domain, (why.clone(), now.instant)).is_none();
+        if for_good && matches!(self.phase, Phase::Held) && self.domains.destroyed.insert(domain) {
+            let reason = format!("it runs here without a lease that it can win: {why}");
+            self.desk.push(Command::Destroy { domain, reason });
+        } else if fresh {
+            let text = format!("domain {domain} runs here without a lease: {why}");
+            self.desk.note(now, LogLevel::Warn, "no-lease", text);
+        }
+    }
+
+    /// Why a joining host cannot be armed yet, as far as its domains go.
+    pub(super) fn why_domains_hinder(&self, now: &Now) -> Option<String> {
+        let waited = now.instant.since_by_slower(self.phase_since) >= LIBVIRT_PATIENCE;
+        if !self.domains.answered && !waited {
+            return Some("libvirt has not answered yet".to_owned());
+        }
+        let leasing = self.leasing.as_ref()?;
+        let known = |domain: &DomainId| *domain != DomainId::default() && !leasing.leases.owns(*domain);
+        let open = self.running_protected().into_iter().find(known)?;
+        let why =
+            self.domains.refused.get(&open).map_or("its lease is being acquired", |(why, _)| why.as_str());
+        Some(format!("domain {} runs here, and {why}; stop it or exempt it", self.domain_name(open)))
+    }
+
+    /// Protected domains that run, by libvirt or by the fencer's scan. Zero stands for a process of an unknown domain.
+    pub(super) fn running_protected(&self) -> BTreeSet<DomainId> {
+        let listed =
+            self.domains.reports.values().filter(|report| report.running).map(|report| report.domain);
+        let seen =
+            self.fencer.iter().flat_map(|fencer| fencer.processes.iter().map(|process| process.domain));
+        listed.chain(seen).filter(|domain| !self.is_exempt(*domain)).collect()
+    }
+
+    fn is_exempt(&self, domain: DomainId) -> bool {
+        self.domains.reports.get(&domain).is_some_and(|report| report.protection.exempt)
+    }
+
+    /// A protected domain that runs here.
+    pub(super) fn a_protected_domain(&self) -> Option<DomainId> {
+        self.running_protected().into_iter().next()
+    }
+
+    fn domain_name(&self, domain: DomainId) -> String {
+        let report = self.domains.reports.get(&domain);
+        report.map_or_else(|| domain.to_string(), |report| format!("'{}' ({domain})", report.name))
+    }
+
+    /// What the fencer must know ahead of need.
+    fn refresh_exempt_and_storages(&mut self) {
+        let reports = self.domains.reports.values();
+        self.half.exempt =
+            reports.clone().filter(|report| report.protection.exempt).map(|report| report.domain).collect();
+        // Storages of domains that libvirt no longer describes stay: their processes may still run.
+        for target in reports.filter(|report| report.running).flat_map(|report| &report.storages) {
+            if !self.half.quiesce.contains(target) {
+                self.half.quiesce.push(target.clone());
+            }
+        }
+    }
+
+    pub(super) fn domain_statuses(&self) -> Vec<DomainStatus> {
+        let running = self.running_protected();
+        let listed = self.domains.reports.keys().copied();
+        let all: BTreeSet<DomainId> = listed.chain(running.iter().copied()).collect();
+        all.into_iter().map(|domain| self.domain_status(domain, running.contains(&domain))).collect()
+    }
+
+    fn domain_status(&self, domain: DomainId, running_protected: bool) -> DomainStatus {
+        let report = self.domains.reports.get(&domain);
+        let leasing = self.leasing.as_ref();
+        let entry = leasing.and_then(|leasing| leasing.leases.entry(domain));
+        let acquiring = leasing.is_some_and(|leasing| leasing.leases.is_acquiring(domain));
+        let lease = match entry.map(|entry| entry.state) {
+            _ if acquiring => "acquiring",
+            Some(LeaseState::Own) => "own",
+            Some(LeaseState::Orphan) => "orphan",
+            Some(LeaseState::Stopped) => "stopped",
+            Some(LeaseState::Incoming) => "incoming",
+            Some(LeaseState::Saved) => "saved",
+            Some(LeaseState::Empty) | None => "none",
+        };
+        DomainStatus {
+            domain,
+            name: report.map(|report| report.name.clone()).unwrap_or_default(),
+            running: running_protected || report.is_some_and(|report| report.running),
+            protected: !self.is_exempt(domain),
+            ha: report.is_some_and(|report| report.protection.ha),
+            priority: report.map_or(0, |report| report.protection.priority),
+            lease: lease.to_owned(),
+            term: entry.map(|entry| entry.term),
+            hold: entry.is_some_and(|entry| entry.flags.contains(LeaseFlags::HOLD)),
+        }
+    }
+
+    /// What an operator should know of domains and libvirt.
+    pub(super) fn domain_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(why) = &self.domains.away {
+            warnings.push(format!("libvirt does not answer ({why}): nothing can be started here"));
+        }
+        let unknown = self.fencer.iter().flat_map(|fencer| &fencer.processes);
+        let undescribed =
+            unknown.filter(|process| !self.domains.reports.contains_key(&process.domain)).count();
+        if undescribed > 0 {
+            warnings.push(format!(
+                "{undescribed} domain processes run here that libvirt does not describe: protected"
+            ));
+        }
+        for (domain, (why, _)) in &self.domains.refused {
+            warnings.push(format!("domain {} runs here without a lease: {why}", self.domain_name(*domain)));
+        }
+        warnings
+    }
+}
+
+fn spec_of(report: &DomainReport) -> DomainSpec {
+    DomainSpec {
+        ha: report.protection.ha,
+        priority: report.protection.priority,
+        vcpus: report.vcpus,
+        memory_mib: report.memory_mib,
+        definition_hash: report.definition_hash,
+        definition_version: report.definition_version,
+    }
+}
