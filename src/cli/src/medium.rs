@@ -1,0 +1,200 @@
+//! A lease file or device as `init` and `dump` use it: direct reads and writes of whole sectors by offset.
+//!
+//! Buffered reads of a quiet file may come from this host's cache and never show what others wrote: direct I/O is used
+//! wherever the file system has it, and [`Medium::is_direct`] says where it has not.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::uio::{pread, pwrite};
+
+/// Offsets, lengths and addresses of direct I/O are multiples of this; every sector size in use divides it.
+const ALIGNMENT: usize = 4096;
+
+/// How to open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// What exists, for reading.
+    Read,
+    /// What exists, for reading and writing; a device only while nobody else has it exclusively, as a mount does.
+    Write,
+    /// A new file of mode 0600.
+    Create,
+}
+
+/// An opened lease file or device.
+#[derive(Debug)]
+pub(crate) struct Medium {
+    file: File,
+    path: PathBuf,
+    direct: bool,
+    size: u64,
+    logical_sector: Option<u32>,
+}
+
+impl Medium {
+    /// Opens `path`, directly where that works.
+    pub(crate) fn open(path: &Path, mode: Mode) -> io::Result<Self> {
+        let device = std::fs::metadata(path).is_ok_and(|it| it.file_type().is_block_device());
+        let exclusive = if device && mode == Mode::Write { libc::O_EXCL } else { 0 };
+        let (file, direct) = match options(mode, exclusive | libc::O_DIRECT).open(path) {
+            // A file that O_CREAT has made before O_DIRECT was refused is not ours twice: it is removed first.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                if mode == Mode::Create {
+                    std::fs::remove_file(path).or_else(ignore_missing)?;
+                }
+                (options(mode, exclusive).open(path)?, false)
+            }
+            opened => (opened?, true),
+        };
+        let (size, logical_sector) =
+            if device { ioctl::block_device(&file)? } else { (file.metadata()?.len(), None) };
+        let mut medium = Self { file, path: path.to_owned(), direct, size, logical_sector };
+        medium.try_direct_read(mode, exclusive)?;
+        Ok(medium)
+    }
+
+    /// The path that was opened.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// False when reads may come from this host's cache.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    /// Size in bytes when it was opened.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The logical sector size of a block device; none for a file.
+    pub(crate) fn logical_sector(&self) -> Option<u32> {
+        self.logical_sector
+    }
+
+    /// The bytes at `offset`: fewer than `len` at the end.
+    pub(crate) fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let before = usize::try_from(offset % ALIGNMENT as u64).unwrap_or(0);
+        let whole = (before + len).next_multiple_of(ALIGNMENT);
+        let mut buffer = Aligned::new(whole);
+        let got = self.read_whole(offset - before as u64, buffer.bytes())?;
+        Ok(buffer.bytes()[..got].get(before..).map_or_else(Vec::new, |it| it[..it.len().min(len)].to_vec()))
+    }
+
+    /// Writes all of `data`; offset and length are multiples of 4096.
+    pub(crate) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut buffer = Aligned::new(data.len());
+        buffer.bytes().copy_from_slice(data);
+        let mut done = 0;
+        while done < data.len() {
+            let at = libc::off_t::try_from(offset + done as u64).map_err(io::Error::other)?;
+            match pwrite(self.file.as_fd(), &buffer.bytes()[done..], at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => done += written,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything written is on the storage.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Cuts or grows a file; a device stays as it is.
+    pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
+        if self.logical_sector.is_some() { Ok(()) } else { self.file.set_len(len) }
+    }
+
+    fn read_whole(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let at = libc::off_t::try_from(offset + done as u64).map_err(io::Error::other)?;
+            match pread(self.file.as_fd(), &mut buffer[done..], at) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            }
+            // A direct read that came short ended at the end; going on from there would be misaligned.
+            if !done.is_multiple_of(ALIGNMENT) {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// A file system may take the flag and refuse the read.
+    fn try_direct_read(&mut self, mode: Mode, exclusive: i32) -> io::Result<()> {
+        if !self.direct || mode == Mode::Create {
+            return Ok(());
+        }
+        if self.read(0, ALIGNMENT).is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL)) {
+            self.file = options(mode, exclusive).open(&self.path)?;
+            self.direct = false;
+        }
+        Ok(())
+    }
+}
+
+/// `O_NONBLOCK` changes nothing for files and devices; without it a pipe would hold the command for ever.
+fn options(mode: Mode, flags: i32) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(mode != Mode::Read).create_new(mode == Mode::Create).mode(0o600);
+    options.custom_flags(flags | libc::O_NONBLOCK);
+    options
+}
+
+fn ignore_missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// Bytes at an aligned address.
+struct Aligned {
+    room: Vec<u8>,
+    from: usize,
+    len: usize,
+}
+
+impl Aligned {
+    fn new(len: usize) -> Self {
+        let room = vec![0; len + ALIGNMENT];
+        let from = room.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Self { room, from, len }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.room[self.from..self.from + self.len]
+    }
+}
+
+mod ioctl {
+    //! The two questions that a block device answers by ioctl only.
+
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd;
+
+    nix::ioctl_read_bad!(blksszget, nix::request_code_none!(0x12, 104), nix::libc::c_int);
+    nix::ioctl_read!(blkgetsize64, 0x12, 114, usize);
+
+    /// Size in bytes, and the logical sector size.
+    pub(super) fn block_device(file: &File) -> io::Result<(u64, Option<u32>)> {
+        let (mut bytes, mut sector) = (0_usize, 0_i32);
+        // SAFETY: the descriptor is open for the whole call, and BLKGETSIZE64 writes one u64 (size_t here).
+        unsafe { blkgetsize64(file.as_raw_fd(), &raw mut bytes) }?;
+        // SAFETY: the descriptor is open for the whole call, and BLKSSZGET writes one int.
+        unsafe { blksszget(file.as_raw_fd(), &raw mut sector) }?;
+        let bytes = u64::try_from(bytes).map_err(io::Error::other)?;
+        Ok((bytes, Some(u32::try_from(sector).map_err(io::Error::other)?)))
+    }
+}
