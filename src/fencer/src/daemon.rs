@@ -303,7 +303,7 @@ impl Daemon {
                 self.log.line("page taken over from the agent's copy");
             }
             CopyUse::KeepEnded => {
-                self.log.line("page taken over from the agent's copy; the lease stays ended")
+                self.log.line("page taken over from the agent's copy; the lease stays ended");
             }
         }
         self.page = copy;

@@ -29,6 +29,8 @@ mod layout;
 pub mod link;
 mod page;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 pub use agent_page::AgentPage;
 pub use codec::EncodeError;

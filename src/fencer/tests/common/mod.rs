@@ -1,6 +1,9 @@
 //! A host in a fresh pid namespace: a real fencer, this test as its agent, and `sleep` processes as domains, whose run
 //! files lie in a temporary directory. Nothing outside that namespace can be reached, let alone killed.
 
+#![allow(dead_code, reason = "not every test file uses all of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;

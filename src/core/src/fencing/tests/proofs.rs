@@ -1,0 +1,174 @@
+//! CLEAN: when it is said, and when it is not.
+
+use super::*;
+use crate::fencing::{Quiet, Unproven};
+
+#[test]
+fn clean_comes_only_after_every_process_is_seen_to_exit() {
+    let mut host = Host::armed();
+    host.processes = vec![process(1, 0)];
+    host.beat_at(&now(8000));
+    host.beat_at(&now(8100));
+    assert_eq!(host.killed.len(), 2, "signalled in each beat, and hanging in the kernel");
+    assert!(!host.is_clean());
+    host.processes.clear();
+    host.beat_at(&now(8200));
+    let clean = host.published.clean.expect("clean");
+    assert_eq!((clean.generation, clean.at, clean.forced), (Generation(5), at(8200), false));
+    assert!(!host.published.unproven);
+}
+
+#[test]
+fn a_token_counts_as_a_running_domain_until_its_process_shows() {
+    let mut host = Host::armed();
+    host.agent.tokens = vec![token(1, 4000)];
+    // An earlier process of the same domain does not answer for it.
+    host.processes = vec![process(1, 3000)];
+    host.renew(4000);
+    host.beat(12_000);
+    host.beat(12_100);
+    assert!(!host.is_clean());
+    host.processes = vec![process(1, 12_150)];
+    host.beat_at(&now(12_200));
+    assert!(!host.is_clean(), "it shows, and is not gone");
+    host.processes.clear();
+    host.beat(12_300);
+    assert!(host.is_clean());
+}
+
+#[test]
+fn a_token_counts_as_a_running_domain_until_it_is_closed() {
+    let mut host = Host::armed();
+    host.agent.tokens = vec![token(1, 4000)];
+    host.renew(4000);
+    host.beat(12_000);
+    assert!(!host.is_clean());
+    host.agent.tokens.clear();
+    host.beat(12_100);
+    assert!(host.is_clean());
+}
+
+#[test]
+fn a_token_left_at_the_budgets_end_is_unproven() {
+    let mut host = Host::armed();
+    host.agent.tokens = vec![token(1, 0)];
+    host.beat(8000);
+    host.beat(9999);
+    assert!(!host.published.unproven);
+    host.beat(10_000);
+    assert_eq!(host.published.unproven_reason, Some(Unproven::TokenOpen));
+    assert!(host.published.unproven && !host.is_clean());
+}
+
+#[test]
+fn a_token_written_before_the_latch_was_published_counts() {
+    let mut host = Host::armed();
+    // The agent writes a token, sees no latch, and permits the start; the fencer had read the half just before.
+    let without = host.agent.clone();
+    host.fencer.handle_page(&now(8000), PageView::Good(&without));
+    let nothing = Scan { started: at(8000), complete: true, processes: &[] };
+    host.fencer.handle_scan(&now(8000), &nothing);
+    assert_eq!(host.fencer.half().clean, None, "the latch is not published yet");
+    host.fencer.published();
+    let later = Scan { started: at(8001), complete: true, processes: &[] };
+    host.fencer.handle_scan(&now(8001), &later);
+    assert_eq!(host.fencer.half().clean, None, "the half was not read since");
+    host.agent.tokens = vec![token(1, 7999)];
+    host.beat(8002);
+    assert!(!host.is_clean());
+    host.agent.tokens.clear();
+    host.beat(8003);
+    assert!(host.is_clean());
+}
+
+#[test]
+fn a_scan_that_began_before_the_tokens_were_read_proves_nothing() {
+    let mut host = Host::armed();
+    host.processes = vec![process(1, 0)];
+    host.beat_at(&now(8000));
+    host.fencer.handle_page(&now(8100), PageView::Good(&host.agent));
+    host.fencer.handle_scan(&now(8101), &Scan { started: at(8050), complete: true, processes: &[] });
+    assert_eq!(host.fencer.half().clean, None);
+    host.fencer.handle_scan(&now(8102), &Scan { started: at(8100), complete: true, processes: &[] });
+    assert!(host.fencer.half().clean.is_some());
+}
+
+#[test]
+fn only_one_kernel_has_process_exits_for_a_proof() {
+    for kind in [StorageKind::Nfs, StorageKind::Iscsi, StorageKind::Unprovable] {
+        let mut host = Host::armed();
+        host.processes = vec![process(1, 0)];
+        host.agent.quiesce.push(QuiesceTarget { kind, device: 2 });
+        host.renew(1000);
+        host.beat(9000);
+        assert!(!host.is_clean(), "{kind:?}");
+        assert_eq!(host.published.unproven_reason, Some(Unproven::StorageUnprovable), "said at once");
+        // Taking it off the list after the latch does not help.
+        host.agent.quiesce.pop();
+        host.beat(9100);
+        assert!(!host.is_clean());
+    }
+}
+
+#[test]
+fn a_storage_shown_quiet_by_force_makes_a_forced_clean() {
+    for (outcome, forced) in [(Quiet::Forced, true), (Quiet::Acknowledged, false)] {
+        let mut host = Host::armed();
+        host.processes = vec![process(1, 0)];
+        let target = QuiesceTarget { kind: StorageKind::Nfs, device: 2 };
+        host.agent.quiesce = vec![target.clone()];
+        host.renew(1000);
+        host.fencer.handle_quiesced(&target, outcome);
+        host.beat(9000);
+        assert!(!host.is_clean(), "what was quiet before the latch counts for nothing");
+        host.fencer.handle_quiesced(&target, Quiet::Unproven);
+        host.beat(9050);
+        assert!(!host.is_clean());
+        host.fencer.handle_quiesced(&target, outcome);
+        host.beat(9100);
+        assert_eq!(host.published.clean.map(|clean| clean.forced), Some(forced));
+    }
+}
+
+#[test]
+fn domains_on_storage_that_nobody_named_are_unproven() {
+    let mut host = Host::armed();
+    host.agent.quiesce.clear();
+    host.processes = vec![process(1, 0)];
+    host.renew(1000);
+    host.beat(9000);
+    assert_eq!(host.published.unproven_reason, Some(Unproven::StorageUnknown));
+    // A host on which nothing ran needs no storage to be quiet.
+    let mut host = Host::armed();
+    host.agent.quiesce.clear();
+    host.beat(8000);
+    assert!(host.is_clean());
+}
+
+#[test]
+fn a_host_whose_processes_cannot_be_listed_is_unproven() {
+    let mut host = Host::armed();
+    host.scan_works = false;
+    let before = host.published.scans;
+    host.beat(8000);
+    host.beat(10_000);
+    assert_eq!(host.published.unproven_reason, Some(Unproven::ScanFailed));
+    assert_eq!(host.published.scans, before, "such a scan does not count");
+    host.scan_works = true;
+    host.beat(10_100);
+    assert!(host.is_clean() && !host.published.unproven);
+}
+
+#[test]
+fn while_there_is_no_lease_newcomers_are_killed_and_clean_stands() {
+    let mut host = Host::armed();
+    host.beat(8000);
+    let clean = host.published.clean.expect("clean");
+    for ms in [9000, 20_000, 3_600_000] {
+        host.processes = vec![process(1, ms)];
+        host.beat(ms);
+        assert!(host.processes.is_empty());
+    }
+    assert_eq!(host.killed.len(), 3);
+    assert_eq!(host.published.clean, Some(clean));
+}
