@@ -24,3 +24,6 @@ pub use free::{Freer, SlotFree};
 pub use gate::FencerSight;
 pub use join::{Join, JoinOutcome, Joined, Joiner};
 pub use survey::{Slots, Survey};
+
+#[cfg(test)]
+mod tests;
