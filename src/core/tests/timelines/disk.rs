@@ -1,0 +1,43 @@
+//! The lease file in memory, and what can happen to one host's way to it.
+
+use std::time::Duration;
+
+use leasefence_core::storage::{IoError, IoOp};
+
+/// What one host's storage does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Path {
+    /// Every operation takes this long, and does what it says.
+    Works(Duration),
+    /// Nothing comes back until it works again; then what was outstanding is done.
+    Cut,
+    /// Writes are acknowledged, and lost.
+    LosesWrites,
+    /// Writes return an error at once, and land so much later.
+    LandsLate(Duration),
+    /// Reads and writes go to a copy of the file, which nobody else sees.
+    Picture,
+    /// The path leads to another file: every read says so.
+    Replaced,
+}
+
+/// Bytes that everybody shares.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk(pub(crate) Vec<u8>);
+
+impl Disk {
+    /// Does one operation.
+    pub(crate) fn perform(&mut self, op: &IoOp) -> Result<Vec<u8>, IoError> {
+        match op {
+            IoOp::Read { offset, len } => {
+                let start = usize::try_from(*offset).expect("small");
+                Ok(self.0[start..start + len].to_vec())
+            }
+            IoOp::Write { offset, data } => {
+                let start = usize::try_from(*offset).expect("small");
+                self.0[start..start + data.len()].copy_from_slice(data);
+                Ok(Vec::new())
+            }
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! One host: a member, a fencer, what they share, the guests that run, and its way to the storage.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use leasefence_core::fencing::{
+    AgentHalf, DomainProcess, Fencer, FencerHalf, Marker, MarkerFound, PageView, QuiesceTarget, RestoredPage, Scan, StorageKind,
+};
+use leasefence_core::ids::{BootId, DomainId, HostKey, Incarnation, Nonce};
+use leasefence_core::member::{
+    Command, DomainReport, Input, LeaseMedium, Member, MemberConfig, Protection, RequestId, StartFailure,
+};
+use leasefence_core::storage::{IoDone, IoError, IoOp, IoRequest};
+use leasefence_core::terms::Terms;
+use leasefence_core::time::{Instant, Now};
+
+use crate::disk::{Disk, Path};
+
+/// Between two beats of the fencer.
+const BEAT: u64 = 50_000_000;
+/// Between two of libvirt's lists.
+const LISTING: u64 = 1_000_000_000;
+
+/// A line of the world's log: when (ms), which host, which event, the sentence.
+pub(crate) type Line = (u64, String, String, String);
+
+/// An operation that the storage thread has in hand.
+#[derive(Clone, Debug)]
+struct Pending {
+    request: IoRequest,
+    issued: Now,
+    /// When it is done; none while the path is cut.
+    due: Option<u64>,
+}
+
+/// One host.
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) terms: Terms,
+    pub(crate) watchdog_class: u8,
+    boots: u8,
+    processes: u64,
+    /// What this host's clocks are ahead of the world's, so that a comparison of two hosts' clocks shows (R2).
+    offset: u64,
+    pub(crate) suspended_ns: u64,
+    pub(crate) powered: bool,
+    booted: u64,
+    pub(crate) member: Option<Member>,
+    pub(crate) page: Option<AgentHalf>,
+    fencer: Option<Fencer>,
+    pub(crate) fencer_half: FencerHalf,
+    marker: MarkerFound,
+    /// The agent's process is stopped (SIGSTOP).
+    pub(crate) agent_stopped: bool,
+    /// The fencer's process is gone or stopped.
+    pub(crate) fencer_stopped: bool,
+    pub(crate) path: Path,
+    picture: Option<Disk>,
+    pending: Option<Pending>,
+    late: Vec<(u64, IoOp)>,
+    inbox: VecDeque<(u64, Input)>,
+    next_beat: u64,
+    next_listing: u64,
+    /// The guests that run, each with the incarnation under which it was started.
+    pub(crate) guests: BTreeMap<DomainId, Incarnation>,
+    pub(crate) libvirt_away: bool,
+    pub(crate) replies: BTreeMap<RequestId, (bool, String)>,
+    pub(crate) log: Vec<Line>,
+}
+
+impl Host {
+    pub(crate) fn new(index: u8, terms: Terms) -> Self {
+        Self {
+            name: format!("host-{index}"),
+            terms,
+            watchdog_class: 0,
+            boots: 0,
+            processes: 0,
+            offset: u64::from(index) * 1_000_000_000_000,
+            suspended_ns: 0,
+            powered: false,
+            booted: 0,
+            member: None,
+            page: None,
+            fencer: None,
+            fencer_half: FencerHalf::default(),
+            marker: MarkerFound::None,
+            agent_stopped: false,
+            fencer_stopped: false,
+            path: Path::Works(Duration::from_millis(2)),
+            picture: None,
+            pending: None,
+            late: Vec::new(),
+            inbox: VecDeque::new(),
+            next_beat: 0,
+            next_listing: 0,
+            guests: BTreeMap::new(),
+            libvirt_away: false,
+            replies: BTreeMap::new(),
+            log: Vec::new(),
+        }
+    }
+
+    pub(crate) fn now(&self, at: u64) -> Now {
+        let ns = at + self.offset;
+        let instant = Instant { boot_ns: ns, raw_ns: ns };
+        Now { instant, suspended_ns: self.suspended_ns, wall_ns: 1_700_000_000_000_000_000 + at }
+    }
+
+    fn index(&self) -> u8 {
+        u8::try_from(self.offset / 1_000_000_000_000).expect("few hosts")
+    }
+
+    fn boot_id(&self) -> BootId {
+        BootId([self.index().wrapping_mul(16).wrapping_add(self.boots); 16])
+    }
+
+    /// Power on: a new boot, an empty /run.
+    pub(crate) fn boot(&mut self, at: u64, size: u64) {
+        self.boots += 1;
+        (self.powered, self.booted) = (true, at.saturating_sub(60_000_000_000));
+        (self.page, self.marker, self.fencer_half) = (None, MarkerFound::None, FencerHalf::default());
+        (self.agent_stopped, self.fencer_stopped) = (false, false);
+        self.start_fencer(at);
+        self.start_agent(at, size);
+    }
+
+    pub(crate) fn start_fencer(&mut self, at: u64) {
+        self.fencer_stopped = false;
+        let restored = RestoredPage { own: Some(&self.fencer_half), agent: self.page.as_ref() };
+        let restored = if self.page.is_some() { restored } else { RestoredPage::default() };
+        self.fencer = Some(Fencer::start(&self.now(at), self.boot_id(), self.marker, &restored));
+        self.next_beat = at;
+    }
+
+    /// A new agent process; it finds the page of the one before.
+    pub(crate) fn start_agent(&mut self, at: u64, size: u64) {
+        self.processes += 1;
+        let config = MemberConfig {
+            host_key: HostKey([self.index() + 1; 16]),
+            boot_id: self.boot_id(),
+            process_nonce: Nonce(u64::from(self.index()) * 1000 + self.processes),
+            host_name: self.name.clone(),
+            cluster_name: "test".to_owned(),
+            terms: self.terms,
+            watchdog_class: self.watchdog_class,
+            reset_on: false,
+            expire_without_hardware: true,
+            unknown_hold: Duration::from_secs(20),
+            has_machine_uuid: true,
+            uptime: Duration::from_nanos(at - self.booted),
+            seed: u64::from(self.index()) * 77 + self.processes,
+            page: self.page.clone(),
+            start_timeout: Duration::from_secs(30),
+        };
+        self.member = Some(Member::new(config));
+        self.agent_stopped = false;
+        self.pending = None;
+        self.inbox.clear();
+        self.next_listing = at + 10_000_000;
+        let medium = LeaseMedium { size, block_device: false, sector_size: 4096 };
+        self.inbox.push_back((at, Input::Opened(medium)));
+    }
+
+    /// The agent's process dies: what it had in flight may land or not; here it is lost.
+    pub(crate) fn kill_agent(&mut self) {
+        (self.member, self.pending) = (None, None);
+        self.inbox.clear();
+    }
+
+    /// Power off: everything of this host is gone.
+    pub(crate) fn power_off(&mut self) {
+        self.kill_agent();
+        (self.powered, self.fencer) = (false, None);
+        self.guests.clear();
+        self.late.clear();
+    }
+
+    /// The path changes. What was outstanding on a cut path is done when it works again.
+    pub(crate) fn set_path(&mut self, at: u64, path: Path, disk: &Disk) {
+        self.path = path;
+        if path == Path::Picture {
+            self.picture = Some(disk.clone());
+        }
+        if let Some(pending) = &mut self.pending {
+            pending.due = match path {
+                Path::Cut => None,
+                _ => Some(at + 1_000_000),
+            };
+        }
+    }
+
+    pub(crate) fn ask(&mut self, at: u64, id: u64, request: leasefence_core::member::Request) {
+        self.inbox.push_back((at, Input::Request(RequestId(id), request)));
+    }
+
+    pub(crate) fn tell(&mut self, at: u64, input: Input) {
+        self.inbox.push_back((at, input));
+    }
+
+    /// When something happens here next.
+    pub(crate) fn next_event(&self) -> Option<u64> {
+        if !self.powered {
+            return None;
+        }
+        let io = self.pending.as_ref().and_then(|pending| pending.due).filter(|_| !self.agent_stopped);
+        let inbox = self.inbox.front().map(|(at, _)| *at).filter(|_| !self.agent_stopped);
+        let wake = self.member.as_ref().filter(|_| !self.agent_stopped).and_then(Member::wake_at);
+        let wake = wake.map(|at| at.boot_ns.saturating_sub(self.offset));
+        let beat = (!self.fencer_stopped).then_some(self.next_beat);
+        let listing = (self.member.is_some() && !self.agent_stopped).then_some(self.next_listing);
+        let late = self.late.iter().map(|(at, _)| *at).min();
+        [io, inbox, wake, beat, listing, late].into_iter().flatten().min()
+    }
+
+    /// Does all that is due.
+    pub(crate) fn run(&mut self, at: u64, disk: &mut Disk) {
+        self.land_late_writes(at, disk);
+        if !self.fencer_stopped && self.next_beat <= at {
+            self.beat(at);
+        }
+        if self.agent_stopped || self.member.is_none() {
+            return;
+        }
+        self.finish_io(at, disk);
+        if self.next_listing <= at {
+            self.list_domains(at);
+        }
+        let mut due: Vec<Input> = Vec::new();
+        while self.inbox.front().is_some_and(|(when, _)| *when <= at) {
+            due.extend(self.inbox.pop_front().map(|(_, input)| input));
+        }
+        due.push(Input::Tick);
+        for input in due {
+            self.input(at, input);
+        }
+    }
+
+    fn input(&mut self, at: u64, input: Input) {
+        let now = self.now(at);
+        if let Some(member) = &mut self.member {
+            member.handle(&now, input);
+        }
+        while let Some(command) = self.member.as_mut().and_then(|member| member.poll_command(&now)) {
+            self.execute(at, command);
+        }
+    }
+
+    fn execute(&mut self, at: u64, command: Command) {
+        let ms = at / 1_000_000;
+        match command {
+            Command::Io(request) => {
+                let took = match self.path {
+                    Path::Works(took) => took,
+                    _ => Duration::from_millis(2),
+                };
+                let due = (self.path != Path::Cut).then(|| at + u64::try_from(took.as_nanos()).expect("short"));
+                assert!(self.pending.is_none(), "one operation is outstanding at a time");
+                self.pending = Some(Pending { request, issued: self.now(at), due });
+            }
+            Command::Page(half) => self.page = Some(*half),
+            Command::Barrier { domain, .. } => {
+                let result = Ok(Duration::from_millis(3));
+                self.inbox.push_back((at + 3_000_000, Input::Barrier { domain, result }));
+            }
+            Command::Start { domain, term, .. } => {
+                let incarnation = self.member.as_ref().and_then(Member::incarnation).expect("it holds a lease");
+                // The driver reads the fencer's half once more after the token was written.
+                let latched = self.fencer.as_ref().is_some_and(|fencer| fencer.half().latched.is_some());
+                let result = if latched {
+                    Err(StartFailure::Failed("the lease ended before the start".to_owned()))
+                } else {
+                    self.guests.insert(domain, incarnation);
+                    self.log.push((ms, self.name.clone(), "started".to_owned(), format!("{domain} runs")));
+                    Ok(())
+                };
+                self.inbox.push_back((at + 200_000_000, Input::StartEnded { domain, term, result }));
+            }
+            Command::Destroy { domain, reason } => {
+                self.guests.remove(&domain);
+                self.log.push((ms, self.name.clone(), "destroy".to_owned(), reason));
+            }
+            Command::StoreDefinition { .. } => {}
+            Command::KillAll => {
+                self.guests.clear();
+                self.log.push((ms, self.name.clone(), "killed".to_owned(), "by the agent".to_owned()));
+            }
+            Command::Reply(id, reply) => {
+                self.log.push((ms, self.name.clone(), "reply".to_owned(), format!("{}: {}", reply.ok, reply.text)));
+                self.replies.insert(id, (reply.ok, reply.text));
+            }
+            Command::Note(note) => self.log.push((ms, self.name.clone(), note.event.to_owned(), note.text)),
+            Command::Fatal(why) => {
+                self.log.push((ms, self.name.clone(), "exit".to_owned(), why));
+                self.kill_agent();
+            }
+        }
+    }
+
+    fn finish_io(&mut self, at: u64, disk: &mut Disk) {
+        let due = self.pending.as_ref().is_some_and(|pending| pending.due.is_some_and(|due| due <= at));
+        let Some(pending) = self.pending.take_if(|_| due) else { return };
+        let op = &pending.request.op;
+        let is_write = matches!(op, IoOp::Write { .. });
+        let result = match self.path {
+            Path::Works(_) => disk.perform(op),
+            Path::LosesWrites if is_write => Ok(Vec::new()),
+            Path::LosesWrites => disk.perform(op),
+            Path::LandsLate(after) if is_write => {
+                let lands = at + u64::try_from(after.as_nanos()).expect("short");
+                self.late.push((lands, op.clone()));
+                Err(IoError::Failed("input/output error".to_owned()))
+            }
+            Path::LandsLate(_) => disk.perform(op),
+            Path::Picture => self.picture.as_mut().expect("it was taken").perform(op),
+            Path::Replaced if is_write => disk.perform(op),
+            Path::Replaced => Err(IoError::Replaced("another inode".to_owned())),
+            Path::Cut => return,
+        };
+        let done = IoDone { id: pending.request.id, issued: pending.issued, ended: self.now(at), result };
+        self.input(at, Input::Io(done));
+    }
+
+    fn land_late_writes(&mut self, at: u64, disk: &mut Disk) {
+        let (due, later): (Vec<_>, Vec<_>) = self.late.drain(..).partition(|(when, _)| *when <= at);
+        self.late = later;
+        for (_, op) in due {
+            disk.perform(&op).expect("memory does not fail");
+        }
+    }
+
+    fn beat(&mut self, at: u64) {
+        self.next_beat = at + BEAT;
+        let now = self.now(at);
+        let page = self.page.clone();
+        let Some(fencer) = &mut self.fencer else { return };
+        fencer.handle_page(&now, page.as_ref().map_or(PageView::Unreadable, PageView::Good));
+        if let Some(marker) = fencer.marker_wanted() {
+            self.marker = MarkerFound::Marker(marker);
+            fencer.marker_written();
+        }
+        self.fencer_half = fencer.half().clone();
+        fencer.published();
+        let process = |domain: &DomainId| DomainProcess { domain: *domain, pid: 1, start_time: u64::MAX / 100_000_000, scan: 0 };
+        let before = self.guests.len();
+        self.guests.retain(|domain, _| !fencer.condemns(&process(domain)));
+        if self.guests.len() < before {
+            self.log.push((at / 1_000_000, self.name.clone(), "killed".to_owned(), "by the fencer".to_owned()));
+        }
+        let processes: Vec<DomainProcess> = self.guests.keys().map(process).collect();
+        fencer.handle_scan(&now, &Scan { started: now.instant, complete: true, processes: &processes });
+        for event in fencer.take_events() {
+            self.log.push((at / 1_000_000, self.name.clone(), "fencer".to_owned(), event.to_string()));
+        }
+        self.fencer_half = fencer.half().clone();
+        fencer.published();
+        if self.member.is_some() {
+            self.inbox.push_back((at, Input::Fencer(self.fencer_half.clone())));
+        }
+    }
+
+    fn list_domains(&mut self, at: u64) {
+        self.next_listing = at + LISTING;
+        let input = if self.libvirt_away {
+            Input::LibvirtAway("hung".to_owned())
+        } else {
+            self.inbox.push_back((at, Input::Capacity { memory_mib: 100_000 }));
+            Input::Domains(self.guests.keys().map(report).collect())
+        };
+        self.inbox.push_back((at, input));
+    }
+
+    /// The marker in /run, for tests that look at it.
+    pub(crate) fn is_disarmed(&self) -> bool {
+        matches!(self.marker, MarkerFound::Marker(Marker::Disarmed { .. }))
+    }
+}
+
+/// What libvirt says of a guest.
+fn report(domain: &DomainId) -> DomainReport {
+    DomainReport {
+        domain: *domain,
+        name: format!("guest-{}", domain.0[0]),
+        running: true,
+        protection: Protection { ha: true, priority: 1, exempt: false },
+        vcpus: 1,
+        memory_mib: 64,
+        definition_hash: u64::from(domain.0[0]),
+        definition_version: 1,
+        storages: vec![QuiesceTarget { kind: StorageKind::OneKernel, device: 1 }],
+    }
+}

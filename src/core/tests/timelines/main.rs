@@ -1,0 +1,18 @@
+//! Timelines of whole hosts: members and fencers of the shipped core, over a lease file in memory and in virtual time.
+//! Each test tells one story; after every event the world checks that no domain runs twice, and that nobody is called
+//! gone whose domains run.
+
+#[cfg(test)]
+mod disk;
+#[cfg(test)]
+mod fencing;
+#[cfg(test)]
+mod guarding;
+#[cfg(test)]
+mod host;
+#[cfg(test)]
+mod maintenance;
+#[cfg(test)]
+mod takeover;
+#[cfg(test)]
+mod world;

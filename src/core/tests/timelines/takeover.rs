@@ -1,0 +1,41 @@
+//! Death and takeover: what a dead host's peers say and do, and when.
+
+use crate::world::World;
+
+#[test]
+fn hosts_claim_slots_join_arm_and_hold() {
+    let world = World::held(3);
+    for index in 0..3 {
+        assert_eq!((world.state(index), world.generation(index).0), ("held", 1), "{}", world.story());
+        assert!(world.hosts[index].fencer_half.armed);
+    }
+    let mut slots: Vec<_> = (0..3).map(|index| world.slot(index)).collect();
+    slots.sort();
+    slots.dedup();
+    assert_eq!(slots.len(), 3, "each has a slot of its own");
+}
+
+#[test]
+fn a_dead_hosts_domain_is_started_once_on_a_survivor_after_the_verdict() {
+    let mut world = World::held(3);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    let victim = world.incarnation(0);
+    let last_renewal = world.last(0, "renewal").expect("it renewed");
+    world.hosts[0].power_off();
+    world.until(30, "the guest runs again", |world| !world.runs_on(1).is_empty());
+    let verdict = [1, 2].map(|index| world.last(index, "verdict").unwrap_or(u64::MAX)).into_iter().min();
+    let takeover = verdict.expect("somebody said so") - last_renewal;
+    let started = world.at / 1_000_000 - last_renewal;
+    println!("takeover {takeover} ms (worst designed 11500), the guest runs after {started} ms");
+    assert!((11_011..=11_600).contains(&takeover), "{takeover}\n{}", world.story());
+    world.run(20_000);
+    assert_eq!(world.runs_on(1).len(), 1, "{}", world.story());
+    assert_eq!(world.evidence(1, victim), Some("expired"));
+    world.boot(0);
+    world.until(60, "it rejoins", |world| world.state(0) == "held");
+    assert_eq!(world.generation(0).0, victim.generation.0 + 1, "{}", world.story());
+    assert_eq!(world.slot(0), victim.slot, "slots are sticky");
+    world.run(5_000);
+    assert_eq!(world.runs_on(1).len(), 1, "{}", world.story());
+}
