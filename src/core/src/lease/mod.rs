@@ -16,6 +16,8 @@ mod proof;
 mod reread;
 mod scan;
 mod table;
+#[cfg(test)]
+pub(crate) mod tests;
 mod types;
 mod view;
 mod write;

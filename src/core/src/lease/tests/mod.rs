@@ -1,0 +1,9 @@
+//! Timelines of domain leases, one per sentence of the rules, and races from a seed.
+
+pub(crate) mod lab;
+
+mod acquiring;
+mod dropping;
+mod ending;
+mod own_sectors;
+mod races;
