@@ -215,6 +215,10 @@ impl Config {
                 return Err(self.value(&[key], "the path is relative", "allowed is a path from the root"));
             }
         }
+        if self.state_dir.starts_with(&self.run_dir) {
+            let allowed = "allowed is a directory that keeps the machine's identity over a boot";
+            return Err(self.value(&["state_dir"], "it lies in run_dir, which a boot empties", allowed));
+        }
         Ok(())
     }
 
@@ -332,6 +336,12 @@ mod tests {
     fn a_relative_path_and_a_strange_name_are_refused() {
         assert!(refusal("cluster = \"lab\"\nlease = \"lease\"\n").contains("line 2, `lease`"));
         assert!(refusal("cluster = \"my lab\"\nlease = \"/lease\"\n").contains("line 1, `cluster`"));
+    }
+
+    #[test]
+    fn an_identity_that_a_boot_would_remove_is_refused() {
+        let text = refusal(&format!("{LEAST}run_dir = \"/run/lf\"\nstate_dir = \"/run/lf/state\"\n"));
+        assert!(text.contains("line 4, `state_dir`"), "{text}");
     }
 
     #[test]

@@ -39,13 +39,16 @@ impl Cluster {
     /// A host that is not running yet.
     pub(crate) fn host(&self, name: &str) -> Host {
         let dir = self.hosts.path().join(name);
-        fs::create_dir_all(dir.join("qemu")).expect("a directory");
+        for inside in ["qemu", "run"] {
+            fs::create_dir_all(dir.join(inside)).expect("a directory");
+        }
         let config = dir.join("leasefence.toml");
         let text = format!(
             "cluster = \"lab\"\nlease = {lease:?}\nhost_name = {name:?}\npreset = \"fast\"\nstorage = \"one-kernel\"\n\
-             expire_without_hardware = true\nunknown_hold = \"2s\"\nrun_dir = {dir:?}\nstate_dir = {state:?}\n\
+             expire_without_hardware = true\nunknown_hold = \"2s\"\nrun_dir = {run:?}\nstate_dir = {state:?}\n\
              [libvirt]\nuri = \"qemu+unix:///system?socket={nowhere}\"\n",
             lease = self.lease(),
+            run = dir.join("run"),
             state = dir.join("state"),
             nowhere = dir.join("no-libvirt").display(),
         );
@@ -89,7 +92,7 @@ impl Host {
     /// Powers it on.
     pub(crate) fn start(&mut self) {
         let script = format!(
-            "{fencer} --run-dir {dir} --libvirt-run-dir {dir}/qemu 2>>{dir}/fencer.log & \
+            "{fencer} --run-dir {dir}/run --libvirt-run-dir {dir}/qemu 2>>{dir}/fencer.log & \
              echo $! >{dir}/fencer.pid; \
              while :; do {agent} --config {config} 2>>{dir}/agent.log & echo $! >{dir}/agent.pid; \
              wait $!; sleep 0.2; done",
@@ -113,9 +116,8 @@ impl Host {
             machine.wait().expect("it ends");
         }
         // A machine that boots again has an empty /run.
-        for name in ["agent.sock", "fencer.sock", "state"] {
-            fs::remove_file(self.dir.join(name)).ok();
-        }
+        let run = self.dir.join("run");
+        fs::remove_dir_all(&run).and_then(|()| fs::create_dir(&run)).expect("an empty directory");
     }
 
     /// Sends a signal to its agent or fencer (`agent`, `fencer`), from inside its pid namespace.
@@ -146,7 +148,7 @@ impl Host {
 
     /// Its agent's socket.
     pub(crate) fn client(&self) -> Client {
-        Client::new(&self.dir).with_deadline(Duration::from_secs(20))
+        Client::new(&self.dir.join("run")).with_deadline(Duration::from_secs(20))
     }
 
     /// Waits until its own record is in this state.
