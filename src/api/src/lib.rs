@@ -9,6 +9,7 @@ mod lease;
 mod request;
 mod status;
 mod verdict;
+pub mod words;
 
 pub use client::Client;
 pub use error::ApiError;

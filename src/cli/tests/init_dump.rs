@@ -1,5 +1,7 @@
 //! `leasefence init` and `leasefence dump` on real files and devices: good, damaged, foreign, truncated, read-only, full.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+
 #[path = "support/lease_file.rs"]
 mod lease_file;
 

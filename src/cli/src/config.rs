@@ -1,0 +1,58 @@
+//! `leasefence config check`: the configuration, judged, with every bound that follows from it.
+
+use std::path::Path;
+
+use leasefence_config::Config;
+use leasefence_core::terms::{Derived, report};
+
+use crate::outcome::{CliError, Exit, Outcome};
+use crate::text::{lines, table};
+
+/// Checks the file. Prints all bounds also of a timing that is refused, so that one sees what is wrong with it.
+pub(crate) fn check(path: &Path, json: bool) -> Outcome {
+    let config = Config::load(path).map_err(CliError::from_display)?;
+    let judged = config.terms();
+    let refused = judged.as_ref().err().map(ToString::to_string);
+    let rows = report(&config.setting(None));
+    if json {
+        println!("{}", as_json(&config, &rows, refused.as_deref())?);
+    } else {
+        println!("cluster {}, lease {}, {}\n", config.cluster, config.lease.display(), config.timing());
+        println!("{}", as_text(&rows));
+        for note in config.not_yet() {
+            println!("NOTE  {note}");
+        }
+    }
+    judged.map_err(CliError::from_display)?;
+    if !json {
+        println!("\n{}: this configuration may be used", path.display());
+    }
+    Ok(Exit::Done)
+}
+
+fn as_text(rows: &[Derived]) -> String {
+    let mut shown = table(&["NAME", "VALUE", "MEANING", "RULE"]);
+    for row in rows {
+        shown.add_row([row.name, &row.value, row.explanation, &row.rule]);
+    }
+    lines(&shown)
+}
+
+fn as_json(config: &Config, rows: &[Derived], refused: Option<&str>) -> Result<String, CliError> {
+    let derived: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            serde_json::json!({"name": row.name, "value": row.value, "meaning": row.explanation, "rule": row.rule})
+        })
+        .collect();
+    let whole = serde_json::json!({
+        "cluster": config.cluster,
+        "lease": config.lease,
+        "timing": config.timing().to_string(),
+        "accepted": refused.is_none(),
+        "refused_because": refused,
+        "not_in_this_version": config.not_yet(),
+        "derived": derived,
+    });
+    serde_json::to_string_pretty(&whole).map_err(CliError::from_display)
+}
