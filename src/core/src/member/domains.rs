@@ -35,6 +35,15 @@ pub(super) struct Domains {
     destroyed: BTreeSet<DomainId>,
 }
 
+impl Domains {
+    /// The fencer has proven that no domain is left: what libvirt said before is old.
+    pub(super) fn all_ended(&mut self) {
+        self.reports.values_mut().for_each(|report| report.running = false);
+        self.answered = false;
+        self.refused.clear();
+    }
+}
+
 impl Member {
     /// Libvirt's full list.
     pub(super) fn domains_listed(&mut self, now: &Now, reports: Vec<DomainReport>) {

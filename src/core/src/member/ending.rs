@@ -79,6 +79,7 @@ impl Member {
             latch_told: false,
             clean_told: false,
             receipts: [false; 2],
+            receipted: None,
         };
         self.enter(now, Phase::Ending(ending));
         self.publish(now);
@@ -152,9 +153,20 @@ impl Member {
     fn rejoin_when_settled(&mut self, now: &Now) {
         let Phase::Ending(ending) = &self.phase else { return };
         let idle = self.in_flight.is_none() && !self.pass.is_scanning();
-        if ending.receipts == [true; 2] && idle && !self.unknown.any() {
+        let shown = ending
+            .receipted
+            .is_some_and(|since| now.instant.since_by_slower(since) >= self.receipt_shown_for());
+        if ending.receipts == [true; 2] && idle && shown && !self.unknown.any() {
             self.rejoin(now);
         }
+    }
+
+    /// How long the receipt must lie there, so that every peer's next scan finds it: a rejoin writes over it, and what it
+    /// shows then is evidence only write_drain later.
+    fn receipt_shown_for(&self) -> Duration {
+        let records = self.watch.iter().flat_map(crate::watch::Watch::records);
+        let slowest = records.map(|record| record.terms.scan_interval).max().unwrap_or_default();
+        slowest.max(self.config.terms.scan_interval) * 2
     }
 
     /// The record of this pass was read back: a receipt in both copies ends the incarnation.
@@ -168,6 +180,7 @@ impl Member {
                 "the receipt is written: this incarnation is fenced, its domains may be started elsewhere";
             self.desk.note(now, LogLevel::Info, "fenced", text);
         }
+        ending.receipted.get_or_insert(now.instant);
         ending.receipts[usize::from(RecordCopy::of_sequence(written.sequence) == RecordCopy::B)] = true;
         if ending.receipts != [true; 2] {
             self.pass.hurry();

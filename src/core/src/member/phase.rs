@@ -81,4 +81,6 @@ pub(super) struct Ending {
     pub(super) clean_told: bool,
     /// Copies that carry the receipt, acknowledged.
     pub(super) receipts: [bool; 2],
+    /// When the first of them was read back.
+    pub(super) receipted: Option<Instant>,
 }

@@ -146,6 +146,7 @@ impl Member {
         self.config.page = Some(self.half.clone());
         self.holder = None;
         self.doomed = None;
+        self.domains.all_ended();
         self.enter_slot(now);
     }
 

@@ -1,0 +1,147 @@
+//! A host that is asked to fence itself, that is convicted, or whose sector is no longer its own.
+
+use leasefence_core::format::{HostRecord, RecordCopy};
+use leasefence_core::member::Request;
+
+use crate::disk::Path;
+use crate::world::{World, guest};
+
+#[test]
+fn a_fence_request_is_obeyed_and_its_receipt_is_proof_within_two_seconds() {
+    let mut world = World::held(3);
+    world.user_starts(1, 1);
+    world.run(5_000);
+    let victim = world.incarnation(1);
+    let request = world.ask(0, Request::Fence { host: "host-1".to_owned() });
+    let took = world.until(5, "the requester has the proof", |world| world.reply(0, request).is_some());
+    println!("fence request to proof: {took} ms");
+    assert!(took < 2_000, "{took}\n{}", world.story());
+    assert!(world.reply(0, request).expect("just seen").0, "{}", world.story());
+    assert_eq!(world.evidence(0, victim), Some("fenced"));
+    world.until(10, "the guest runs elsewhere", |world| world.runs_on(1).len() == 1);
+    world.until(30, "it rejoins without a restart", |world| world.state(1) == "held");
+    assert_eq!(world.generation(1).0, victim.generation.0 + 1);
+    world.run(10_000);
+    assert_eq!(world.runs_on(1).len(), 1, "{}", world.story());
+}
+
+#[test]
+fn fencing_is_written_only_after_the_latch_and_the_receipt_only_after_clean() {
+    let mut world = World::held(2);
+    world.user_starts(1, 1);
+    world.run(5_000);
+    world.hosts[1].fencer_stopped = true;
+    world.ask(0, Request::Fence { host: "host-1".to_owned() });
+    world.until(3, "it obeys", |world| world.last(1, "lease-end").is_some());
+    // The fencer stands still: nothing is latched, so nothing may be written.
+    world.run(1_000);
+    assert_eq!(states_on_disk(&world, 1), ["held", "held"], "{}", world.story());
+    world.hosts[1].fencer_stopped = false;
+    world.until(3, "the receipt", |world| world.last(1, "fenced").is_some());
+    let (latched, fenced) = (world.last(1, "latched"), world.last(1, "fenced"));
+    assert!(latched.expect("told") <= fenced.expect("told"));
+    assert!(!world.hosts[1].guests.contains_key(&guest(1)));
+}
+
+#[test]
+fn a_dead_requesters_request_is_not_obeyed() {
+    let mut world = World::held(3);
+    world.user_starts(1, 1);
+    world.run(5_000);
+    // The victim reads nothing while the request is written and its requester dies.
+    world.path(1, Path::Cut);
+    world.ask(0, Request::Fence { host: "host-1".to_owned() });
+    world.run(600);
+    assert!(request_on_disk(&world, 0), "{}", world.story());
+    world.hosts[0].power_off();
+    world.path(1, Path::Works(std::time::Duration::from_millis(2)));
+    world.run(10_000);
+    assert_eq!(world.state(1), "held", "{}", world.story());
+    assert_eq!(world.count(1, "lease-end"), 0);
+}
+
+#[test]
+fn a_request_that_names_another_life_is_not_obeyed() {
+    let mut world = World::held(2);
+    let request = world.ask(0, Request::Fence { host: "host-1".to_owned() });
+    world.until(5, "fenced", |world| world.reply(0, request).is_some());
+    world.until(30, "it rejoins", |world| world.state(1) == "held");
+    world.run(35_000);
+    assert_eq!((world.state(1), world.generation(1).0), ("held", 2), "{}", world.story());
+}
+
+#[test]
+fn a_conviction_of_itself_makes_a_host_fence_at_once() {
+    let mut world = World::held(3);
+    world.user_starts(1, 1);
+    world.run(5_000);
+    let victim = world.incarnation(1);
+    // Cut off for long enough to be confirmed, and not so long that its own lease ends.
+    world.path(1, Path::Cut);
+    world.run(5_600);
+    world.hosts[1].guests.clear();
+    let request =
+        world.ask(0, Request::Confirm { host: "host-1".to_owned(), reason: "pulled the plug".to_owned() });
+    world.until(2, "confirmed", |world| world.reply(0, request).is_some());
+    assert!(world.reply(0, request).expect("just seen").0, "{}", world.story());
+    assert_eq!(world.evidence(0, victim), Some("confirmed"), "latched after it was written and acknowledged");
+    world.run(600);
+    assert_eq!(
+        world.evidence(2, victim),
+        Some("confirmed"),
+        "an operator's word is evidence for every reader"
+    );
+    world.path(1, Path::Works(std::time::Duration::from_millis(2)));
+    world.until(1, "it has read it", |world| world.told(1, "lease-end", "convicted"));
+    world.until(30, "it rejoins", |world| world.state(1) == "held");
+    assert_eq!(world.generation(1).0, victim.generation.0 + 1);
+}
+
+#[test]
+fn a_host_whose_record_moves_is_not_confirmed() {
+    let mut world = World::held(2);
+    let request =
+        world.ask(0, Request::Confirm { host: "host-1".to_owned(), reason: "I think it is off".to_owned() });
+    world.run(1_000);
+    let (ok, text) = world.reply(0, request).expect("refused at once");
+    assert!(!ok && text.contains("a host that writes is not off"), "{text}");
+    assert_eq!(world.evidence(0, world.incarnation(1)), None);
+}
+
+#[test]
+fn a_replaced_lease_file_is_a_lost_lease() {
+    let mut world = World::held(2);
+    world.user_starts(1, 1);
+    world.run(3_000);
+    world.path(1, Path::Replaced);
+    world.until(4, "the process ends, with a sentence", |world| world.told(1, "exit", "replaced"));
+    assert!(world.told(1, "lease-end", "replaced"), "{}", world.story());
+    assert!(world.runs_on(1).is_empty(), "its domains are ended first\n{}", world.story());
+}
+
+#[test]
+fn a_foreign_record_in_the_own_sector_ends_the_lease_and_is_not_written_over() {
+    let mut world = World::held(2);
+    world.user_starts(1, 1);
+    world.run(3_000);
+    let layout = world.layout();
+    let place = layout.host_record(world.slot(1), RecordCopy::A);
+    let start = usize::try_from(place.offset).expect("small");
+    let mut record = HostRecord::decode(&place, &world.disk.0[start..start + place.len]).expect("a record");
+    record.host_key = leasefence_core::ids::HostKey([77; 16]);
+    record.sequence = leasefence_core::ids::Sequence(record.sequence.0 + 2);
+    let foreign = record.encode(&place);
+    world.disk.0[start..start + place.len].copy_from_slice(&foreign);
+    world.until(4, "the process ends, with a sentence", |world| world.told(1, "exit", "another machine"));
+    assert!(world.runs_on(1).is_empty(), "{}", world.story());
+}
+
+fn states_on_disk(world: &World, index: usize) -> [&'static str; 2] {
+    let copies = world.copies(world.slot(index));
+    copies.map(|copy| copy.map_or("unreadable", |record| record.state.as_str()))
+}
+
+fn request_on_disk(world: &World, index: usize) -> bool {
+    let copies = world.copies(world.slot(index));
+    copies.into_iter().flatten().any(|record| record.fence_requests.iter().any(Option::is_some))
+}

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use leasefence_core::fencing::{
-    AgentHalf, DomainProcess, Fencer, FencerHalf, Marker, MarkerFound, PageView, QuiesceTarget, RestoredPage, Scan, StorageKind,
+    AgentHalf, DomainProcess, Fencer, FencerHalf, Marker, MarkerFound, PageView, QuiesceTarget, RestoredPage,
+    Scan, StorageKind,
 };
 use leasefence_core::ids::{BootId, DomainId, HostKey, Incarnation, Nonce};
 use leasefence_core::member::{
@@ -254,7 +255,8 @@ impl Host {
                     Path::Works(took) => took,
                     _ => Duration::from_millis(2),
                 };
-                let due = (self.path != Path::Cut).then(|| at + u64::try_from(took.as_nanos()).expect("short"));
+                let due =
+                    (self.path != Path::Cut).then(|| at + u64::try_from(took.as_nanos()).expect("short"));
                 assert!(self.pending.is_none(), "one operation is outstanding at a time");
                 self.pending = Some(Pending { request, issued: self.now(at), due });
             }
@@ -264,7 +266,8 @@ impl Host {
                 self.inbox.push_back((at + 3_000_000, Input::Barrier { domain, result }));
             }
             Command::Start { domain, term, .. } => {
-                let incarnation = self.member.as_ref().and_then(Member::incarnation).expect("it holds a lease");
+                let incarnation =
+                    self.member.as_ref().and_then(Member::incarnation).expect("it holds a lease");
                 // The driver reads the fencer's half once more after the token was written.
                 let latched = self.fencer.as_ref().is_some_and(|fencer| fencer.half().latched.is_some());
                 let result = if latched {
@@ -286,7 +289,12 @@ impl Host {
                 self.log.push((ms, self.name.clone(), "killed".to_owned(), "by the agent".to_owned()));
             }
             Command::Reply(id, reply) => {
-                self.log.push((ms, self.name.clone(), "reply".to_owned(), format!("{}: {}", reply.ok, reply.text)));
+                self.log.push((
+                    ms,
+                    self.name.clone(),
+                    "reply".to_owned(),
+                    format!("{}: {}", reply.ok, reply.text),
+                ));
                 self.replies.insert(id, (reply.ok, reply.text));
             }
             Command::Note(note) => self.log.push((ms, self.name.clone(), note.event.to_owned(), note.text)),
@@ -341,11 +349,21 @@ impl Host {
         }
         self.fencer_half = fencer.half().clone();
         fencer.published();
-        let process = |domain: &DomainId| DomainProcess { domain: *domain, pid: 1, start_time: u64::MAX / 100_000_000, scan: 0 };
+        let process = |domain: &DomainId| DomainProcess {
+            domain: *domain,
+            pid: 1,
+            start_time: u64::MAX / 100_000_000,
+            scan: 0,
+        };
         let before = self.guests.len();
         self.guests.retain(|domain, _| !fencer.condemns(&process(domain)));
         if self.guests.len() < before {
-            self.log.push((at / 1_000_000, self.name.clone(), "killed".to_owned(), "by the fencer".to_owned()));
+            self.log.push((
+                at / 1_000_000,
+                self.name.clone(),
+                "killed".to_owned(),
+                "by the fencer".to_owned(),
+            ));
         }
         let processes: Vec<DomainProcess> = self.guests.keys().map(process).collect();
         fencer.handle_scan(&now, &Scan { started: now.instant, complete: true, processes: &processes });

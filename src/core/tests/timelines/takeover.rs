@@ -39,3 +39,62 @@ fn a_dead_hosts_domain_is_started_once_on_a_survivor_after_the_verdict() {
     world.run(5_000);
     assert_eq!(world.runs_on(1).len(), 1, "{}", world.story());
 }
+
+#[test]
+fn ten_leases_raced_by_two_survivors_have_one_owner_each_and_none_is_left() {
+    let mut world = World::held(3);
+    (1..=10).for_each(|number| world.user_starts(0, number));
+    world.run(10_000);
+    let owned = world.status(0).domains.iter().filter(|domain| domain.lease == "own").count();
+    assert_eq!(owned, 10, "{}", world.story());
+    world.hosts[0].power_off();
+    world.until(60, "all run again", |world| (1..=10).all(|number| world.runs_on(number).len() == 1));
+    world.run(20_000);
+    let spread = [1, 2].map(|index| world.hosts[index].guests.len());
+    println!("ten domains over two survivors: {spread:?}");
+    assert_eq!(spread[0] + spread[1], 10, "{}", world.story());
+}
+
+#[test]
+fn a_host_that_reboots_is_superseded_and_its_domain_is_recovered() {
+    let mut world = World::held(3);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    let before = world.incarnation(0);
+    world.hosts[0].power_off();
+    world.run(1_500);
+    world.boot(0);
+    world.until(30, "a peer says so", |world| world.evidence(1, before).is_some());
+    assert_eq!(world.evidence(1, before), Some("superseded"), "{}", world.story());
+    world.until(60, "the guest runs again", |world| world.runs_on(1).len() == 1);
+}
+
+#[test]
+fn a_survivor_that_dies_too_is_recovered_from_in_turn() {
+    let mut world = World::held(3);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    world.hosts[0].power_off();
+    world.until(30, "first takeover", |world| world.runs_on(1).len() == 1);
+    let second = world.runs_on(1)[0];
+    world.run(3_000);
+    world.hosts[second].power_off();
+    world.until(60, "second takeover", |world| world.runs_on(1).len() == 1);
+}
+
+#[test]
+fn an_observer_without_a_valid_lease_of_its_own_says_nothing() {
+    let mut world = World::held(3);
+    world.run(3_000);
+    let victim = world.incarnation(0);
+    // host-1's own writes are lost: its lease ends, and it reads on.
+    world.hosts[0].power_off();
+    world.path(1, crate::disk::Path::LosesWrites);
+    world.run(14_000);
+    assert_eq!(
+        (world.evidence(1, victim), world.evidence(2, victim)),
+        (None, Some("expired")),
+        "{}",
+        world.story()
+    );
+}

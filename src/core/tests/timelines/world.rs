@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use leasefence_core::format::Policy;
 use leasefence_core::format::init::InitParameters;
+use leasefence_core::format::{Header, HostRecord, Layout, Policy, RecordCopy};
 use leasefence_core::ids::{ClusterId, DomainId, FileId, Generation, Incarnation, Slot};
-use leasefence_core::member::{Member, MemberStatus, Request, RequestId};
+use leasefence_core::member::{Input, Member, MemberStatus, Request, RequestId, StopReason};
 use leasefence_core::terms::{Preset, Terms};
 
 use crate::disk::{Disk, Path};
@@ -17,8 +17,6 @@ pub(crate) struct World {
     pub(crate) disk: Disk,
     pub(crate) hosts: Vec<Host>,
     requests: u64,
-    /// When the record on disk was last seen to change, by host: what takeover is measured from.
-    checks: bool,
 }
 
 /// The `fast` preset.
@@ -55,7 +53,7 @@ impl World {
             disk.0[start..start + place.len].copy_from_slice(&header.encode(&place));
         }
         let hosts = (0..hosts).map(|index| Host::new(index, fast())).collect();
-        Self { at: 0, disk, hosts, requests: 0, checks: true }
+        Self { at: 0, disk, hosts, requests: 0 }
     }
 
     /// A cluster of hosts that all hold their leases.
@@ -89,6 +87,13 @@ impl World {
     pub(crate) fn user_starts(&mut self, index: usize, number: u8) {
         let incarnation = self.incarnation(index);
         self.hosts[index].guests.insert(guest(number), incarnation);
+    }
+
+    /// A user shuts a guest down; libvirt says so.
+    pub(crate) fn user_stops(&mut self, index: usize, number: u8) {
+        self.hosts[index].guests.remove(&guest(number));
+        let stopped = Input::Stopped { domain: guest(number), reason: StopReason::Shutdown };
+        self.hosts[index].tell(self.at, stopped);
     }
 
     /// Asks a host; gives the id of the request.
@@ -163,9 +168,6 @@ impl World {
 
     /// No domain runs twice, and nobody is called gone whose domains run.
     fn check(&self) {
-        if !self.checks {
-            return;
-        }
         let mut owners = std::collections::BTreeMap::new();
         for host in &self.hosts {
             for (domain, incarnation) in &host.guests {
@@ -191,7 +193,8 @@ impl World {
         let mut lines: Vec<&Line> = self.hosts.iter().flat_map(|host| &host.log).collect();
         lines.retain(|(_, _, event, _)| event != "renewal");
         lines.sort_by_key(|(at, ..)| *at);
-        let text = |(at, host, event, text): &&Line| format!("{:>8.3} {host} {event}: {text}", *at as f64 / 1000.0);
+        let text =
+            |(at, host, event, text): &&Line| format!("{:>8.3} {host} {event}: {text}", *at as f64 / 1000.0);
         lines.iter().map(text).collect::<Vec<_>>().join("\n")
     }
 
@@ -209,6 +212,20 @@ impl World {
     /// True when a host has told an event with these words in it.
     pub(crate) fn told(&self, index: usize, event: &str, words: &str) -> bool {
         self.hosts[index].log.iter().any(|(_, _, told, text)| told == event && text.contains(words))
+    }
+
+    /// Where everything lies.
+    pub(crate) fn layout(&self) -> Layout {
+        Header::decode(0, &self.disk.0[..4096]).expect("it was written").layout
+    }
+
+    /// The two copies of a slot's record as they lie on storage.
+    pub(crate) fn copies(&self, slot: Slot) -> [Option<HostRecord>; 2] {
+        RecordCopy::BOTH.map(|copy| {
+            let place = self.layout().host_record(slot, copy);
+            let start = usize::try_from(place.offset).expect("small");
+            HostRecord::decode(&place, &self.disk.0[start..start + place.len]).ok()
+        })
     }
 
     /// The slot of a host.
