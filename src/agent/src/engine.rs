@@ -215,7 +215,8 @@ impl Engine {
                 }
             }
             Command::Note(note) => self.note(&note),
-            Command::Fatal(why) => self.end(why),
+            // The member has told why already.
+            Command::Fatal(why) => drop(self.fatal.get_or_insert(why)),
         }
     }
 
