@@ -188,11 +188,10 @@ impl Inspection {
 
     fn feed_header(&mut self, offset: u64, sector: &[u8]) {
         match Header::decode(offset, sector) {
-            Ok(header) if !header.features.readable() => {
-                self.newer = Some(DecodeError::BadValue {
-                    field: "incompatible features",
-                    value: header.features.incompat,
-                });
+            // Whoever may not write beside a feature cannot know when its hosts are gone either.
+            Ok(header) if !header.features.writable() => {
+                let value = header.features.incompat | header.features.ro_compat;
+                self.newer = Some(DecodeError::BadValue { field: "features", value });
             }
             Ok(header) if self.header.is_none() => self.header = Some(Box::new(header)),
             Err(error @ DecodeError::WrongVersion(_)) => self.newer = Some(error),

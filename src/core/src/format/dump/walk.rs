@@ -63,7 +63,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         role: Role,
         at: u64,
         seen: Option<&Result<Header, DecodeError>>,
-        remarks: Vec<String>,
+        mut remarks: Vec<String>,
     ) {
         let content = match seen {
             Some(Ok(header)) => Content::Header(Box::new(header.clone())),
@@ -76,6 +76,13 @@ impl<'a, 'b> Walk<'a, 'b> {
                 })
             }
         };
+        if let Content::Header(header) = &content
+            && !header.features.readable()
+        {
+            remarks.push(
+                "features that this version does not know: what follows may mean something else".to_owned(),
+            );
+        }
         self.emit(Item { offset: at, len: SECTOR_LEN as u64, role, content, remarks });
     }
 

@@ -129,6 +129,18 @@ fn headers_that_say_different_things_are_told() {
 }
 
 #[test]
+fn a_file_with_features_that_are_not_known_here_is_not_well() {
+    let (layout, mut file) = (small_layout(), joined());
+    let newer = Header { features: Features { incompat: 1, ..Features::default() }, ..header() };
+    for (place, bytes) in header_writes(&newer) {
+        put(&mut file, &place, &bytes);
+    }
+    let (summary, items) = dumped(&file, None);
+    assert_eq!((summary.is_well(), summary.layout), (false, Some(layout)));
+    assert!(items[0].remarks[0].starts_with("features that this version does not know"));
+}
+
+#[test]
 fn with_both_headers_gone_every_sector_that_says_what_it_is_is_still_shown() {
     let mut file = joined();
     let end = file.len();

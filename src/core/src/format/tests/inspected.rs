@@ -96,10 +96,12 @@ fn a_lease_file_is_known_by_either_header_and_by_any_sector_when_both_are_gone()
 
 #[test]
 fn a_lease_file_of_features_that_are_not_known_here_is_newer_not_empty() {
-    let header =
-        Header { features: Features { incompat: 1, ..Features::default() }, ..usual().header().unwrap() };
-    let bytes = header.encode(&header.layout.first_header());
-    assert!(matches!(judged(&[(0, &bytes)]), Contents::Newer(_)));
+    let incompat = Features { incompat: 1, ..Features::default() };
+    for features in [incompat, Features { ro_compat: 1, ..Features::default() }] {
+        let header = Header { features, ..usual().header().unwrap() };
+        let bytes = header.encode(&header.layout.first_header());
+        assert!(matches!(judged(&[(0, &bytes)]), Contents::Newer(_)), "{features:?}");
+    }
 }
 
 proptest! {
