@@ -33,7 +33,11 @@ fn a_slot_is_claimed_in_seven_steps() {
     assert_eq!(end.record.incarnation, Incarnation { slot: Slot(0), generation: Generation(1) });
     assert_eq!(lab.record_at(0, RecordCopy::B), end.record);
     assert_eq!((end.record.state, end.record.boot_id), (HostState::Joining, BOOT));
-    assert_eq!(lab.page_at(1, 0, RecordCopy::B), end.pages[1], "an empty page is written too: zeros are unreadable");
+    assert_eq!(
+        lab.page_at(1, 0, RecordCopy::B),
+        end.pages[1],
+        "an empty page is written too: zeros are unreadable"
+    );
 }
 
 #[test]
@@ -57,7 +61,10 @@ fn a_claim_that_is_not_zero_is_taken_for_ever_also_my_own_older_one_and_an_unrea
     lab.put(&place, &[0x55; 4096]);
     let mut join = join(&lab, A);
     let error = refusal(lab.run(&mut join));
-    assert!(error.contains("every one of its 3 slots is claimed") && error.contains("leasefence slot free"), "{error}");
+    assert!(
+        error.contains("every one of its 3 slots is claimed") && error.contains("leasefence slot free"),
+        "{error}"
+    );
     assert_eq!(lab.writes(), Vec::<&str>::new());
 }
 
@@ -175,7 +182,8 @@ fn whoever_finds_another_claim_or_no_free_record_after_the_wait_abandons_the_slo
 }
 
 #[test]
-fn the_first_generation_lies_above_all_in_the_slots_records_and_lease_pages_and_the_freed_one_is_carried_on() {
+fn the_first_generation_lies_above_all_in_the_slots_records_and_lease_pages_and_the_freed_one_is_carried_on()
+{
     let mut lab = Lab::new(1);
     for sequence in [20, 21] {
         let free = record(0, HostKey::ZERO, 4, sequence, HostState::Free);

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::format::{
-    Claim, HostName, HostRecord, HostState, Layout, LeasePage, Place, RecordCopy, RecordFlags, Unit, WatchdogClass,
+    Claim, HostName, HostRecord, HostState, Layout, LeasePage, Place, RecordCopy, RecordFlags, Unit,
+    WatchdogClass,
 };
 use crate::ids::{BootId, FileId, Generation, HostKey, Incarnation, Nonce, Sequence, Slot};
 use crate::slot::{FreeError, Join, JoinOutcome, Joined, Joiner, SlotFree};
@@ -149,7 +150,10 @@ impl Lab {
                 Step::Wait(until) => self.wait_until(until),
                 Step::Io(op) => {
                     let again = procedure.next(&self.now);
-                    assert!(matches!(again, Step::Io(same) if same == op), "the answer stays the same until something happens");
+                    assert!(
+                        matches!(again, Step::Io(same) if same == op),
+                        "the answer stays the same until something happens"
+                    );
                     let name = self.name(&op);
                     self.log.push((self.ms(), name.clone()));
                     let fate = fate(self, &name);
@@ -211,7 +215,10 @@ impl Lab {
             for copy in RecordCopy::BOTH {
                 names.push((format!("record {slot} {copy:?}"), is(layout.host_record(slot, copy))));
                 for page in 0..layout.pages() {
-                    names.push((format!("page {page} {slot} {copy:?}"), is(layout.lease_page(page, slot, copy))));
+                    names.push((
+                        format!("page {page} {slot} {copy:?}"),
+                        is(layout.lease_page(page, slot, copy)),
+                    ));
                 }
             }
         }
@@ -224,7 +231,11 @@ impl Lab {
 
     /// When the first operation of this name was issued.
     pub(super) fn when(&self, name: &str) -> u64 {
-        self.log.iter().find(|(_, done)| done == name).unwrap_or_else(|| panic!("no {name}: {:?}", self.log)).0
+        self.log
+            .iter()
+            .find(|(_, done)| done == name)
+            .unwrap_or_else(|| panic!("no {name}: {:?}", self.log))
+            .0
     }
 
     /// The operations' names, in order.
@@ -237,7 +248,13 @@ impl Lab {
     }
 }
 
-pub(super) fn record(slot: u16, key: HostKey, generation: u32, sequence: u64, state: HostState) -> HostRecord {
+pub(super) fn record(
+    slot: u16,
+    key: HostKey,
+    generation: u32,
+    sequence: u64,
+    state: HostState,
+) -> HostRecord {
     let terms = Preset::Fast.timing().terms;
     HostRecord {
         incarnation: Incarnation { slot: Slot(slot), generation: Generation(generation) },

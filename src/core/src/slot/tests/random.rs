@@ -15,7 +15,7 @@ use crate::time::{Instant, Now};
 
 const SEEDS: u64 = 2_000;
 const HOSTS: u8 = 3;
-const END_MS: u64 = 60_000;
+const END_MS: u64 = 90_000;
 
 /// SplitMix64.
 struct Dice(u64);
@@ -59,10 +59,23 @@ struct Host {
 impl Host {
     fn new(number: u8, dice: &mut Dice) -> Self {
         let key = HostKey([number + 1; 16]);
-        let drift = (dice.roll(1_001), dice.roll(1_001));
+        // Mostly at the bounds, both clocks alike.
+        let drift = match dice.roll(5) {
+            0 => (dice.roll(1_001), dice.roll(1_001)),
+            1 | 2 => (0, 0),
+            _ => (1_000, 1_000),
+        };
         // All three start together: the closer, the harder.
-        let (starts_at, crashes_at) = (dice.roll(30), crash_time(0, dice));
-        Self { joiner: joiner(key), drift, join: None, starts_at, wakes_at: starts_at, crashes_at, flight: None }
+        let (starts_at, crashes_at) = (dice.roll(12), crash_time(0, dice));
+        Self {
+            joiner: joiner(key),
+            drift,
+            join: None,
+            starts_at,
+            wakes_at: starts_at,
+            crashes_at,
+            flight: None,
+        }
     }
 
     /// True time as this host's clocks show it: up to 500 ppm slow or fast, each on its own.
@@ -222,7 +235,8 @@ impl World {
         self.joins += u64::from(joined);
         let host = &mut self.hosts[number];
         (host.wakes_at, host.crashes_at) = (u64::MAX, u64::MAX);
-        if (joined && self.dice.chance(30)) || matches!(end, JoinOutcome::Refused(_)) && self.dice.chance(70) {
+        if (joined && self.dice.chance(30)) || matches!(end, JoinOutcome::Refused(_)) && self.dice.chance(70)
+        {
             host.crash(now, &mut self.dice);
         }
     }
@@ -240,17 +254,29 @@ impl World {
     }
 
     fn read_flight(&mut self, op: IoOp, issued: Now, now: u64) -> Flight {
-        let took = if self.dice.chance(4) { self.dice.roll(450) } else { 1 + self.dice.roll(3) };
+        let took = if self.dice.chance(2) { self.dice.roll(450) } else { self.dice.roll(3) };
         let reads_at = now + self.dice.roll(took + 1);
-        Flight { op, issued, ends_at: now + took, fails: self.dice.chance(2), reads_at, read: None }
+        Flight { op, issued, ends_at: now + took, fails: self.dice.chance(1), reads_at, read: None }
     }
 
     /// Claims meet what hurts most: landings right around the deadline, landings long after a failure, none at all.
-    fn write_flight(&mut self, op: IoOp, write: (u64, Vec<u8>), claim: bool, issued: Now, now: u64) -> Flight {
+    fn write_flight(
+        &mut self,
+        op: IoOp,
+        write: (u64, Vec<u8>),
+        claim: bool,
+        issued: Now,
+        now: u64,
+    ) -> Flight {
         let flight = |ends_at, fails| Flight { op, issued, ends_at, fails, reads_at: 0, read: None };
-        let deadline = 1_985 + self.dice.roll(25);
-        let (lands, ends, fails) = match self.dice.roll(if claim { 10 } else { 3 }) {
-            0..=2 => (Some(now + 1), now + 1 + self.dice.roll(4), false),
+        let deadline = 1_990 + self.dice.roll(13);
+        if !claim {
+            let lands = now + if self.dice.chance(30) { self.dice.roll(12_000) } else { 1 };
+            self.landings.push((lands, write.0, write.1));
+            return flight(lands + 1, false);
+        }
+        let (lands, ends, fails) = match self.dice.roll(10) {
+            0..=2 => (Some(now), now, false),
             3..=5 => (Some(now + deadline), now + deadline, false),
             6 => (Some(now + self.dice.roll(deadline)), now + deadline, false),
             7 => (Some(now + self.dice.roll(12_000)), now + self.dice.roll(2_500), true),
