@@ -102,7 +102,7 @@ impl Member {
         Some(if self.proven_clean(now).is_some() { HostState::Fenced } else { HostState::Fencing })
     }
 
-    /// CLEAN for this incarnation. After a quiescence by force it counts only write_drain later: the server may still
+    /// CLEAN for this incarnation. After a quiescence by force it counts only `write_drain` later: the server may still
     /// hold a write.
     fn proven_clean(&self, now: Instant) -> Option<Clean> {
         let own = self.incarnation()?;
@@ -162,7 +162,7 @@ impl Member {
     }
 
     /// How long the receipt must lie there, so that every peer's next scan finds it: a rejoin writes over it, and what it
-    /// shows then is evidence only write_drain later.
+    /// shows then is evidence only `write_drain` later.
     fn receipt_shown_for(&self) -> Duration {
         let records = self.watch.iter().flat_map(crate::watch::Watch::records);
         let slowest = records.map(|record| record.terms.scan_interval).max().unwrap_or_default();
@@ -212,10 +212,10 @@ impl Member {
         self.replaced.get_or_insert_with(|| reason.to_owned());
         match self.phase {
             Phase::Held | Phase::Weakening(_) | Phase::Ending(_) | Phase::Arming { .. } => {
-                self.end(now, reason)
+                self.end(now, reason);
             }
-            Phase::Resuming if self.holder.as_ref().is_some_and(|holder| holder.is_armed()) => {
-                self.end(now, reason)
+            Phase::Resuming if self.holder.as_ref().is_some_and(crate::renewal::Holder::is_armed) => {
+                self.end(now, reason);
             }
             _ => self.fatal(now, reason),
         }

@@ -32,7 +32,7 @@ pub struct MemberConfig {
     pub unknown_hold: Duration,
     /// True when the machine has a DMI uuid: else a rejoin watches for a clone longer (PROTOCOL 2).
     pub has_machine_uuid: bool,
-    /// Time since this boot when the process started: a rejoin waits until it is at least write_drain.
+    /// Time since this boot when the process started: a rejoin waits until it is at least `write_drain`.
     pub uptime: Duration,
     /// Seed of nonces, back-offs and candidate orders: the core draws no random number of its own.
     pub seed: u64,

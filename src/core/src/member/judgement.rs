@@ -63,7 +63,7 @@ impl Member {
             self.desk.note(now, LogLevel::Warn, "renewal-late", text);
         }
         if back.renewed.is_some() {
-            let latency = self.holder.as_ref().and_then(|holder| holder.latency()).unwrap_or_default();
+            let latency = self.holder.as_ref().and_then(crate::renewal::Holder::latency).unwrap_or_default();
             if let Some(leasing) = &mut self.leasing {
                 leasing.recoveries.renewal_took(latency, now.instant);
             }

@@ -35,7 +35,9 @@ impl Member {
     pub(super) fn leases_after_restart(&mut self, own: Incarnation) {
         let Some(config) = self.leases_config(own) else { return };
         let listed = self.half.own.clone();
-        self.begin_leasing(own, Leases::after_restart(config, &listed));
+        let mut leases = Leases::after_restart(config, &listed);
+        leases.adopt_tokens(&self.half.tokens);
+        self.begin_leasing(own, leases);
     }
 
     fn leases_config(&mut self, me: Incarnation) -> Option<LeasesConfig> {
@@ -88,7 +90,7 @@ impl Member {
     }
 
     fn is_vacant(&self, slot: Slot) -> bool {
-        self.watch.as_ref().and_then(|watch| watch.slot(slot)).is_some_and(|slot| slot.is_vacant())
+        self.watch.as_ref().and_then(|watch| watch.slot(slot)).is_some_and(crate::watch::SlotWatch::is_vacant)
     }
 
     fn hosts(&self) -> u16 {
@@ -191,8 +193,8 @@ impl Member {
                 self.desk.note(now, LogLevel::Info, "lease", text);
             }
             LeaseEvent::Scanned(scan) => {
-                if let Some((leasing, page)) = self.leasing.as_mut().zip(u8::try_from(scan.page).ok()) {
-                    leasing.scans.insert(page, scan);
+                if let Some(leasing) = &mut self.leasing {
+                    leasing.scans.insert(scan.page, scan);
                 }
             }
             LeaseEvent::OwnChanged => {}
@@ -277,6 +279,7 @@ impl Member {
     pub(super) fn refresh_half_of_leases(&mut self) {
         let Some(leasing) = &self.leasing else { return };
         self.half.tokens = leasing.recoveries.tokens();
+        self.half.tokens.extend(leasing.leases.tokens());
         // A restarted agent's list stands until the own sectors are read back.
         let own = leasing.leases.own_leases();
         let pages = self.header.as_ref().map_or(0, |header| header.layout.pages());

@@ -31,11 +31,10 @@ impl Member {
 
     fn wish(&self) -> Wish {
         match &self.phase {
-            Phase::Arming { .. } | Phase::Held => Wish::Armed,
             Phase::Weakening(Weakening { step: WeakenStep::LettingGo, .. }) | Phase::Disarmed => Wish::Disarm,
             Phase::Weakening(_) => Wish::DenyStarts,
             // A wish to be armed stands until the fencer has proven CLEAN: the end in the page is what ends it.
-            Phase::Ending(_) => Wish::Armed,
+            Phase::Arming { .. } | Phase::Held | Phase::Ending(_) => Wish::Armed,
             Phase::Adopting { resting } if *resting == crate::format::HostState::Disarmed => Wish::Disarm,
             Phase::Adopting { .. } | Phase::Entering(_) => Wish::Joining,
             Phase::Opening | Phase::Header(_) | Phase::Choosing | Phase::Resuming | Phase::Over => {

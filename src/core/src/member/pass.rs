@@ -50,7 +50,7 @@ impl Member {
         let Some(started) = self.pass.started.filter(|_| !self.pass.hurried) else { return Duration::ZERO };
         let regular = self.pass_interval(now).saturating_sub(now.since_by_slower(started));
         // The verdict's read is scheduled exactly: it must *start* at the deadline, not at the next interval's end.
-        let deadline = self.watch.as_ref().and_then(|watch| watch.next_deadline());
+        let deadline = self.watch.as_ref().and_then(crate::watch::Watch::next_deadline);
         deadline.map_or(regular, |due: ObserverDeadline| regular.min(due.left(now)))
     }
 

@@ -60,7 +60,7 @@ impl Member {
         state: HostState,
         sequence: Sequence,
     ) -> HostRecord {
-        let scan = self.watch.as_ref().and_then(|watch| watch.last_scan());
+        let scan = self.watch.as_ref().and_then(crate::watch::Watch::last_scan);
         HostRecord {
             incarnation,
             boot_id: self.config.boot_id,

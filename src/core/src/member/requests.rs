@@ -42,7 +42,7 @@ impl Member {
         }
         watch
             .slot(slot)
-            .and_then(|slot| slot.incarnation())
+            .and_then(crate::watch::SlotWatch::incarnation)
             .ok_or_else(|| format!("the record of '{name}' is unreadable"))
     }
 

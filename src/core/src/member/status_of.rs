@@ -20,7 +20,7 @@ impl Member {
             last_scan_age: self
                 .watch
                 .as_ref()
-                .and_then(|w| w.last_scan())
+                .and_then(crate::watch::Watch::last_scan)
                 .map(|s| at.since_by_slower(s.instant)),
             own: self.own_status(at),
             hosts: self.host_statuses(at),
@@ -92,15 +92,15 @@ impl Member {
         OwnStatus {
             incarnation: self.incarnation(),
             state: self.state_word(),
-            lease_left: lease.and_then(|holder| holder.lease_end()).map(|end| end.left(now)),
+            lease_left: lease.and_then(crate::renewal::Holder::lease_end).map(|end| end.left(now)),
             last_renewal_age: holder
-                .and_then(|holder| holder.last_good())
+                .and_then(crate::renewal::Holder::last_good)
                 .map(|good| now.since_by_faster(good)),
-            renewal_latency: holder.and_then(|holder| holder.latency()),
+            renewal_latency: holder.and_then(crate::renewal::Holder::latency),
             unknown_writes: self.unknown.to_page().len(),
             watchdog: class.as_str(),
             terms: holder.map_or(self.config.terms, |holder| holder.in_use().terms),
-            rewritten_copies: holder.map_or(0, |holder| holder.damaged_copies()),
+            rewritten_copies: holder.map_or(0, crate::renewal::Holder::damaged_copies),
         }
     }
 
@@ -161,7 +161,7 @@ impl Member {
             );
         }
         warnings.extend(self.domain_warnings());
-        let slow = self.holder.as_ref().and_then(|holder| holder.latency());
+        let slow = self.holder.as_ref().and_then(crate::renewal::Holder::latency);
         if slow.is_some_and(|latency| latency > Duration::from_secs(1)) {
             warnings.push("the last renewal took more than a second: the storage is slow".to_owned());
         }

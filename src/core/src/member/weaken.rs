@@ -51,7 +51,7 @@ impl Member {
             .is_none_or(|fencer| fencer.armed && Some(fencer.incarnation) == self.incarnation())
     }
 
-    /// After a scan: both copies must be read back as weakened, twice, write_drain apart, with no write unknown.
+    /// After a scan: both copies must be read back as weakened, twice, `write_drain` apart, with no write unknown.
     pub(super) fn weakened_after_scan(&mut self) {
         let Phase::Weakening(weakening) = self.phase else { return };
         let WeakenStep::Writing { first_shown } = weakening.step else { return };

@@ -14,7 +14,7 @@ pub(super) struct Gone {
     latched: BTreeMap<Generation, (Evidence, Now)>,
     /// All generations below were superseded, since when at the latest.
     superseded: Option<(Generation, Now)>,
-    /// Bounds that were shown, not yet for write_drain.
+    /// Bounds that were shown, not yet for `write_drain`.
     shown: Vec<Shown>,
 }
 

@@ -93,7 +93,7 @@ impl HeaderRead {
         match self.first.clone() {
             None => self.take_first(decoded),
             Some(Ok(first)) => self.outcome = Some(compare(first, decoded)),
-            Some(Err(first)) => self.take_sought(first, decoded),
+            Some(Err(first)) => self.take_sought(&first, decoded),
         }
     }
 
@@ -116,7 +116,7 @@ impl HeaderRead {
         self.end_search_at_the_files_end();
     }
 
-    fn take_sought(&mut self, first: DecodeError, decoded: Result<Header, DecodeError>) {
+    fn take_sought(&mut self, first: &DecodeError, decoded: Result<Header, DecodeError>) {
         if let Ok(header) = decoded {
             let warning =
                 Some(format!("the lease file's first header is damaged ({first}); its last one is used"));

@@ -14,6 +14,9 @@ mod scan;
 mod slot_watch;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 pub use header_read::{HeaderError, HeaderFound, HeaderRead};

@@ -24,7 +24,7 @@ pub struct Reckoning {
 pub struct ClusterRules {
     /// Which watchdog classes below hardware are accepted, and the test bit.
     pub policy: Policy,
-    /// The least write_drain that any host may promise.
+    /// The least `write_drain` that any host may promise.
     pub minimum_write_drain: Duration,
 }
 

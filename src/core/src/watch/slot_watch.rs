@@ -136,13 +136,13 @@ impl SlotWatch {
             self.fencing.is_some_and(|(generation, _)| generation == record.incarnation.generation);
         match record.state {
             HostState::Fenced => {
-                self.latch(record.incarnation.generation, Evidence::Fenced, &reading, None, &mut latched)
+                self.latch(record.incarnation.generation, Evidence::Fenced, &reading, None, &mut latched);
             }
             HostState::Released => {
-                self.latch(record.incarnation.generation, Evidence::Released, &reading, None, &mut latched)
+                self.latch(record.incarnation.generation, Evidence::Released, &reading, None, &mut latched);
             }
             _ if fencing_seen => {
-                self.judge_cap(record.incarnation.generation, &reading, live, another_advanced, &mut latched)
+                self.judge_cap(record.incarnation.generation, &reading, live, another_advanced, &mut latched);
             }
             // The read that first shows it ends the stall clock: from here only the cap counts.
             HostState::Fencing => self.fencing = Some((record.incarnation.generation, reading.ended.instant)),
@@ -154,7 +154,7 @@ impl SlotWatch {
                 &mut latched,
             ),
             HostState::Joining | HostState::Disarmed | HostState::Free => {
-                self.stall_start = reading.ended.instant
+                self.stall_start = reading.ended.instant;
             }
         }
         latched

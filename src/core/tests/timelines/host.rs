@@ -311,19 +311,16 @@ impl Host {
         let op = &pending.request.op;
         let is_write = matches!(op, IoOp::Write { .. });
         let result = match self.path {
-            Path::Works(_) => disk.perform(op),
+            Path::Cut => return,
             Path::LosesWrites if is_write => Ok(Vec::new()),
-            Path::LosesWrites => disk.perform(op),
             Path::LandsLate(after) if is_write => {
                 let lands = at + u64::try_from(after.as_nanos()).expect("short");
                 self.late.push((lands, op.clone()));
                 Err(IoError::Failed("input/output error".to_owned()))
             }
-            Path::LandsLate(_) => disk.perform(op),
+            Path::Replaced if !is_write => Err(IoError::Replaced("another inode".to_owned())),
             Path::Picture => self.picture.as_mut().expect("it was taken").perform(op),
-            Path::Replaced if is_write => disk.perform(op),
-            Path::Replaced => Err(IoError::Replaced("another inode".to_owned())),
-            Path::Cut => return,
+            Path::Works(_) | Path::LosesWrites | Path::LandsLate(_) | Path::Replaced => disk.perform(op),
         };
         let done = IoDone { id: pending.request.id, issued: pending.issued, ended: self.now(at), result };
         self.input(at, Input::Io(done));

@@ -193,8 +193,9 @@ impl World {
         let mut lines: Vec<&Line> = self.hosts.iter().flat_map(|host| &host.log).collect();
         lines.retain(|(_, _, event, _)| event != "renewal");
         lines.sort_by_key(|(at, ..)| *at);
-        let text =
-            |(at, host, event, text): &&Line| format!("{:>8.3} {host} {event}: {text}", *at as f64 / 1000.0);
+        let text = |(at, host, event, text): &&Line| {
+            format!("{:>5}.{:03} {host} {event}: {text}", at / 1000, at % 1000)
+        };
         lines.iter().map(text).collect::<Vec<_>>().join("\n")
     }
 
