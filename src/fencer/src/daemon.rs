@@ -2,7 +2,8 @@
 //! waits for nothing but time and a signal to stop.
 
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use leasefence_page::{FencerPage, Page, PageError, Reading};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::discovery::Discovery;
 use crate::hardening::{self, PidNamespace};
@@ -52,6 +55,8 @@ pub(crate) enum StartError {
         #[source]
         source: std::io::Error,
     },
+    #[error("another leasefence-fencer runs here: it holds {}", path.display())]
+    Another { path: PathBuf },
     #[error("{} does not hold a boot id", path.display())]
     BootId { path: PathBuf },
     #[error("blocking the signals that stop the fencer")]
@@ -110,6 +115,18 @@ fn boot_id() -> Result<BootId, StartError> {
     Ok(BootId(bytes))
 }
 
+/// A second fencer would find itself without the page, take the lease for expired, and kill: it must not start.
+fn lock(path: &Path) -> Result<File, StartError> {
+    let mut options = File::options();
+    let opened = options.write(true).create(true).truncate(false).mode(0o600).open(path);
+    let lock = opened.map_err(file("opening", path))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(Errno::WOULDBLOCK) => Err(StartError::Another { path: path.to_owned() }),
+        Err(error) => Err(file("locking", path)(error.into())),
+    }
+}
+
 struct Daemon {
     fencer: Fencer,
     boot_id: BootId,
@@ -123,6 +140,8 @@ struct Daemon {
     marker_fails: bool,
     cannot_signal: usize,
     page_full: bool,
+    /// Held as long as the process lives.
+    _lock: File,
 }
 
 impl Daemon {
@@ -133,6 +152,7 @@ impl Daemon {
         let signals = stop_signals()?;
         let run_dir = &options.run_dir;
         fs::create_dir_all(run_dir).map_err(file("making the run directory", run_dir))?;
+        let lock = lock(&run_dir.join("fencer.lock"))?;
         let state = StateFile::in_dir(run_dir);
         let restored = restored.and_then(|fd| match Page::from_fd(fd) {
             Ok(page) => Some(page),
@@ -167,6 +187,7 @@ impl Daemon {
             marker_fails: false,
             cannot_signal: 0,
             page_full: false,
+            _lock: lock,
         })
     }
 

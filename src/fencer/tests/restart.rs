@@ -269,6 +269,20 @@ fn a_stopped_agents_lease_ends_and_its_renewals_afterwards_revive_nothing() {
 }
 
 #[test]
+fn a_second_fencer_does_not_start() {
+    if !in_namespace("a_second_fencer_does_not_start") {
+        return;
+    }
+    let (host, mut fencer, _page, mut domain) = guarded();
+    let output = host.fencer_command().stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("another leasefence-fencer runs"));
+    std::thread::sleep(SOON);
+    domain.assert_lives();
+    assert_eq!(fencer.ended(), None);
+}
+
+#[test]
 fn it_refuses_the_machines_initial_pid_namespace() {
     let initial = fs::read_link("/proc/self/ns/pid").unwrap();
     if initial.to_str() != Some("pid:[4026531836]") {

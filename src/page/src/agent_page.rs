@@ -25,9 +25,7 @@ impl AgentPage {
     #[must_use]
     pub fn new(page: Page) -> Self {
         let place = Place { offset: AGENT_OFFSET, slot_bytes: AGENT_SLOT_BYTES };
-        let mut own = Slots::new(page.shared(), place);
-        // Learns the sequence, so that a first `write` goes on where a predecessor stopped.
-        own.read(&mut AgentHalf::default());
+        let own = Slots::new(page.shared(), place).take_over();
         let place = Place { offset: FENCER_OFFSET, slot_bytes: FENCER_SLOT_BYTES };
         let fencer = Slots::new(page.shared(), place);
         Self { page, own, fencer }

@@ -32,9 +32,7 @@ impl FencerPage {
         let place = Place { offset: AGENT_OFFSET, slot_bytes: AGENT_SLOT_BYTES };
         let agent = Slots::new(page.shared(), place);
         let place = Place { offset: FENCER_OFFSET, slot_bytes: FENCER_SLOT_BYTES };
-        let mut own = Slots::new(page.shared(), place);
-        // Learns the sequence, so that a first `write` goes on where a predecessor stopped.
-        own.read(&mut FencerHalf::default());
+        let own = Slots::new(page.shared(), place).take_over();
         let half = AgentHalf {
             unknown: Vec::with_capacity(MAX_UNKNOWN_WRITES),
             tokens: Vec::with_capacity(MAX_TOKENS),

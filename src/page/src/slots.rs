@@ -16,6 +16,9 @@ use crate::layout::{PAGE_BYTES, SLOT_HEAD_BYTES};
 /// How often a slot that looks torn is read again, before it counts as bad: its writer needs microseconds.
 const TRIES: u32 = 8;
 
+/// No half is written this often: a head beyond it is damage.
+const MOST_SEQUENCE: u64 = 1 << 60;
+
 /// What a look at the other one's half found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reading<T> {
@@ -101,6 +104,16 @@ impl<H: Half> Slots<H> {
         Self { shared, place, scratch, newest: 0, _half: PhantomData }
     }
 
+    /// Makes ready to write where a predecessor stopped. Where none of its slots is whole, goes on above the sequences that
+    /// their heads show: the reader takes no lower one than it has seen.
+    pub(crate) fn take_over(mut self) -> Self {
+        if self.read(&mut H::default()) == Reading::Bad {
+            let heads = [0, 1].map(|slot| self.shared.load(self.slot_offset(slot), Ordering::Acquire));
+            self.newest = heads.into_iter().filter(|head| *head < MOST_SEQUENCE).max().unwrap_or(0);
+        }
+        self
+    }
+
     fn slot_offset(&self, slot: usize) -> usize {
         self.place.offset + slot * self.place.slot_bytes
     }
@@ -157,8 +170,7 @@ impl<H: Half> Slots<H> {
 
     /// Writes `half` into the slot that does not hold the newest, under the next sequence.
     ///
-    /// The caller must have read the half once since this was made, so that the sequence goes on where a predecessor
-    /// stopped.
+    /// Its writer must have taken the half over first.
     pub(crate) fn write(&mut self, half: &H) -> Result<u64, EncodeError> {
         let len = half.encode(&mut self.scratch)?;
         let sequence = self.newest + 1;

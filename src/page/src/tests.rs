@@ -238,6 +238,23 @@ fn a_slot_that_was_seen_and_is_lost_does_not_bring_the_older_one_back() {
 }
 
 #[test]
+fn a_writer_that_finds_both_slots_bad_is_heard_all_the_same() {
+    let page = Page::create().unwrap();
+    let (mut agent, mut fencer) = both(&page);
+    for number in 1..100 {
+        agent.write(&agent_half(number, 1)).unwrap();
+    }
+    assert!(matches!(fencer.read_agent(), Reading::Good(_)));
+    for sequence in [98, 99] {
+        file_of(&page).write_all_at(&[0xff; 8], agent_slot(sequence) + 40).unwrap();
+    }
+    let mut successor = AgentPage::new(page.try_clone().unwrap());
+    assert_eq!(successor.read_own(), Reading::Bad);
+    successor.write(&agent_half(7, 0)).unwrap();
+    assert_eq!(fencer.read_agent(), Reading::Good(&agent_half(7, 0)));
+}
+
+#[test]
 fn a_reader_never_sees_a_mixture() {
     let page = Page::create().unwrap();
     let (mut agent, mut fencer) = both(&page);
