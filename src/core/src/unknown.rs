@@ -207,3 +207,113 @@ impl UnknownWrites {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{IoError, IoId};
+    use crate::time::Now;
+
+    const RULES: UnknownRules = UnknownRules {
+        hold: Duration::from_secs(60),
+        drain: Duration::from_secs(2),
+        longest_gap: Duration::from_secs(5),
+    };
+
+    fn at(seconds: u64) -> Instant {
+        Instant::default().plus(Duration::from_secs(1000 + seconds))
+    }
+
+    fn read(seconds: u64, bytes: &[u8]) -> IoDone {
+        let stamp = Now { instant: at(seconds), ..Now::default() };
+        IoDone { id: IoId(0), issued: stamp, ended: stamp, result: Ok(bytes.to_vec()) }
+    }
+
+    /// A write whose call failed at 0 s.
+    fn failed() -> UnknownWrites {
+        let mut writes = UnknownWrites::new(RULES);
+        writes.issue(4096, 4, at(0));
+        writes.ended(4096, false);
+        writes
+    }
+
+    /// Renewals each second, all acknowledged, from one second to another.
+    fn renewals(writes: &mut UnknownWrites, seconds: Range<u64>) {
+        seconds.for_each(|second| writes.renewal_acknowledged(at(second), at(second)));
+    }
+
+    const READ: Step<()> = Step::Io(IoOp::Read { offset: 4096, len: 4 });
+
+    #[test]
+    fn a_write_in_flight_is_unknown_and_an_acknowledged_one_is_not() {
+        let mut writes = UnknownWrites::new(RULES);
+        writes.issue(4096, 512, at(0));
+        assert_eq!(writes.to_page(), [UnknownWrite { offset: 4096, issued: at(0) }]);
+        assert!(writes.covers(4600, 8) && !writes.covers(4608, 8) && !writes.covers(4000, 96));
+        writes.ended(4096, true);
+        assert!(!writes.any());
+    }
+
+    #[test]
+    fn the_hold_is_counted_only_while_renewals_are_acknowledged() {
+        let mut writes = failed();
+        assert_eq!(writes.poll(at(10_000)), Step::Wait(NEVER), "time alone proves nothing");
+        renewals(&mut writes, 1..61);
+        assert_eq!(writes.poll(at(60)), Step::Wait(NEVER));
+        renewals(&mut writes, 61..62);
+        assert_eq!(writes.poll(at(61)), READ);
+    }
+
+    #[test]
+    fn a_break_begins_the_hold_anew() {
+        for broken_by_a_gap in [false, true] {
+            let mut writes = failed();
+            renewals(&mut writes, 1..50);
+            if !broken_by_a_gap {
+                writes.renewal_broken();
+            }
+            let go_on = if broken_by_a_gap { 60 } else { 50 };
+            renewals(&mut writes, go_on..go_on + 60);
+            assert_eq!(writes.poll(at(200)), Step::Wait(NEVER), "by a gap: {broken_by_a_gap}");
+            renewals(&mut writes, go_on + 60..go_on + 62);
+            assert_eq!(writes.poll(at(200)), READ);
+        }
+    }
+
+    #[test]
+    fn two_reads_write_drain_apart_must_agree() {
+        let mut writes = failed();
+        renewals(&mut writes, 1..62);
+        writes.handle_io(4096, &read(62, b"old "));
+        assert!(matches!(writes.poll(at(63)), Step::Wait(until) if until == at(64)));
+        writes.handle_io(4096, &read(63, b"old "));
+        assert!(writes.any(), "too soon after the first");
+        writes.handle_io(4096, &read(65, b"new "));
+        assert!(writes.any(), "it landed in between");
+        let error = IoError::Failed("timed out".into());
+        writes.handle_io(4096, &IoDone { result: Err(error), ..read(68, b"") });
+        assert!(writes.any());
+        writes.handle_io(4096, &read(68, b"new "));
+        assert_eq!(writes.poll(at(68)), Step::Done(()));
+    }
+
+    #[test]
+    fn reads_are_compared_by_the_bytes_that_renewals_leave_alone() {
+        let mut writes = UnknownWrites::new(RULES);
+        writes.issue_compared_by(4096, 4, 0..2, at(0));
+        writes.ended(4096, false);
+        renewals(&mut writes, 1..62);
+        writes.handle_io(4096, &read(62, b"ab-1"));
+        writes.handle_io(4096, &read(64, b"ab-2"));
+        assert!(!writes.any());
+    }
+
+    #[test]
+    fn what_a_page_from_before_this_process_lists_is_unknown() {
+        let mut writes = UnknownWrites::new(RULES);
+        writes.restore(&[UnknownWrite { offset: 4096, issued: at(0) }], at(5), |_| 4);
+        assert!(writes.covers(4096, 4));
+        renewals(&mut writes, 6..67);
+        assert_eq!(writes.poll(at(67)), READ);
+    }
+}

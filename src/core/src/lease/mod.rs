@@ -7,6 +7,7 @@
 mod acquire;
 mod backoff;
 mod drop_passes;
+mod found_tokens;
 mod jobs;
 mod leases;
 mod load;

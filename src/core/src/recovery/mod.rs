@@ -9,6 +9,8 @@ mod preference;
 mod recoveries;
 #[expect(clippy::module_inception, reason = "each file is named after its main type")]
 mod recovery;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use preference::{back_off, preference};

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::backoff::BackOff;
+use super::found_tokens::FoundTokens;
 use super::jobs::{Job, PageSlot, Work};
 use super::own::{Edit, OwnPage};
 use super::owned::OwnedDomains;
@@ -16,7 +17,7 @@ use super::types::{
     AcquireOutcome, AcquireRequest, DomainSpec, EndReason, LeaseContext, LeaseEvent, LeasePolicy,
 };
 use super::write::unknown_copy;
-use crate::fencing::{FencerHalf, OwnLease};
+use crate::fencing::{FencerHalf, OwnLease, StartToken};
 use crate::format::{Layout, LeaseEntry, LeasePage, LeaseState, RecordCopy};
 use crate::ids::{BootId, DomainId, Incarnation};
 use crate::member::StopReason;
@@ -72,6 +73,8 @@ pub struct Leases {
     ended: BTreeSet<DomainId>,
     /// The page's own list from before a restart.
     listed_before: Vec<OwnLease>,
+    /// Its open start tokens.
+    tokens: FoundTokens,
     scans_wanted: BTreeSet<u8>,
     sweep: VecDeque<(u8, RecordCopy)>,
     sweep_due: Option<Instant>,
@@ -115,6 +118,7 @@ impl Leases {
             domains: OwnedDomains::default(),
             ended: BTreeSet::new(),
             listed_before,
+            tokens: FoundTokens::default(),
             scans_wanted: BTreeSet::new(),
             sweep: VecDeque::new(),
             sweep_due: None,
@@ -126,6 +130,19 @@ impl Leases {
             lost: false,
             events: VecDeque::new(),
         }
+    }
+
+    /// The start tokens in the page from before an agent's restart: each stays in the page until it is proven closed, and no
+    /// own entry of its domain ends before.
+    pub fn adopt_tokens(&mut self, tokens: &[StartToken]) {
+        self.tokens = FoundTokens::new(tokens);
+    }
+
+    /// Those of them that are still open, for the page, beside
+    /// [`Recoveries::tokens`](crate::recovery::Recoveries::tokens).
+    #[must_use]
+    pub fn tokens(&self) -> Vec<StartToken> {
+        self.tokens.to_page()
     }
 
     /// Whose leases these are.
@@ -264,16 +281,23 @@ impl Leases {
 
     /// The fencer's half: entries whose process it shows gone are ended.
     pub fn fencer(&mut self, ctx: &LeaseContext<'_>, half: &FencerHalf) {
+        // Tokens close also after the latch: the fencer waits for that.
+        if self.tokens.fencer(half) {
+            self.events.push_back(LeaseEvent::OwnChanged);
+        }
         if self.lost || !ctx.may_write {
             return;
         }
         for (domain, reason) in self.domains.proven(half) {
-            self.end(ctx, domain, reason);
+            if !self.tokens.is_open(domain) {
+                self.end(ctx, domain, reason);
+            }
         }
     }
 
     /// Libvirt's full list of the domains that run here.
     pub fn listed(&mut self, running: &BTreeSet<DomainId>, now: Instant) {
+        self.tokens.listed(running, now);
         if self.domains.listed(running, now) {
             self.events.push_back(LeaseEvent::OwnChanged);
         }

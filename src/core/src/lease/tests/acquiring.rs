@@ -229,7 +229,11 @@ fn an_unknown_write_of_own_never_starts_and_keeps_its_term() {
         lab.settle_unknown(&mut host);
         lab.run(&mut host);
         let mine = lab.says(0, 1).unwrap();
-        assert_eq!((mine.state, mine.term, mine.failures), (LeaseState::Orphan, Term(4), 1), "never below its term");
+        assert_eq!(
+            (mine.state, mine.term, mine.failures),
+            (LeaseState::Orphan, Term(4), 1),
+            "never below its term"
+        );
         assert_eq!(mine.pred, None, "an orphan convicts nobody");
     }
 }

@@ -14,7 +14,8 @@ const HOLD: HoldRule = HoldRule { failures: 6, deaths: 2 };
 
 /// The fencer's half after so many scans, showing these domains' processes.
 fn half(lab: &Lab, scans: u64, shown: &[u8]) -> FencerHalf {
-    let processes = shown.iter().map(|n| DomainProcess { domain: domain(*n), scan: scans, ..DomainProcess::default() });
+    let processes =
+        shown.iter().map(|n| DomainProcess { domain: domain(*n), scan: scans, ..DomainProcess::default() });
     FencerHalf { beat: lab.now.instant, scans, processes: processes.collect(), ..FencerHalf::default() }
 }
 
@@ -247,7 +248,11 @@ fn what_never_ran_when_the_agent_was_restarted_goes_by_base() {
 #[test]
 fn a_restarted_agent_clears_its_wants() {
     let mut lab = Lab::new(3);
-    lab.put(who(0, 1), 5, &[want(1, 7), LeaseEntry { want_term: Term(8), ..entry(2, LeaseState::Stopped, 3) }]);
+    lab.put(
+        who(0, 1),
+        5,
+        &[want(1, 7), LeaseEntry { want_term: Term(8), ..entry(2, LeaseState::Stopped, 3) }],
+    );
     let mut host = restarted(&lab, false);
     lab.run(&mut host);
     assert_eq!(lab.says(0, 1), None);
@@ -278,4 +283,31 @@ fn a_restarted_agent_reads_a_sector_only_when_no_write_to_it_is_unknown() {
     scans(&mut lab, &mut host, 10, 3, &[]);
     lab.run(&mut host);
     assert_eq!(lab.says(0, 1).map(|e| (e.state, e.term)), Some((LeaseState::Orphan, Term(4))));
+}
+
+#[test]
+fn a_start_token_from_before_the_restart_is_closed_by_proof_only() {
+    let mut lab = Lab::new(3);
+    lab.put(who(0, 1), 5, &[LeaseEntry { base: LeaseBase::Recoverable, ..entry(1, LeaseState::Own, 1) }]);
+    let token = crate::fencing::StartToken { domain: domain(1), term: Term(1), opened: lab.now.instant };
+    let mut host = restarted(&lab, false);
+    host.leases.adopt_tokens(&[token]);
+    lab.run(&mut host);
+    host.leases.listed(&running(&[]), lab.now.instant);
+    scans(&mut lab, &mut host, 10, 5, &[]);
+    assert_eq!(
+        (host.leases.tokens(), host.leases.owns(domain(1))),
+        (vec![token], true),
+        "libvirt may carry it on"
+    );
+    lab.pass(Duration::from_secs(10));
+    host.leases.listed(&running(&[]), lab.now.instant);
+    scans(&mut lab, &mut host, 15, 4, &[]);
+    lab.run(&mut host);
+    assert_eq!((host.leases.tokens(), host.leases.owns(domain(1))), (vec![], false));
+    // Shown by the fencer, it is closed at once.
+    let mut other = restarted(&lab, false);
+    other.leases.adopt_tokens(&[token]);
+    scans(&mut lab, &mut other, 20, 1, &[1]);
+    assert_eq!(other.leases.tokens(), []);
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::format::{Layout, LeaseEntry, LeaseFlags, LeasePage, LeaseState, RecordCopy, Unit};
 use crate::ids::{BootId, DomainId, FileId, Generation, Incarnation, Sequence, Slot, Term};
 use crate::lease::{
-    AcquireKind, AcquireOutcome, AcquireRequest, DomainSpec, LeaseContext, LeaseEvent, LeasePolicy, Leases, LeasesConfig,
+    AcquireKind, AcquireOutcome, AcquireRequest, DomainSpec, LeaseContext, LeaseEvent, LeasePolicy, Leases,
+    LeasesConfig,
 };
 use crate::storage::{IoDone, IoError, IoId, IoOp, Step};
 use crate::time::{Instant, Now};
@@ -103,7 +104,13 @@ impl Lab {
     }
 
     /// Writes one copy of a sector.
-    pub(crate) fn put_copy(&mut self, whose: Incarnation, sequence: u64, entries: &[LeaseEntry], copy: RecordCopy) {
+    pub(crate) fn put_copy(
+        &mut self,
+        whose: Incarnation,
+        sequence: u64,
+        entries: &[LeaseEntry],
+        copy: RecordCopy,
+    ) {
         let mut page = LeasePage::new(whose, boot(whose), Sequence(sequence));
         for entry in entries {
             page.insert(*entry).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::lab::*;
 use crate::format::{LeaseEntry, LeaseState, RecordCopy};
 use crate::ids::{Sequence, Term};
-use crate::lease::{AcquireOutcome, EndReason, LeaseEvent, LeasesConfig, Leases, for_next_generation};
+use crate::lease::{AcquireOutcome, EndReason, LeaseEvent, Leases, LeasesConfig, for_next_generation};
 use crate::storage::IoOp;
 
 /// A host that owns domain 1.
@@ -24,7 +24,10 @@ fn a_sector_is_written_copy_a_then_copy_b_with_one_sequence() {
     let mut lab = Lab::new(3);
     let mut host = owner(&mut lab);
     end(&lab, &mut host, 1);
-    let (a, b) = (lab.layout.lease_page(0, who(0, 1).slot, RecordCopy::A), lab.layout.lease_page(0, who(0, 1).slot, RecordCopy::B));
+    let (a, b) = (
+        lab.layout.lease_page(0, who(0, 1).slot, RecordCopy::A),
+        lab.layout.lease_page(0, who(0, 1).slot, RecordCopy::B),
+    );
     let offsets = std::iter::from_fn(|| {
         let op = lab.next(&mut host)?;
         lab.finish(&mut host, &op, Fate::Done);
@@ -132,13 +135,24 @@ fn the_next_generation_keeps_orphans_stopped_and_saved_and_makes_own_an_orphan()
     let owned = LeaseEntry { pred: Some(who(2, 1)), failures: 1, ..entry(1, LeaseState::Own, 4) };
     let wanting = LeaseEntry { want_term: Term(9), ..entry(3, LeaseState::Stopped, 2) };
     let saved = entry(4, LeaseState::Saved, 2);
-    let entries = [owned, entry(2, LeaseState::Orphan, 2), wanting, saved, entry(5, LeaseState::Incoming, 6), want(6, 3)];
+    let entries = [
+        owned,
+        entry(2, LeaseState::Orphan, 2),
+        wanting,
+        saved,
+        entry(5, LeaseState::Incoming, 6),
+        want(6, 3),
+    ];
     lab.put(who(0, 1), 2, &entries);
     let found = lab.copy(0, RecordCopy::A).unwrap();
     let next = for_next_generation(&found, who(0, 2), boot(who(0, 2)), Sequence(1));
     let orphan = LeaseEntry { failures: 1, ..entry(1, LeaseState::Orphan, 4) };
     let kept = [orphan, entry(2, LeaseState::Orphan, 2), entry(3, LeaseState::Stopped, 2), saved];
-    assert_eq!(next.entries().copied().collect::<Vec<_>>(), kept, "no want, no incoming, no predecessor, no lower term");
+    assert_eq!(
+        next.entries().copied().collect::<Vec<_>>(),
+        kept,
+        "no want, no incoming, no predecessor, no lower term"
+    );
     assert_eq!((next.incarnation, next.boot_id), (who(0, 2), boot(who(0, 2))));
 }
 

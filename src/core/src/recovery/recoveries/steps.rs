@@ -5,7 +5,7 @@ use crate::format::LeaseEntry;
 use crate::ids::DomainId;
 use crate::lease::{AcquireOutcome, Conflict, EndReason, GoneProof, LeaseContext, Leases, page_of};
 use crate::member::LogLevel;
-use crate::recovery::recovery::Stage;
+use crate::recovery::recovery::{Recovery, Stage};
 use crate::recovery::types::RecoveryAction;
 use crate::time::ObserverDeadline;
 
@@ -107,6 +107,12 @@ impl Recoveries {
     }
 
     pub(super) fn ended(&mut self, leases: &mut Leases, domain: DomainId, entry: &LeaseEntry) {
+        let ran = |recovery: &Recovery| matches!(recovery.stage, Stage::Running { .. });
+        if self.domains.get(&domain).is_some_and(ran) {
+            // Its process was proven gone before the entry was ended: the token, if it was open, is closed by that.
+            self.domains.remove(&domain);
+            self.actions.push_back(RecoveryAction::Publish);
+        }
         if self.domains.get(&domain).is_some_and(|recovery| recovery.stage == Stage::Returning) {
             self.domains.remove(&domain);
             let state = entry.state.as_str();
