@@ -77,7 +77,7 @@ impl Binaries {
         &self.directory
     }
 
-    /// The same programs in another place: a build that goes on beside a run does not change them under it.
+    /// The same programs in another place: a build that goes on beside a run replaces the files, and does not change them.
     ///
     /// # Errors
     /// When one cannot be copied.
@@ -85,7 +85,10 @@ impl Binaries {
         fs::create_dir_all(directory).map_err(|error| BinariesError::Copy(directory.into(), error))?;
         for program in PROGRAMS {
             let from = self.path(program);
-            fs::copy(&from, directory.join(program)).map_err(|error| BinariesError::Copy(from, error))?;
+            let to = directory.join(program);
+            fs::hard_link(&from, &to)
+                .or_else(|_| fs::copy(&from, &to).map(drop))
+                .map_err(|error| BinariesError::Copy(from, error))?;
         }
         Ok(Self { directory: directory.into() })
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use leasefence_api::{Status, VerdictAnswer};
+use leasefence_api::{LeaseList, Status, VerdictAnswer};
 
 use crate::binaries::{Binaries, BinariesError};
 use crate::command::{self, CommandError};
@@ -129,7 +129,7 @@ impl Cluster {
         Ok(wait::until(&what, PATIENCE, held)?)
     }
 
-    /// Waits until the agent of a host holds the lease of a running domain.
+    /// Waits until the agent of a host holds the lease of a running domain that is restarted elsewhere.
     ///
     /// # Errors
     /// When it does not within a minute.
@@ -139,6 +139,22 @@ impl Cluster {
             status.domains.iter().any(|d| d.name == domain && d.running && d.ha && d.lease == "own")
         };
         Ok(wait::until(&what, PATIENCE, || self.status(host).ok().is_some_and(owned).then_some(()))?)
+    }
+
+    /// Lets a domain be restarted again that was put on hold, or soon would be, because hosts kept dying under it; waits
+    /// until its lease says so.
+    ///
+    /// # Errors
+    /// When the host that runs it refuses, or its lease does not change within a minute.
+    pub fn resume(&self, host: usize, domain: &str) -> Result<String, ClusterError> {
+        let said = self.hosts[host].exec(&["leasefence", "ha", "resume", domain])?;
+        let forgiven = || {
+            let text = self.hosts[host].exec(&["leasefence", "lease", "show", domain, "--json"]).ok()?;
+            let list: LeaseList = serde_json::from_str(&text).ok()?;
+            list.entries.iter().any(|entry| entry.top && entry.deaths == 0).then_some(())
+        };
+        wait::until("the domain's lease to forget the deaths", PATIENCE, forgiven)?;
+        Ok(said)
     }
 
     /// What a host says of another, waiting until the other is provably gone.

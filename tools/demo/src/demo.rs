@@ -19,6 +19,9 @@ use leasefence_demo::{Binaries, Cluster, deps, run_dir, svg};
 const GUEST: (&str, &str) = ("guest", "6c656173-6566-4e63-a000-000000000001");
 const SCRATCH: (&str, &str) = ("scratch", "6c656173-6566-4e63-a000-000000000002");
 
+/// After this many deaths of its host a guest is held.
+const DEATHS_TO_HOLD: usize = 2;
+
 /// How the demo runs.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -146,6 +149,9 @@ fn play_all(options: &Options, stage: &mut Stage<'_>) -> Outcome<Vec<Story>> {
     let chosen = if options.scenario.is_empty() { &all[..] } else { &options.scenario };
     let mut stories = Vec::new();
     for scenario in chosen {
+        if !stories.is_empty() && stories.len() % DEATHS_TO_HOLD == 0 {
+            forgive(stage)?;
+        }
         say(match scenario {
             Scenario::A => "(a) The guest's host loses its power",
             Scenario::B => {
@@ -162,6 +168,18 @@ fn play_all(options: &Options, stage: &mut Stage<'_>) -> Outcome<Vec<Story>> {
         stories.push(story);
     }
     Ok(stories)
+}
+
+/// A guest under which host after host dies may be what kills them, so after two deaths it is held. Here it is the demo.
+fn forgive(stage: &Stage<'_>) -> Outcome {
+    say(
+        "A guest whose host has died twice within ten minutes is restarted no more, until somebody says that it may",
+    );
+    let runner =
+        wait::until("the guest", Duration::from_secs(10), || stage.cluster.runner(stage.guest.name()))?;
+    println!("    leasefence ha resume {}, on {}", stage.guest.name(), stage.cluster.hosts[runner].name());
+    println!("{}", indent(&stage.cluster.resume(runner, stage.guest.name())?));
+    Ok(())
 }
 
 fn leave_to_play(cluster: &Cluster) -> Outcome {

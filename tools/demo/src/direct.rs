@@ -27,7 +27,7 @@ impl DirectFile {
     ///
     /// # Errors
     /// When the file system does not say.
-    pub fn len(&self) -> io::Result<usize> {
+    pub fn size_bytes(&self) -> io::Result<usize> {
         usize::try_from(self.0.metadata()?.len()).map_err(io::Error::other)
     }
 

@@ -130,7 +130,7 @@ fn build_rom(directory: &Path) -> Result<(), GuestError> {
 }
 
 /// `<shareable/>` takes QEMU's own image lock away. On one kernel that lock would refuse every second start, and so hide
-/// the very mistake that the demo looks for; NFSv3, for one, has no such lock either.
+/// the very mistake that the demo looks for; NFS 3, for one, was seen to have no such lock either.
 ///
 /// Both `fw_cfg` entries are files that QEMU reads as it starts: the name of the host, and a uuid that the kernel draws
 /// anew for each reader. So one definition serves every host and every start.

@@ -128,6 +128,12 @@ impl Host {
         self.spec.log_dir().join(format!("{service}.log"))
     }
 
+    /// One of the programs under test, as this host runs it.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
     /// Whether it is on.
     #[must_use]
     pub fn is_on(&self) -> bool {

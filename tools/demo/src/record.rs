@@ -72,7 +72,7 @@ impl Disk {
     /// When it cannot be opened for direct I/O.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = DirectFile::open(path)?;
-        let sectors = u32::try_from(file.len()? / SECTOR_BYTES).map_err(io::Error::other)?;
+        let sectors = u32::try_from(file.size_bytes()? / SECTOR_BYTES).map_err(io::Error::other)?;
         Ok(Self { file, sectors })
     }
 
@@ -97,7 +97,7 @@ impl Disk {
     /// # Errors
     /// When it cannot be read, or a sector holds no record.
     pub fn log(&self) -> io::Result<Vec<Record>> {
-        let bytes = self.file.read(0, self.file.len()?)?;
+        let bytes = self.file.read(0, self.file.size_bytes()?)?;
         let sectors = bytes.chunks_exact(SECTOR_BYTES).zip(0..).skip(1);
         let records: io::Result<Vec<_>> =
             sectors.map(|(bytes, sector)| parse_sector(sector, bytes)).collect();

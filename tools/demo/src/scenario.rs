@@ -13,12 +13,15 @@ use crate::guest::Guest;
 use crate::host::{AGENT, HostError};
 use crate::lease_file::LeaseFile;
 use crate::record::Disk;
-use crate::story::{Kind, Story};
+use crate::story::{Event, Kind, Story};
 use crate::wait::{self, WaitError};
 use crate::witness::{Seen, Sight, Witness};
 
 /// Longest that a guest may stay away.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the witness saw this long before a scenario belongs to its story.
+const BEFORE: Duration = Duration::from_secs(3);
 
 /// Why a scenario did not end as it should.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +70,8 @@ impl Stage<'_> {
     pub fn power_cut(&mut self) -> Result<Story, ScenarioError> {
         let mut scene = self.begin('a', |victim| format!("{victim} loses its power"))?;
         let generation = self.generation(&scene)?;
-        self.cluster.hosts[scene.victim].power_off();
         scene.note(Kind::Fault, "power cut: all that ran on it is gone at once");
+        self.cluster.hosts[scene.victim].power_off();
         self.watch_takeover(&mut scene)?;
         scene.note(Kind::Mended, "power is back");
         self.cluster.hosts[scene.victim].power_on()?;
@@ -85,8 +88,8 @@ impl Stage<'_> {
         let mut scene =
             self.begin('b', |victim| format!("the agent of {victim} is stopped past its lease's end"))?;
         let generation = self.generation(&scene)?;
-        self.cluster.hosts[scene.victim].signal(AGENT, Signal::SIGSTOP)?;
         scene.note(Kind::Fault, "SIGSTOP to its agent: no more renewals");
+        self.cluster.hosts[scene.victim].signal(AGENT, Signal::SIGSTOP)?;
         self.watch_takeover(&mut scene)?;
         scene.note(Kind::Mended, "SIGCONT to its agent");
         self.cluster.hosts[scene.victim].signal(AGENT, Signal::SIGCONT)?;
@@ -154,8 +157,7 @@ impl Stage<'_> {
         for observer in scene.observers.clone() {
             let verdict = self.cluster.wait_for_verdict(observer, scene.victim)?;
             let since = UNIX_EPOCH + Duration::from_millis(verdict.since_unix_ms.unwrap_or_default());
-            let evidence = verdict.evidence.unwrap_or_default();
-            let text = format!("verdict: {victim} is gone ({evidence}): {}", verdict.reason);
+            let text = format!("verdict: {victim} is gone, {}", verdict.evidence.unwrap_or_default());
             scene.story.enter(since, self.cluster.hosts[observer].name(), Kind::Verdict, text);
         }
         // The victim has not written since: its record still is the last one of its incarnation.
@@ -172,7 +174,24 @@ impl Stage<'_> {
         let first_write = || self.witness.since(scene.start).into_iter().find(|(_, sight)| elsewhere(sight));
         wait::until("the guest's first write on another host", PATIENCE, first_write)?;
         scene.take_over(&self.witness.since(scene.start), &victim);
+        scene.story.events.extend(self.leases_won(scene)?);
+        scene.story.events.sort_by_key(|event| (event.at, event.kind));
         Ok(())
+    }
+
+    /// What the agents themselves say about the guest's lease, in `leasefence status`.
+    fn leases_won(&self, scene: &Scene) -> Result<Vec<Event>, ScenarioError> {
+        let mut won = Vec::new();
+        for observer in &scene.observers {
+            for decision in self.cluster.status(*observer)?.decisions {
+                let at = UNIX_EPOCH + Duration::from_millis(decision.at_unix_ms);
+                if at >= scene.start && decision.event == "lease" && decision.text.contains("is owned here") {
+                    let host = self.cluster.hosts[*observer].name().to_owned();
+                    won.push(Event { at, host, kind: Kind::LeaseWon, text: "wins the guest's lease".into() });
+                }
+            }
+        }
+        Ok(won)
     }
 
     /// Waits until the victim holds a lease under a higher generation.
@@ -194,7 +213,7 @@ impl Stage<'_> {
         let log = log.map_err(|error| ScenarioError::Read("the guest's disk".into(), error))?;
         let lives = checker::check(&log)?;
         let mut story = scene.story;
-        story.seen = self.witness.since(scene.start);
+        story.seen = self.witness.since(scene.start - BEFORE);
         story.judgement = format!("{} writes, {} lives, one writer at a time", log.len(), lives.len());
         Ok(story)
     }

@@ -19,6 +19,8 @@ pub enum Kind {
     GuestKilled,
     /// A peer could say that the victim is gone.
     Verdict,
+    /// A peer has won the guest's lease.
+    LeaseWon,
     /// The guest's new process.
     GuestStarted,
     /// The guest's first write since.
