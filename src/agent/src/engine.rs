@@ -1,7 +1,7 @@
 //! The member and what it drives. Events and questions come in; the member decides; its commands are executed here, each
 //! before the next is polled. Nothing here waits: what may take its time happens on other threads.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,7 +10,8 @@ use leasefence_api::Answer;
 use leasefence_config::{Config, StorageHint};
 use leasefence_core::ids::{DomainId, Term};
 use leasefence_core::member::{
-    Command, Input, LeaseMedium, LogLevel, Member, Note, Reply, Request, RequestId, StartFailure,
+    Command, DomainReport, Input, LeaseMedium, LogLevel, Member, Note, Reply, Request, RequestId,
+    StartFailure,
 };
 use leasefence_core::storage::{IoDone, IoId, IoOp, IoRequest};
 use leasefence_core::time::{HolderDeadline, Now};
@@ -61,6 +62,8 @@ pub(crate) struct Engine {
     pub(crate) libvirt: Result<(), String>,
     /// Names of the domains that libvirt knows here.
     pub(crate) names: BTreeMap<DomainId, String>,
+    /// Those of them that ran when libvirt was asked last, and are not exempt.
+    running: BTreeSet<DomainId>,
     pub(crate) decisions: Decisions,
     pub(crate) metrics: Metrics,
     outstanding: HashMap<IoId, IoOp>,
@@ -81,6 +84,7 @@ impl Engine {
             medium: None,
             libvirt: Err("not asked yet".to_owned()),
             names: BTreeMap::new(),
+            running: BTreeSet::new(),
             decisions: Decisions::default(),
             metrics: Metrics::new(),
             outstanding: HashMap::new(),
@@ -108,11 +112,7 @@ impl Engine {
             Event::Io(done) => self.io_done(done),
             Event::Page(page) => self.new_page(page),
             Event::Link(link) => self.link_changed(link),
-            Event::Domains(reports) => {
-                self.libvirt = Ok(());
-                self.names = reports.iter().map(|report| (report.domain, report.name.clone())).collect();
-                self.input(Input::Domains(reports));
-            }
+            Event::Domains(reports) => self.domains_listed(reports),
             Event::Capacity(memory_mib) => self.input(Input::Capacity { memory_mib }),
             Event::LibvirtAway(why) => self.libvirt_away(why),
             Event::Stopped(domain, reason) => self.input(Input::Stopped { domain, reason }),
@@ -257,6 +257,10 @@ impl Engine {
         let (killed, errors) = self.fencer.as_mut().map(|fencer| fencer.kill(None)).unwrap_or_default();
         let text = format!("the fencer is silent: the agent has killed {killed} domain processes itself");
         self.say(LogLevel::Error, "kill-all", text);
+        // What started after the fencer's last scan is not in its list; libvirt may know it.
+        for domain in &self.running {
+            self.parts.starter.destroy(*domain);
+        }
         for error in errors {
             self.say(LogLevel::Error, "kill-all", error);
         }
@@ -323,6 +327,14 @@ impl Engine {
             self.input(Input::Opened(medium));
         }
         self.parts.nudge.nudge();
+    }
+
+    fn domains_listed(&mut self, reports: Vec<DomainReport>) {
+        self.libvirt = Ok(());
+        self.names = reports.iter().map(|report| (report.domain, report.name.clone())).collect();
+        let guarded = reports.iter().filter(|report| report.running && !report.protection.exempt);
+        self.running = guarded.map(|report| report.domain).collect();
+        self.input(Input::Domains(reports));
     }
 
     fn link_changed(&mut self, link: Result<(), String>) {

@@ -98,3 +98,51 @@ impl Fencer {
         (killed, errors)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use leasefence_core::time::HolderDeadline;
+    use leasefence_page::FencerPage;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant { boot_ns: 0, raw_ns: 0 }.plus(Duration::from_secs(seconds))
+    }
+
+    /// Both ends of a page, the lease running until 10 s, and a fencer that is armed.
+    fn armed() -> (Fencer, FencerPage, FencerHalf) {
+        let page = Page::create().expect("a page");
+        let mut theirs = FencerPage::new(page.try_clone().expect("a copy"));
+        let half = FencerHalf { armed: true, lease_end: HolderDeadline(at(10)), ..FencerHalf::default() };
+        theirs.write(&half).expect("it has room");
+        let own = AgentHalf { lease_end: HolderDeadline(at(10)), ..AgentHalf::default() };
+        (Fencer::new(page, Some(own)).expect("it has room"), theirs, half)
+    }
+
+    #[test]
+    fn a_start_goes_on_only_before_the_leases_end() {
+        let (mut fencer, ..) = armed();
+        assert!(fencer.start_permitted(at(9)));
+        assert!(!fencer.start_permitted(at(10)), "its process would outlive the kill");
+    }
+
+    #[test]
+    fn a_latch_that_came_just_before_the_token_denies_the_start() {
+        let (mut fencer, mut theirs, half) = armed();
+        let latched = FencerHalf { latched: Some(HolderDeadline(at(5))), ..half };
+        theirs.write(&latched).expect("it has room");
+        assert!(!fencer.start_permitted(at(6)), "the fencer may not have seen the token");
+    }
+
+    #[test]
+    fn a_restarted_agent_finds_what_the_process_before_it_left() {
+        let (fencer, theirs, _) = armed();
+        let page = fencer.page.page().try_clone().expect("a copy");
+        drop((fencer, theirs));
+        let before = Fencer::new(page, None).expect("nothing to write").predecessor();
+        assert_eq!(before.map(|half| half.lease_end), Some(HolderDeadline(at(10))));
+    }
+}

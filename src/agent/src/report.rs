@@ -108,9 +108,6 @@ impl Engine {
         if let Err(why) = &self.link {
             warnings.push(format!("There is no fencer: {why}"));
         }
-        if let Err(why) = &self.libvirt {
-            warnings.push(format!("Libvirt does not answer: {why}"));
-        }
         let bad_reads = self.fencer.as_ref().map_or(0, crate::fencer::Fencer::bad_reads);
         if bad_reads > 0 {
             warnings.push(format!("The fencer's half of the page was unreadable {bad_reads} times."));

@@ -284,6 +284,9 @@ async fn answered(
 
 #[cfg(test)]
 mod tests {
+    use leasefence_api::{Client, HostState};
+    use tokio::sync::{mpsc, watch};
+
     use super::*;
 
     #[test]
@@ -292,5 +295,65 @@ mod tests {
         assert_eq!(incarnation("3.17"), Some(expected));
         assert_eq!(incarnation("3"), None);
         assert_eq!(incarnation("3.x"), None);
+    }
+
+    fn said(generation: u32, class: VerdictClass) -> VerdictAnswer {
+        VerdictAnswer {
+            host: "host-3".to_owned(),
+            slot: 3,
+            generation,
+            incarnation: format!("3.{generation}"),
+            state: if class == VerdictClass::MayStart { HostState::Gone } else { HostState::Stalled },
+            class,
+            evidence: None,
+            since_unix_ms: None,
+            reason: String::new(),
+            verdict_left_ms: None,
+        }
+    }
+
+    /// The host stalls in generation 7, is seen as generation 8 after the first change, and only then is 7 proven gone.
+    async fn host_that_reboots(mut asks: mpsc::Receiver<Ask>, revision: watch::Sender<u64>) {
+        let mut questions = 0;
+        while let Some(ask) = asks.recv().await {
+            let Ask::Verdict { incarnation, answer, .. } = ask else { continue };
+            questions += 1;
+            let asked_of = incarnation.map_or(if questions == 1 { 7 } else { 8 }, |life| life.generation.0);
+            let class = if questions > 2 && asked_of == 7 {
+                VerdictClass::MayStart
+            } else {
+                VerdictClass::NotProvable
+            };
+            drop(answer.send(Ok(said(asked_of, class))));
+            revision.send_modify(|revision| *revision += 1);
+        }
+    }
+
+    #[test]
+    fn a_verdict_that_is_waited_for_is_about_the_life_that_was_there_when_the_question_came() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let verdict = runtime.block_on(async {
+            let dir = tempfile::tempdir().expect("a directory");
+            let listener = bind(&dir.path().join(leasefence_api::SOCKET_NAME)).expect("a socket");
+            let (asks, questions) = mpsc::channel(8);
+            let (revision, changed) = watch::channel(0);
+            tokio::spawn(serve(listener, Asker { asks, revision: changed }));
+            tokio::spawn(host_that_reboots(questions, revision));
+            Client::new(dir.path()).wait_verdict("host-3", None, Duration::from_secs(5)).await
+        });
+        let verdict = verdict.expect("an answer");
+        assert_eq!((verdict.generation, verdict.class), (7, VerdictClass::MayStart));
+    }
+
+    #[test]
+    fn a_socket_that_somebody_listens_on_is_not_taken_over_and_a_left_over_one_is() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let _inside = runtime.enter();
+        let dir = tempfile::tempdir().expect("a directory");
+        let socket = dir.path().join("agent.sock");
+        let first = bind(&socket).expect("nobody is there");
+        assert!(matches!(bind(&socket), Err(ServerError::Taken(_))));
+        drop(first);
+        bind(&socket).expect("the one that was left over is replaced");
     }
 }
