@@ -66,3 +66,39 @@ impl Process {
         DomainProcess { domain: self.domain, pid: self.pid, start_time: self.start_time, scan: 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn signalled_is_not_gone_and_a_zombie_is() {
+        let mut child = Command::new("sleep").arg("1000").spawn().expect("sleep runs");
+        let stat = proc_stat::read(child.id()).expect("readable").expect("it runs");
+        let held = Process::hold(child.id(), stat.start_time, DomainId::default());
+        let mut process = held.expect("a pidfd").expect("the same process");
+        // As if the kernel could not deliver it yet: a process that hangs in an uninterruptible call.
+        process.killed = true;
+        assert!(!process.exit_seen());
+        process.kill().expect("signalled");
+        while !process.exit_seen() {
+            std::thread::yield_now();
+        }
+        let zombie = proc_stat::read(child.id()).expect("readable").expect("not reaped");
+        assert_eq!(zombie.state, b'Z');
+        child.wait().expect("reaped");
+        assert!(process.exit_seen());
+        process.kill().expect("a process that has ended is no error");
+    }
+
+    #[test]
+    fn a_process_with_another_start_time_is_not_held() {
+        let mut child = Command::new("sleep").arg("1000").spawn().expect("sleep runs");
+        let stat = proc_stat::read(child.id()).expect("readable").expect("it runs");
+        let held = Process::hold(child.id(), stat.start_time - 1, DomainId::default());
+        assert!(held.expect("readable").is_none());
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+    }
+}
