@@ -173,7 +173,7 @@ impl Acquire {
             WriteEnd::LostLease => self.end_all(&AcquireOutcome::LostLease),
             WriteEnd::Unknown => {
                 if !wants {
-                    self.keep_terms(ctx, own);
+                    self.remember(ctx, own);
                 }
                 self.end_all(&AcquireOutcome::Unknown);
             }
@@ -192,11 +192,17 @@ impl Acquire {
 
     /// S4's outcome is unknown: `own` at this term may stand on storage, and others may have seen it. Memory takes it as an
     /// own entry that ended without having run, at its own term and never a lower one; it is written once nothing
-    /// earlier can land any more.
-    fn keep_terms(&self, ctx: &LeaseContext<'_>, own: &mut OwnPage) {
-        for (_, progress) in &self.keys {
-            if let Progress::Wins(entry) = progress {
-                own.edit(&Edit::Put(table::ended(entry, EndReason::NeverRan, self.hold, ctx.wall_s())));
+    /// earlier can land any more. Wants of the others are taken back by the same write.
+    fn remember(&self, ctx: &LeaseContext<'_>, own: &mut OwnPage) {
+        for (request, progress) in &self.keys {
+            match progress {
+                Progress::Wins(entry) => {
+                    own.edit(&Edit::Put(table::ended(entry, EndReason::NeverRan, self.hold, ctx.wall_s())));
+                }
+                Progress::Over { want_left: true, .. } => {
+                    own.edit(&Edit::NoWant(request.domain));
+                }
+                _ => {}
             }
         }
     }

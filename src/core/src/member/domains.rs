@@ -55,7 +55,9 @@ impl Member {
         (self.domains.answered, self.domains.away) = (true, None);
         if let Some(leasing) = &mut self.leasing {
             leasing.leases.listed(&running, now.instant);
-            specs.iter().for_each(|(domain, spec)| leasing.leases.update(*domain, spec));
+            let Leasing { leases, recoveries, .. } = leasing;
+            recoveries.listed(leases, &running, now);
+            specs.iter().for_each(|(domain, spec)| leases.update(*domain, spec));
         }
     }
 

@@ -501,3 +501,29 @@ fn a_stage_says_whether_its_token_is_open() {
     assert!(Stage::Starting.token_open() && Stage::GivingUp { proof }.token_open());
     assert!(!Stage::Acquiring.token_open() && !Stage::Returning.token_open());
 }
+
+#[test]
+fn a_start_that_was_given_up_and_is_listed_as_running_runs() {
+    let (mut lab, mut node) = starting();
+    node.start_ended(&mut lab, 1, Err(StartFailure::Failed("libvirt went away".into())));
+    let running = [domain(1)].into_iter().collect();
+    let now = lab.now;
+    node.recoveries.listed(&mut node.host.leases, &running, &now);
+    node.fencer(&mut lab, 5, &[1]);
+    assert_eq!((node.stage(1), node.recoveries.tokens()), (Some("running"), vec![]));
+    assert_eq!(lab.says(0, 1).unwrap().state, LeaseState::Own);
+    assert!(node.host.leases.own_leases()[0].ran);
+}
+
+#[test]
+fn a_hold_that_its_owner_lifts_ends_here_too() {
+    let mut lab = Lab::new(3);
+    let flags = entry(1, LeaseState::Orphan, 3).flags.set(LeaseFlags::HOLD, true);
+    lab.put(who(1, 1), 2, &[LeaseEntry { flags, failures: 6, ..entry(1, LeaseState::Orphan, 3) }]);
+    let mut node = Node::new(&lab, who(0, 1));
+    node.survey(&mut lab, &[0]);
+    assert_eq!(node.stage(1), Some("held"));
+    lab.put(who(1, 1), 3, &[entry(1, LeaseState::Orphan, 3)]);
+    node.pass(&mut lab, Duration::from_secs(6));
+    assert_eq!(node.asked(), [barrier(1)]);
+}

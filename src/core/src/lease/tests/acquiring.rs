@@ -348,3 +348,21 @@ fn two_deaths_put_a_domain_on_hold() {
     let mut third = lab.host(who(2, 1));
     assert!(matches!(lab.acquire(&mut third, recovery(1)), AcquireOutcome::NotRecoverable(_)));
 }
+
+#[test]
+fn a_want_whose_withdrawal_is_unknown_is_withdrawn_again() {
+    //   want 4 ... busy ... the write without it fails ... drained: written again
+    let mut lab = Lab::new(3);
+    lab.put(who(2, 1), 2, &[entry(1, LeaseState::Orphan, 3)]);
+    let mut host = lab.host(who(0, 1));
+    host.leases.acquire(recovery(1));
+    lab.run_through_write(&mut host, 2);
+    lab.put(who(1, 1), 2, &[entry(1, LeaseState::Own, 5)]);
+    let op = lab.run_to_write(&mut host, 1);
+    lab.finish(&mut host, &op, Fate::Fails);
+    lab.run(&mut host);
+    assert_eq!(lab.says(0, 1).map(|e| e.want_term), Some(Term(4)));
+    lab.settle_unknown(&mut host);
+    lab.run(&mut host);
+    assert_eq!(lab.says(0, 1), None);
+}

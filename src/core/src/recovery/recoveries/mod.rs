@@ -13,7 +13,7 @@ use crate::format::Layout;
 use crate::ids::{DomainId, Incarnation, Term};
 use crate::lease::{AcquireKind, AcquireRequest, GoneProof, LeaseContext, LeaseEvent, Leases, page_of};
 use crate::member::{LogLevel, Note, RecoveryStatus, StartFailure};
-use crate::time::{Instant, ObserverDeadline};
+use crate::time::{Instant, Now, ObserverDeadline};
 
 /// All recoveries of this host.
 ///
@@ -21,7 +21,7 @@ use crate::time::{Instant, ObserverDeadline};
 /// - After each good scan, once its verdicts are published where they must be: [`survey`](Self::survey).
 /// - Each [`LeaseEvent`]: [`handle_lease_event`](Self::handle_lease_event). Each acknowledged own renewal:
 ///   [`renewal_took`](Self::renewal_took).
-/// - `Input::Barrier`, `Input::StartEnded`, `Input::Stopped`, `Input::Fencer`: the calls named after them.
+/// - `Input::Barrier`, `Input::StartEnded`, `Input::Stopped`, `Input::Domains`, `Input::Fencer`: the calls named after them.
 /// - Then [`poll`](Self::poll) until there is nothing; [`wake_at`](Self::wake_at) says when to poll again.
 /// - Into the page: [`tokens`](Self::tokens). When the own lease has ended: [`lost`](Self::lost); the tokens stay until
 ///   they are closed, and it must still be fed.
@@ -155,6 +155,17 @@ impl Recoveries {
         }
     }
 
+    /// Libvirt's full list of the domains that run here: one whose start was given up may run after all.
+    pub fn listed(&mut self, leases: &mut Leases, running: &BTreeSet<DomainId>, now: &Now) {
+        let runs = |recovery: &&mut Recovery| {
+            matches!(recovery.stage, Stage::GivingUp { .. }) && running.contains(&recovery.domain)
+        };
+        for recovery in self.domains.values_mut().filter(runs) {
+            leases.started(recovery.domain, now.instant);
+            recovery.go(Stage::Running { token_open: true, death: None }, "it runs after all", now);
+        }
+    }
+
     /// Libvirt's event that a domain stopped.
     pub fn stopped(&mut self, domain: DomainId, now: Instant) {
         if let Some(Recovery { stage: Stage::Running { death, .. }, .. }) = self.domains.get_mut(&domain) {
@@ -279,6 +290,10 @@ impl Recoveries {
         let mut due: Vec<_> = self.domains.values().filter(is_due).map(|r| (r.entry, r.resumed)).collect();
         due.sort_by_key(|(entry, _)| (std::cmp::Reverse(entry.priority), entry.domain));
         for (entry, resumed) in due.into_iter().take(places) {
+            // Found running and being acquired for that: its outcome is not this recovery's.
+            if leases.is_acquiring(entry.domain) {
+                continue;
+            }
             if entry.memory_mib > room {
                 let reason = format!("no room: it needs {} MiB, {room} MiB are free here", entry.memory_mib);
                 self.wait_a_round(ctx, entry.domain, &reason);

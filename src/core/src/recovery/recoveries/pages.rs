@@ -47,6 +47,9 @@ impl Recoveries {
                 let until = ctx.now.instant;
                 recovery.go(Stage::Waiting { until }, "the host that had it is gone", ctx.now);
             }
+            _ if recovery.stage == Stage::Held && !candidate.held() => {
+                recovery.go(Stage::Waiting { until: ctx.now.instant }, "its hold was lifted", ctx.now);
+            }
             _ => {}
         }
     }
@@ -64,7 +67,8 @@ impl Recoveries {
         }
         let failures = candidate.top.failures;
         let order = preference(domain, &self.survey.survivors, failures);
-        let Some(rank) = order.iter().position(|host| host.incarnation == self.me) else { return };
+        // A host that does not count itself yet comes last: a delay never decides anything but the order.
+        let rank = order.iter().position(|host| host.incarnation == self.me).unwrap_or(order.len());
         let delay = self.policy.rank_delay.saturating_mul(u32::try_from(rank).unwrap_or(u32::MAX))
             + back_off(failures, self.policy.longest_back_off);
         let reason = format!(
@@ -73,7 +77,7 @@ impl Recoveries {
             candidate.from,
             candidate.top.term,
             rank + 1,
-            order.len(),
+            order.len().max(rank + 1),
             delay.as_secs_f32()
         );
         self.say(LogLevel::Info, format!("domain {domain}: {reason}"));
