@@ -223,6 +223,7 @@ fn the_thread_is_named_and_dropping_the_handle_ends_it_without_waiting() {
     drop(bench);
 }
 
+#[expect(clippy::unwrap_used, reason = "this process has threads")]
 fn threads() -> Vec<String> {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     tasks
@@ -259,7 +260,7 @@ fn an_open_without_an_answer_within_the_limit_is_an_error_that_says_so() {
     let path = dir.file("lease", MIB);
     match Disk::open_within(&path, DiskOptions::default(), Duration::ZERO, |_| {}) {
         Err(error @ OpenError::Stuck(..)) => {
-            assert!(error.to_string().contains("the storage hangs"), "{error}")
+            assert!(error.to_string().contains("the storage hangs"), "{error}");
         }
         other => assert!(other.is_ok(), "the thread was quicker than the limit"),
     }

@@ -1,6 +1,7 @@
 //! A directory of one test's own on a disk file system, and a storage thread whose completions can be waited for.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

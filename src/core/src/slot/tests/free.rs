@@ -128,7 +128,7 @@ fn a_slot_whose_own_or_orphan_is_still_the_top_is_not_freed() {
             match overtaken {
                 true => assert_eq!(lab.run(&mut procedure), Ok(()), "{other:?}"),
                 false => {
-                    assert!(refusal(&mut lab, &mut procedure).contains("last word on 1 domain"), "{other:?}")
+                    assert!(refusal(&mut lab, &mut procedure).contains("last word on 1 domain"), "{other:?}");
                 }
             }
         }

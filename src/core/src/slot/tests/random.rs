@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::lab::joiner;
+use crate::fencing::FencerHalf;
 use crate::format::{HostRecord, Layout, Unit};
 use crate::ids::{BootId, FileId, HostKey, Nonce, Slot};
 use crate::slot::{FencerSight, Join, JoinOutcome, Joiner};
@@ -17,7 +18,7 @@ const SEEDS: u64 = 2_000;
 const HOSTS: u8 = 3;
 const END_MS: u64 = 90_000;
 
-/// SplitMix64.
+/// `SplitMix64`.
 struct Dice(u64);
 
 impl Dice {
@@ -204,7 +205,7 @@ impl World {
         let join = host.join.get_or_insert_with(|| {
             let mut join = Join::new(layout, joiner);
             // No fencer was ever armed in these boots.
-            join.set_fencer(FencerSight { half: Some(Default::default()), unknown_write: false });
+            join.set_fencer(FencerSight { half: Some(FencerHalf::default()), unknown_write: false });
             join
         });
         let step = join.poll(&time);
