@@ -60,6 +60,8 @@ mod tests {
     fn a_reused_pid_is_left_alone() {
         let (mut child, process) = sleeper();
         kill(&DomainProcess { start_time: process.start_time + 1, ..process }).expect("nothing to do");
+        // A signal would need a moment to end it.
+        std::thread::sleep(std::time::Duration::from_millis(200));
         assert!(child.try_wait().expect("it can be asked").is_none(), "it still runs");
         kill(&process).expect("it can be killed");
         child.wait().expect("it ends");

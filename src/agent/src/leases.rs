@@ -67,7 +67,8 @@ impl Question {
                 }
                 None if copies.both_empty() && !hosts.contains_key(&slot) => {}
                 None => {
-                    list.unreadable.push(format!("Page {page} of slot {slot} cannot be read in either copy."))
+                    let sentence = format!("Page {page} of slot {slot} cannot be read in either copy.");
+                    list.unreadable.push(sentence);
                 }
             }
         }
