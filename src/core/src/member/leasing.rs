@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::phase::Phase;
 use super::{Command, LogLevel, Member, RecoveryStatus};
 use crate::evidence::Evidence;
+use crate::fencing::StartToken;
 use crate::format::{HostState, LeaseFlags, LeasePage, LeaseState};
 use crate::ids::{Incarnation, Slot};
 use crate::lease::{LeaseContext, LeaseEvent, LeasePolicy, Leases, LeasesConfig, PageScan, SectorView};
@@ -22,6 +23,15 @@ pub(super) struct Leasing {
     scans: BTreeMap<u8, PageScan>,
     /// True once it was told that it may not write any more: it takes part no more.
     lost: bool,
+}
+
+impl Leasing {
+    /// All open start tokens: of this process's starts, and of those before it that are not proven closed.
+    fn tokens(&self) -> Vec<StartToken> {
+        let mut tokens = self.recoveries.tokens();
+        tokens.extend(self.leases.tokens());
+        tokens
+    }
 }
 
 impl Member {
@@ -265,9 +275,7 @@ impl Member {
 
     /// True when no lease work is under way and no want is left.
     pub(super) fn lease_work_is_over(&self) -> bool {
-        self.leasing
-            .as_ref()
-            .is_none_or(|leasing| leasing.leases.is_quiet() && leasing.recoveries.tokens().is_empty())
+        self.leasing.as_ref().is_none_or(|leasing| leasing.leases.is_quiet() && leasing.tokens().is_empty())
     }
 
     /// The version of each own page, for the own record: a hint to peers.
@@ -278,7 +286,7 @@ impl Member {
     /// What the page carries of leases.
     pub(super) fn refresh_half_of_leases(&mut self) {
         let Some(leasing) = &self.leasing else { return };
-        self.half.tokens = leasing.recoveries.tokens();
+        self.half.tokens = leasing.tokens();
         self.half.tokens.extend(leasing.leases.tokens());
         // A restarted agent's list stands until the own sectors are read back.
         let own = leasing.leases.own_leases();

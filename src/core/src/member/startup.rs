@@ -240,11 +240,12 @@ impl Member {
         else {
             return;
         };
+        // Also of a lease that has ended: the start tokens of before are closed by them.
+        self.leases_after_restart(incarnation);
         if guarded && (!valid || self.latched().is_some()) {
             self.end(now, "the lease ran out while no agent ran");
             return;
         }
-        self.leases_after_restart(incarnation);
         match (guarded, self.half.wish) {
             (true, _) => self.enter(now, Phase::Held),
             (false, Wish::Disarm) => self.enter(now, Phase::Disarmed),

@@ -196,3 +196,63 @@ fn libvirt_away_at_the_start_does_not_keep_a_host_from_joining() {
     let warned = world.status(0).warnings.iter().any(|warning| warning.contains("libvirt"));
     assert!(warned, "{:?}", world.status(0).warnings);
 }
+
+#[test]
+fn a_restarted_agent_with_a_longer_ttl_keeps_the_shorter_one_until_both_copies_carry_it() {
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.run(3_000);
+    world.hosts[0].kill_agent();
+    world.hosts[0].terms.lease_ttl = Duration::from_secs(12);
+    world.run(500);
+    world.start_agent(0);
+    world.until(5, "held", |world| world.state(0) == "held");
+    world.until(5, "in use", |world| world.status(0).own.terms.lease_ttl == Duration::from_secs(12));
+    let carried = world.copies(world.slot(0)).map(|copy| copy.map(|record| record.terms.lease_ttl.as_secs()));
+    assert_eq!(carried, [Some(12), Some(12)], "{}", world.story());
+    world.run(2_000);
+    world.path(0, Path::Cut);
+    world.until(14, "killed", |world| world.runs_on(1).is_empty());
+    world.until(10, "it runs elsewhere", |world| world.runs_on(1) == [1]);
+}
+
+#[test]
+fn a_restarted_agent_with_a_shorter_ttl_keeps_it_from_the_start_and_writes_it_after_the_echo() {
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.run(3_000);
+    world.hosts[0].kill_agent();
+    world.hosts[0].terms.lease_ttl = Duration::from_secs(5);
+    world.run(500);
+    world.hosts[0].fencer_stopped = true;
+    world.start_agent(0);
+    world.run(700);
+    let carried = |world: &World| {
+        world.copies(world.slot(0)).map(|copy| copy.map(|record| record.terms.lease_ttl.as_secs()))
+    };
+    assert_eq!(carried(&world), [Some(8), Some(8)], "the fencer has not echoed it\n{}", world.story());
+    world.hosts[0].start_fencer(world.at);
+    world.run(3_000);
+    assert_eq!(carried(&world), [Some(5), Some(5)], "{}", world.story());
+    world.path(0, Path::Cut);
+    world.until(6, "killed", |world| world.runs_on(1).is_empty());
+}
+
+#[test]
+fn an_agent_killed_in_the_middle_of_a_recovery_leaves_no_second_start() {
+    for after in (0..60).step_by(3) {
+        let mut world = World::held(2);
+        world.user_starts(0, 1);
+        world.run(5_000);
+        world.hosts[0].power_off();
+        world.until(30, "a verdict", |world| world.last(1, "verdict").is_some());
+        world.run(after);
+        world.hosts[1].kill_agent();
+        world.run(1_000);
+        world.start_agent(1);
+        world.until(60, "it runs again", |world| world.runs_on(1) == [1] && world.state(1) == "held");
+        world.run(10_000);
+        let owned = world.status(1).domains.iter().any(|domain| domain.lease == "own");
+        assert!(owned && world.runs_on(1) == [1], "killed {after} ms after the verdict\n{}", world.story());
+    }
+}

@@ -13,6 +13,8 @@ mod host;
 #[cfg(test)]
 mod maintenance;
 #[cfg(test)]
+mod observing;
+#[cfg(test)]
 mod takeover;
 #[cfg(test)]
 mod world;

@@ -98,3 +98,48 @@ fn an_observer_without_a_valid_lease_of_its_own_says_nothing() {
         world.story()
     );
 }
+
+#[test]
+fn a_verdict_is_published_as_a_conviction_before_any_lease_is_acquired_under_it() {
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    let victim = world.incarnation(0);
+    world.hosts[0].power_off();
+    world.until(30, "an entry names the victim as its predecessor", |world| world.pred_on_disk(victim));
+    assert!(world.conviction_on_disk(1, victim), "{}", world.story());
+}
+
+#[test]
+fn a_host_that_is_adopting_stays_joining_while_a_domain_of_it_is_owned_elsewhere() {
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    world.tolerates_two_writers = true;
+    // A third host is installed on which the same domain was started by hand.
+    let third = world.add_host();
+    world.boot(third);
+    world.user_starts(third, 1);
+    world.run(20_000);
+    assert_eq!(world.state(third), "joining", "{}", world.story());
+    assert_eq!(world.runs_on(1), [0, 2], "nothing is killed before arming");
+    let says_which = world
+        .status(third)
+        .warnings
+        .iter()
+        .any(|warning| warning.contains("stays joining: domain 'guest-1'"));
+    assert!(says_which, "{:?}", world.status(third).warnings);
+    world.user_stops(third, 1);
+    world.until(10, "held", |world| world.state(third) == "held");
+}
+
+#[test]
+fn a_domain_that_is_started_by_hand_though_it_is_owned_elsewhere_is_destroyed() {
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    world.tolerates_two_writers = true;
+    world.user_starts(1, 1);
+    world.until(3, "destroyed", |world| world.runs_on(1) == [0]);
+    assert!(world.told(1, "destroy", "without a lease that it can win"), "{}", world.story());
+}
