@@ -121,7 +121,15 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        if tool("umount", &[&self.0.display().to_string()]).is_none() {
+        // The storage thread lets go of its file a moment after its handle is dropped.
+        let unmounted = (0..200).any(|_| {
+            let done = tool("umount", &[&self.0.display().to_string()]).is_some();
+            if !done {
+                std::thread::sleep(Duration::from_millis(25));
+            }
+            done
+        });
+        if !unmounted {
             println!("{} could not be unmounted", self.0.display());
         }
     }
