@@ -69,6 +69,8 @@ pub(crate) struct Engine {
     outstanding: HashMap<IoId, IoOp>,
     answers: HashMap<RequestId, oneshot::Sender<Answer>>,
     next_request: u64,
+    /// True once the header has said whether this is a test cluster.
+    header_judged: bool,
     fatal: Option<String>,
 }
 
@@ -90,6 +92,7 @@ impl Engine {
             outstanding: HashMap::new(),
             answers: HashMap::new(),
             next_request: 0,
+            header_judged: false,
             fatal: None,
         }
     }
@@ -290,16 +293,19 @@ impl Engine {
     }
 
     /// Local storage counts as one kernel's only where the configuration says so and the header's test bit allows it.
-    fn update_one_kernel(&self) {
-        if self.parts.config.storage == StorageHint::OneKernel
-            && !self.parts.one_kernel.load(Ordering::Relaxed)
-        {
-            let cluster =
-                self.member.as_ref().and_then(|member| member.status(&leasefence_clock::now()).cluster);
-            if cluster.is_some_and(|cluster| cluster.test) {
-                self.parts.one_kernel.store(true, Ordering::Relaxed);
-                self.parts.nudge.nudge();
-            }
+    fn update_one_kernel(&mut self) {
+        if self.header_judged || self.parts.config.storage != StorageHint::OneKernel {
+            return;
+        }
+        let status = self.member.as_ref().map(|member| member.status(&leasefence_clock::now()));
+        let Some(cluster) = status.and_then(|status| status.cluster) else { return };
+        self.header_judged = true;
+        if cluster.test {
+            self.parts.one_kernel.store(true, Ordering::Relaxed);
+            self.parts.nudge.nudge();
+        } else {
+            let text = "storage = \"one-kernel\" is for test clusters, and this is none: no storage is shown quiet by it";
+            self.say(LogLevel::Error, "config", text.to_owned());
         }
     }
 
