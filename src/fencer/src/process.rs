@@ -70,11 +70,21 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use std::process::{Child, Command, Stdio};
+
+    /// Without a hold on this process's output, which a failed test would leave open.
+    fn sleeper() -> Child {
+        Command::new("sleep")
+            .arg("30")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sleep runs")
+    }
 
     #[test]
     fn signalled_is_not_gone_and_a_zombie_is() {
-        let mut child = Command::new("sleep").arg("1000").spawn().expect("sleep runs");
+        let mut child = sleeper();
         let stat = proc_stat::read(child.id()).expect("readable").expect("it runs");
         let held = Process::hold(child.id(), stat.start_time, DomainId::default());
         let mut process = held.expect("a pidfd").expect("the same process");
@@ -94,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_process_with_another_start_time_is_not_held() {
-        let mut child = Command::new("sleep").arg("1000").spawn().expect("sleep runs");
+        let mut child = sleeper();
         let stat = proc_stat::read(child.id()).expect("readable").expect("it runs");
         let held = Process::hold(child.id(), stat.start_time - 1, DomainId::default());
         assert!(held.expect("readable").is_none());
