@@ -1,6 +1,12 @@
 //! The demo's three failures, on real libvirt and QEMU: whatever happens to a host, its guest is started once, on another
 //! one, and never runs twice. The guest's disk is the witness.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method's lifetimes are not general enough for a closure"
+)]
+
 use leasefence_demo::guest::Guest;
 use leasefence_demo::lease_file::LeaseFile;
 use leasefence_demo::scenario::{ScenarioError, Stage};

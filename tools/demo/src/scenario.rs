@@ -110,7 +110,8 @@ impl Stage<'_> {
         let words = ["leasefence", "fence", &victim, "--wait", "--timeout", "60s"];
         let answer = self.cluster.hosts[operator].exec(&words)?;
         let sentence = answer.lines().last().unwrap_or_default();
-        scene.story.enter(SystemTime::now(), self.cluster.hosts[operator].name(), Kind::Verdict, sentence);
+        let proof = format!("proof: {}", sentence.split(", because").next().unwrap_or_default());
+        scene.story.enter(SystemTime::now(), self.cluster.hosts[operator].name(), Kind::Verdict, proof);
         self.watch_guest(&mut scene)?;
         self.watch_return(&mut scene, generation)?;
         self.judge(scene)

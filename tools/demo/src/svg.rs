@@ -79,16 +79,17 @@ struct Panel<'a> {
 
 impl<'a> Panel<'a> {
     fn new(story: &'a Story, top: f64) -> Self {
-        let margin = Duration::from_secs(1);
+        let (before, after) = (Duration::from_secs(1), Duration::from_millis(300));
         let first = story.events.first().map_or(SystemTime::UNIX_EPOCH, |event| event.at);
         let last = story.events.last().map_or(first, |event| event.at);
-        let from = first - margin;
-        let span = (last + margin).duration_since(from).unwrap_or(margin);
+        let from = first - before;
+        let span = (last + after).duration_since(from).unwrap_or(before);
         Self { story, top, from, span }
     }
 
     fn height(&self) -> f64 {
-        self.disk_y() + DISK_LANE + AXIS + CALLOUT * self.callouts().count_as_f64() - self.top
+        let rows = f64::from(u32::try_from(self.story.events.len()).unwrap_or(0));
+        self.disk_y() + DISK_LANE + AXIS + CALLOUT * rows - self.top
     }
 
     fn lane_y(&self, index: usize) -> f64 {
@@ -182,7 +183,8 @@ impl<'a> Panel<'a> {
             return bar("lease", self.from, self.end());
         }
         let story = self.story;
-        let renewed = story.at(Kind::LastRenewal).or_else(|| story.at(Kind::Fault)).unwrap_or(self.from);
+        let renewed =
+            story.at(Kind::LastRenewal).or_else(|| story.at(Kind::GuestKilled)).unwrap_or(self.from);
         let ended = story.at(Kind::LeaseEnd).or_else(|| story.at(Kind::GuestKilled)).unwrap_or(renewed);
         let back = story.at(Kind::Rejoined).unwrap_or_else(|| self.end());
         bar("lease", self.from, renewed);
@@ -222,40 +224,50 @@ impl<'a> Panel<'a> {
         }
     }
 
-    /// What is written out below the axis, each with a number at its place.
-    fn callouts(&self) -> impl Iterator<Item = &'a Event> + use<'a> {
-        self.story.events.iter()
-    }
-
+    /// Each event: a mark in its host's lane, and a line of text below the axis, joined by a number.
     fn marks(&self, out: &mut String) {
-        let bottom = self.disk_y() + DISK_LANE + AXIS;
-        for (number, event) in self.callouts().enumerate() {
-            let index = self.story.hosts.iter().position(|host| *host == event.host).unwrap_or(0);
-            let (x, y) = (self.x(event.at), self.lane_y(index) + 2.0);
+        for (number, event) in self.story.events.iter().enumerate() {
+            let (x, y) = (self.x(event.at), self.lane_y(self.lane_of(event)) + 2.0);
             let class = match event.kind {
                 Kind::Fault | Kind::GuestKilled | Kind::LeaseEnd => "fault",
                 _ => "verdict",
             };
             line(out, class, x, y, x, y + LANE - 12.0);
-            let label = (number + 1).to_string();
-            text_at(out, "small", x + 3.0, y + LANE - 5.0, "start", &label);
-            let zero = self.story.zero();
-            let since = crate::story::signed_seconds(event.at, zero);
-            let place = bottom + CALLOUT * f64::from(u32::try_from(number).unwrap_or(0));
-            text_at(out, "small", LEFT, place, "end", &label);
-            text_at(out, "small", LEFT + 70.0, place, "end", &since);
-            text_at(out, "small", LEFT + 84.0, place, "start", &format!("{}: {}", event.host, event.text));
+            self.caption(out, number, event);
+        }
+        for (x, lane, label) in self.labels() {
+            text_at(out, "small", x + 3.0, self.lane_y(lane) + LANE - 3.0, "start", &label);
         }
     }
-}
 
-trait CountAsF64: Iterator + Sized {
-    fn count_as_f64(self) -> f64 {
-        f64::from(u32::try_from(self.count()).unwrap_or(0))
+    fn lane_of(&self, event: &Event) -> usize {
+        self.story.hosts.iter().position(|host| *host == event.host).unwrap_or(0)
+    }
+
+    /// Numbers of marks that stand too close together share one label at the first of them.
+    fn labels(&self) -> Vec<(f64, usize, String)> {
+        let mut labels: Vec<(f64, usize, String)> = Vec::new();
+        for (number, event) in (1..).zip(&self.story.events) {
+            let (x, lane) = (self.x(event.at), self.lane_of(event));
+            match labels.iter_mut().rfind(|label| label.1 == lane) {
+                Some((first, _, label)) if x - *first < 8.0 + width_of(label) => {
+                    *label = format!("{label} {number}");
+                }
+                _ => labels.push((x, lane, number.to_string())),
+            }
+        }
+        labels
+    }
+
+    fn caption(&self, out: &mut String, number: usize, event: &Event) {
+        let row = f64::from(u32::try_from(number).unwrap_or(0));
+        let y = self.disk_y() + DISK_LANE + AXIS + CALLOUT * row;
+        let since = crate::story::signed_seconds(event.at, self.story.zero());
+        text_at(out, "small", LEFT, y, "end", &(number + 1).to_string());
+        text_at(out, "small", LEFT + 70.0, y, "end", &since);
+        text_at(out, "small", LEFT + 84.0, y, "start", &format!("{}: {}", event.host, event.text));
     }
 }
-
-impl<I: Iterator> CountAsF64 for I {}
 
 fn width_of(text: &str) -> f64 {
     6.0 * f64::from(u32::try_from(text.chars().count()).unwrap_or(0))
