@@ -117,6 +117,19 @@ impl UnknownWrites {
         }
     }
 
+    /// Of several unknown writes of one sector that exempt writes go on into, only the last is kept: its hold ends last, so
+    /// the list does not grow while the storage fails.
+    pub fn merge(&mut self, offset: u64) {
+        let returned = |w: &Pending| w.offset == offset && w.stage != Stage::InFlight;
+        let Some(last) = self.writes.iter().rposition(returned) else { return };
+        let mut index = 0;
+        self.writes.retain(|write| {
+            let keep = index == last || !returned(write);
+            index += 1;
+            keep
+        });
+    }
+
     /// A write of the own record (a renewal; for an ended incarnation, a rewrite of its receipt) was acknowledged.
     pub fn renewal_acknowledged(&mut self, issued: Instant, ended: Instant) {
         let gap = self.last_ack.map(|last| ended.since_by_faster(last));

@@ -78,13 +78,14 @@ impl Member {
     }
 
     /// A change of terms under way takes its next step.
-    pub(super) fn advance_terms(&mut self) {
+    pub(super) fn advance_terms(&mut self, now: &Now) {
         let unknown = self.own_record_unknown();
         let Some(echo) = self.fencer.as_ref().map(|fencer| fencer.terms) else { return };
         if let Some(holder) = &mut self.holder {
             if !unknown {
                 holder.terms_mut().settled();
             }
+            holder.keep_sooner_terms(now.instant);
             holder.terms_mut().advance(&echo, unknown);
         }
     }

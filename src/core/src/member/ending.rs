@@ -89,7 +89,8 @@ impl Member {
     fn refuse_all(&mut self, reason: &str) {
         let text = format!("this host's own lease ended first: {reason}");
         let asks = self.fence_requests.close_all().into_iter().map(|ask| ask.id);
-        let mut requests: Vec<_> = asks.chain(self.convictions.take_all_replies()).collect();
+        let mut requests: Vec<_> =
+            asks.chain(self.convictions.take_all_replies()).chain(self.arm_request.take()).collect();
         if let Phase::Weakening(weakening) = &self.phase {
             requests.push(weakening.request);
         }

@@ -218,7 +218,7 @@ impl Member {
             Phase::Choosing => self.choose_entry(now),
             Phase::Adopting { .. } => self.adopt(now),
             Phase::Arming { .. } => self.wait_for_echo(now),
-            Phase::Held => self.advance_terms(),
+            Phase::Held => self.advance_terms(now),
             Phase::Weakening(_) => self.weaken_turn(now),
             Phase::Ending(_) => self.ending_turn(now),
             Phase::Opening

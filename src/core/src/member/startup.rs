@@ -10,6 +10,7 @@ use crate::ids::{Incarnation, Sequence};
 use crate::renewal::{Holder, TermsInUse};
 use crate::slot::{FencerSight, Join, JoinOutcome, Joined, Joiner};
 use crate::storage::{IoDone, IoOp, Step};
+use crate::terms::Promise;
 use crate::time::Now;
 use crate::watch::{HeaderFound, HeaderRead, Watch};
 
@@ -240,6 +241,7 @@ impl Member {
         else {
             return;
         };
+        self.take_promises_on_storage(incarnation);
         // Also of a lease that has ended: the start tokens of before are closed by them.
         self.leases_after_restart(incarnation);
         if guarded && (!valid || self.latched().is_some()) {
@@ -250,6 +252,22 @@ impl Member {
             (true, _) => self.enter(now, Phase::Held),
             (false, Wish::Disarm) => self.enter(now, Phase::Disarmed),
             (false, _) => self.enter(now, Phase::Adopting { resting: HostState::Joining }),
+        }
+    }
+
+    /// Until a change of terms is through, all that may be on storage is kept: both copies, and what the page says was in
+    /// use.
+    fn take_promises_on_storage(&mut self, own: Incarnation) {
+        let target = self.wanted_promise();
+        let reading = self.watch.as_ref().and_then(|watch| watch.slot(own.slot)?.reading());
+        let records = reading.into_iter().flat_map(|reading| reading.copies().valid());
+        let mut promises: Vec<_> =
+            records.filter(|record| record.incarnation == own).map(promise_of).collect();
+        if let Some(first) = promises.first().copied() {
+            promises.push(Promise { terms: self.half.terms, ..first });
+        }
+        if let Some(holder) = &mut self.holder {
+            holder.set_terms(TermsInUse::resume(target, &promises));
         }
     }
 

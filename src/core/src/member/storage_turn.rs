@@ -107,6 +107,9 @@ impl Member {
         self.in_flight = None;
         if let Some(offset) = in_flight.write {
             self.unknown.ended(offset, done.result.is_ok());
+            if in_flight.job == Job::Record {
+                self.unknown.merge(offset);
+            }
         }
         match in_flight.job {
             Job::Header => self.header_done(now, done),

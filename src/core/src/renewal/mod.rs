@@ -132,6 +132,28 @@ impl Holder {
         &mut self.terms
     }
 
+    /// Takes over what both own copies say, after a restart.
+    pub fn set_terms(&mut self, terms: TermsInUse) {
+        self.terms = terms;
+    }
+
+    /// Begins to keep wanted terms that bring a verdict sooner, if the lease is young enough for them: a record that
+    /// carries them may land as soon as it is issued, and the lease must not outlive it. True when it has begun.
+    pub fn keep_sooner_terms(&mut self, now: Instant) -> bool {
+        let (Some(sooner), Some(good), Some(end)) = (self.terms.sooner(), self.last_good, self.lease_end)
+        else {
+            return false;
+        };
+        let sooner_end = sooner.terms.lease_end(good);
+        // With a margin: an end that is about to pass is no end to begin with.
+        if sooner_end.left(now) <= sooner.terms.longest_gap() {
+            return false;
+        }
+        self.terms.keep_sooner();
+        self.lease_end = Some(end.min(sooner_end));
+        true
+    }
+
     /// What the holder keeps now.
     #[must_use]
     pub fn in_use(&self) -> Promise {

@@ -18,6 +18,8 @@ pub struct TermsInUse {
     carried: Promise,
     /// What each copy carries, as acknowledged.
     copies: [Option<Promise>; 2],
+    /// What the holder has begun to keep, before any record carries it: a sooner verdict.
+    keeping: Option<Promise>,
     /// Records that were issued and are not known to have landed.
     outstanding: Vec<(Sequence, Promise)>,
 }
@@ -26,7 +28,14 @@ impl TermsInUse {
     /// No change: a new incarnation carries what it wants from its first record on.
     #[must_use]
     pub fn new(target: Promise) -> Self {
-        Self { target, base: target, carried: target, copies: [None; 2], outstanding: Vec::new() }
+        Self {
+            target,
+            base: target,
+            carried: target,
+            copies: [None; 2],
+            keeping: None,
+            outstanding: Vec::new(),
+        }
     }
 
     /// A restarted agent with a configuration that may differ: `on_storage` are the promises of the records that may be
@@ -47,8 +56,7 @@ impl TermsInUse {
     pub fn in_use(&self) -> Promise {
         let on_storage =
             self.copies.iter().flatten().chain(self.outstanding.iter().map(|(_, promise)| promise));
-        let kept = on_storage.fold(self.carried, |sooner, promise| sooner.sooner_of(promise));
-        if self.wants_sooner() { kept.sooner_of(&self.target) } else { kept }
+        on_storage.chain(&self.keeping).fold(self.carried, |sooner, promise| sooner.sooner_of(promise))
     }
 
     /// What the next record carries.
@@ -63,15 +71,28 @@ impl TermsInUse {
         self.carried != self.target || self.copies.iter().flatten().any(|promise| *promise != self.target)
     }
 
+    /// The promise that the holder would have to keep next, where the wanted one brings a verdict sooner: it may begin to
+    /// once its lease is younger than that ttl.
+    #[must_use]
+    pub fn sooner(&self) -> Option<Promise> {
+        let begun = self.keeping.is_some() || self.carried.change_to(&self.target).sooner.is_empty();
+        (!begun).then(|| self.in_use().sooner_of(&self.target))
+    }
+
+    /// The holder keeps the sooner promise from now on; the fencer's echo of it is waited for.
+    pub fn keep_sooner(&mut self) {
+        self.keeping = self.sooner();
+    }
+
     /// Takes the next step, if it may: `echo` is what the fencer keeps, `unknown` says whether any write of the own
     /// record may still land.
     pub fn advance(&mut self, echo: &Terms, unknown: bool) {
-        if self.wants_sooner() {
-            let sooner = self.carried.sooner_of(&self.target);
+        if self.keeping.is_some() {
             if *echo == self.in_use().terms {
-                self.carried = sooner;
+                self.carried = self.carried.sooner_of(&self.target);
+                self.keeping = None;
             }
-        } else if self.carried != self.target && !unknown {
+        } else if self.sooner().is_none() && self.carried != self.target && !unknown {
             self.carried = self.target;
         }
     }
@@ -101,10 +122,6 @@ impl TermsInUse {
     pub fn settled(&mut self) {
         self.outstanding.clear();
     }
-
-    fn wants_sooner(&self) -> bool {
-        !self.carried.change_to(&self.target).sooner.is_empty()
-    }
 }
 
 fn index_of(sequence: Sequence) -> usize {
@@ -130,9 +147,15 @@ mod tests {
     #[test]
     fn a_sooner_verdict_is_kept_by_the_fencer_before_the_record_carries_it() {
         let mut terms = TermsInUse::resume(promise(8), &[promise(30), promise(30)]);
+        assert_eq!(
+            (terms.sooner(), terms.in_use()),
+            (Some(promise(8)), promise(30)),
+            "the lease may be older than that"
+        );
+        terms.keep_sooner();
         terms.advance(&promise(30).terms, false);
         assert_eq!(terms.carried(), promise(30), "the fencer has not echoed it");
-        assert_eq!(terms.in_use(), promise(8), "the holder keeps it from the start");
+        assert_eq!(terms.in_use(), promise(8), "the holder keeps it from then on");
         terms.advance(&promise(8).terms, false);
         assert_eq!(terms.carried(), promise(8));
     }

@@ -177,3 +177,18 @@ fn a_host_that_is_not_armed_has_no_end_that_could_have_passed() {
     assert!(holder.read_back(&copies(10, 11), at(50_002), at(50_004), &now(50_004)).renewed.is_some());
     assert!(holder.is_valid(at(57_999)) && !holder.is_valid(at(58_000)));
 }
+
+#[test]
+fn a_shorter_ttl_ends_the_running_lease_sooner_before_any_record_carries_it() {
+    let mut wanted = promise();
+    wanted.terms.lease_ttl = Duration::from_secs(4);
+    let mut holder = Holder::new(KEY, BOOT, OWN, Sequence(10), TermsInUse::resume(wanted, &[promise()]));
+    holder.resume(HolderDeadline(at(8_000)));
+    assert!(!holder.keep_sooner_terms(at(900)), "how old the lease is, is not known yet");
+    write(&mut holder, 1_000, 1_002);
+    holder.read_back(&copies(10, 11), at(1_002), at(1_004), &now(1_004));
+    assert_eq!(end(&holder), at(9_000));
+    assert!(!holder.clone().keep_sooner_terms(at(4_500)), "too old a lease for 4 s");
+    assert!(holder.keep_sooner_terms(at(1_500)));
+    assert_eq!((end(&holder), holder.terms().carried()), (at(5_000), promise()));
+}

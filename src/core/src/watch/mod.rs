@@ -57,21 +57,26 @@ impl Watch {
         }
     }
 
-    /// Takes a good scan, and judges it by what of its own this observer wrote and read back in the same pass. Gives
-    /// the evidence that it latched.
+    /// Takes a good scan, and judges the slots that it read by what of its own this observer wrote and read back in the
+    /// same pass. Gives the evidence that it latched.
     pub fn apply(&mut self, scanned: Scanned, live: LivePath) -> Vec<Latched> {
         self.last_scan = Some(scanned.ended);
+        let mut read = vec![false; self.slots.len()];
         for (slot, reading) in scanned.readings {
             if let Some(watch) = self.slots.get_mut(slot.index()) {
                 watch.take(reading);
+                read[slot.index()] = true;
             }
         }
+        let left_out = self.slots.iter_mut().zip(&read).filter(|(_, read)| !**read);
+        left_out.for_each(|(watch, _)| watch.miss());
         if self.unreadable.is_some() {
             return Vec::new();
         }
         let survival_max = self.survival_max();
         let mut latched = Vec::new();
-        for index in 0..self.slots.len() {
+        // What is live is the path of this pass: an older reading came by another one, and proves nothing now.
+        for index in (0..self.slots.len()).filter(|index| read[*index]) {
             let another =
                 self.slots.iter().enumerate().any(|(at, slot)| at != index && slot.advanced_lately());
             latched.extend(self.slots[index].judge(&self.rules, survival_max, live, another));

@@ -107,6 +107,11 @@ impl SlotWatch {
         self.reading = Some(reading);
     }
 
+    /// A good scan left this slot out: its record was not seen to go forward in it.
+    pub(super) fn miss(&mut self) {
+        self.advanced = [false, self.advanced[0]];
+    }
+
     /// A missed scan must not hide a stall of this observer: a quarter of the victim's ttl, by the faster clock.
     fn gap_was_too_long(&self, seen: &Reading, reading: &Reading) -> bool {
         let gap = reading.started.since_by_faster(seen.started);

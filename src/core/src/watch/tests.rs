@@ -11,7 +11,7 @@ use crate::format::{
 use crate::ids::{BootId, ClusterId, FileId, Generation, HostKey, Nonce, Sequence};
 use crate::terms::{Preset, Terms};
 
-/// verdict_after of the fast terms: (8 + 2 + 1 s) x 1.0005 / 0.9995, rounded up.
+/// `verdict_after` of the fast terms: (8 + 2 + 1 s) x 1.0005 / 0.9995, rounded up.
 const VERDICT_AFTER: u64 = 11_012;
 /// ttl + budget.
 const LIVE_PATH_AFTER: u64 = 10_000;
@@ -161,6 +161,14 @@ impl Lab {
         }
     }
 
+    /// A scan over a live path in which a sector of the victim could not be read again by itself.
+    fn scan_without_victim(&mut self, start: u64, end: u64) -> Vec<Latched> {
+        self.scans += 1;
+        let readings = vec![(Slot(2), self.other(at(start), now(end)))];
+        let scanned = Scanned { readings, observers: Vec::new(), started: at(start), ended: now(end) };
+        self.watch.apply(scanned, LivePath::Member { renewal_issued: at(start) })
+    }
+
     fn verdict(&self, ms: u64) -> Verdict {
         self.watch.report(VICTIM, at(ms)).unwrap().view.verdict
     }
@@ -237,7 +245,8 @@ fn a_copy_that_becomes_unreadable_has_changed_and_one_that_stays_so_has_not() {
 #[test]
 fn two_bad_copies_never_give_a_verdict() {
     let mut lab = stalled();
-    (lab.damage(0), lab.damage(1));
+    lab.damage(0);
+    lab.damage(1);
     lab.idle(1_500, 60_000);
     assert!(matches!(lab.verdict(60_000), Verdict::Unknown(_)));
 }
@@ -435,7 +444,8 @@ fn a_watchdog_below_hardware_needs_policy_permission_and_reset_or_the_test_bit()
         header.policy = policy;
         let mut lab = Lab { watch: Watch::new(&header), ..Lab::new() };
         let (mut a, mut b) = (held(2), held(3));
-        (change(&mut a), change(&mut b));
+        change(&mut a);
+        change(&mut b);
         lab.put(&a, &b);
         lab.scan(1_000, 1_002);
         (1_500..20_000).step_by(500).any(|start| lab.scan(start, start + 2) == Some(Evidence::Expired))
@@ -500,4 +510,32 @@ fn a_host_that_is_first_seen_is_neither_alive_nor_dead() {
     assert_eq!(lab.verdict(1_100), Verdict::Alive);
     lab.idle(1_500, 4_000);
     assert!(matches!(lab.verdict(4_000), Verdict::Stalled { left: Some(_), why_not: None }));
+}
+
+#[test]
+fn the_verdicts_read_and_the_proof_of_a_live_path_are_of_the_same_pass() {
+    let mut lab = stalled();
+    lab.idle(1_500, 12_000);
+    let due = 1_002 + VERDICT_AFTER;
+    let why = "the own renewal of this pass was not read back";
+    assert_eq!(lab.scan_by(due, due + 2, LivePath::NotShown(why)), None);
+    // The path is live again, but this scan leaves the victim out: it may have renewed since.
+    assert_eq!(lab.scan_without_victim(due + 500, due + 502), []);
+    lab.put(&held(4), &held(3));
+    assert_eq!(lab.scan(due + 1_000, due + 1_002), None);
+    assert_eq!(lab.verdict(due + 1_002), Verdict::Alive);
+}
+
+#[test]
+fn a_record_that_two_scans_left_out_is_no_sign_that_the_path_is_live() {
+    let mut lab = Lab::new().holds(&held(2), &held(1));
+    lab.scan(500, 502);
+    lab.put(&held(2), &held(3));
+    lab.scan(1_000, 1_002);
+    let advances = |lab: &Lab| lab.watch.slot(VICTIM).unwrap().advances();
+    assert!(advances(&lab));
+    lab.scan_without_victim(1_500, 1_502);
+    assert!(advances(&lab), "within the last two scans");
+    lab.scan_without_victim(2_000, 2_002);
+    assert!(!advances(&lab));
 }
