@@ -32,6 +32,7 @@ use leasefence_api::SOCKET_NAME;
 use leasefence_config::{Config, Libvirt};
 use leasefence_disk::{Disk, DiskOptions};
 use leasefence_hypervisor::{Hypervisor, HypervisorEvent, LibvirtConfig, Storages};
+use nix::sys::signal::SigSet;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
@@ -54,6 +55,10 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if args.generate_man {
         return generate_man();
+    }
+    // Whoever started this process may have blocked signals: then nobody could end it but by force.
+    if let Err(error) = SigSet::empty().thread_set_mask() {
+        eprintln!("leasefence-agent: unblocking signals: {error}");
     }
     let code = match start(&args) {
         Ok(End::Stopped(signal)) => {
