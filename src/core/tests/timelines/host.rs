@@ -55,6 +55,8 @@ pub(crate) struct Host {
     pub(crate) agent_stopped: bool,
     /// The fencer's process is gone or stopped.
     pub(crate) fencer_stopped: bool,
+    /// The fencer beats and cannot write its marker: it arms nothing.
+    pub(crate) marker_broken: bool,
     pub(crate) path: Path,
     picture: Option<Disk>,
     pending: Option<Pending>,
@@ -88,6 +90,7 @@ impl Host {
             marker: MarkerFound::None,
             agent_stopped: false,
             fencer_stopped: false,
+            marker_broken: false,
             path: Path::Works(Duration::from_millis(2)),
             picture: None,
             pending: None,
@@ -342,7 +345,7 @@ impl Host {
         let page = self.page.clone();
         let Some(fencer) = &mut self.fencer else { return };
         fencer.handle_page(&now, page.as_ref().map_or(PageView::Unreadable, PageView::Good));
-        if let Some(marker) = fencer.marker_wanted() {
+        if let Some(marker) = fencer.marker_wanted().filter(|_| !self.marker_broken) {
             self.marker = MarkerFound::Marker(marker);
             fencer.marker_written();
         }
