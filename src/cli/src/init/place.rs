@@ -124,8 +124,10 @@ fn check_directory(path: &Path, directory: &Path) -> Result<(), CliError> {
 
 /// Refuses a file system that only this machine sees: most often the share is not mounted.
 fn check_shared(path: &Path, directory: &Path, test: bool) -> Result<(), CliError> {
-    let kind = statfs(directory)
-        .map_err(|errno| other(format!("asking for the file system of {}: {errno}", directory.display())))?
+    // A link may lead to another file system than its own.
+    let there = if path.exists() { path } else { directory };
+    let kind = statfs(there)
+        .map_err(|errno| other(format!("asking for the file system of {}: {errno}", there.display())))?
         .filesystem_type();
     let Some(name) = local_name(kind.0) else { return Ok(()) };
     if test {
