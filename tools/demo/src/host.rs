@@ -140,41 +140,51 @@ impl Host {
         self.power.is_some()
     }
 
-    /// Switches it on, and waits until it has forked its PID 1 (not until its services answer).
+    /// Switches it on, and waits until it has booted: until its file systems stand (not until its services answer).
     ///
     /// # Errors
-    /// When the machine refuses namespaces or control groups.
+    /// When the machine refuses namespaces, control groups or mounts.
     pub fn power_on(&mut self) -> Result<(), HostError> {
         if self.is_on() {
             return Ok(());
         }
         self.boots += 1;
         self.prepare_boot().map_err(|error| HostError::Prepare(self.spec.name.clone(), error))?;
-        let console = self.directory.join("console.log");
-        let boot_error = |why: String| HostError::Boot {
+        let power = self.boot().map_err(|error| HostError::Boot {
             host: self.spec.name.clone(),
-            why,
-            log: self.directory.join("console.log"),
-        };
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(&console)
-            .map_err(|e| boot_error(e.to_string()))?;
+            why: error.to_string(),
+            log: self.console_log(),
+        })?;
+        self.power = Some(power);
+        Ok(())
+    }
+
+    /// When this fails, the pipe to the half-booted host is dropped, and that ends it.
+    fn boot(&self) -> io::Result<Power> {
+        let log = File::options().create(true).append(true).open(self.console_log())?;
         let mut unshare = Command::new(self.bin.join("leasefence-demo"))
             .arg("host-enter")
             .arg(self.spec_path())
             .env("PATH", self.path_variable())
             .stdin(Stdio::piped())
-            .stdout(log.try_clone().map_err(|e| boot_error(e.to_string()))?)
+            .stdout(log.try_clone()?)
             .stderr(log)
             .process_group(0)
-            .spawn()
-            .map_err(|error| boot_error(error.to_string()))?;
-        let init = wait_for_init(&mut unshare).map_err(|error| boot_error(error.to_string()))?;
-        run_dir::record(&self.directory, init).map_err(|error| boot_error(error.to_string()))?;
-        self.power = Some(Power { unshare, init });
-        Ok(())
+            .spawn()?;
+        let init = self.wait_for_init(&mut unshare)?;
+        run_dir::record(&self.directory, init)?;
+        Ok(Power { unshare, init })
+    }
+
+    /// `unshare` forks once: its child becomes PID 1 in the new namespaces, and says so when it has booted.
+    fn wait_for_init(&self, unshare: &mut Child) -> io::Result<Process> {
+        let parent = Process::from_pid(i32::try_from(unshare.id()).map_err(io::Error::other)?)?;
+        let init = || match unshare.try_wait() {
+            Ok(None) => parent.child().filter(|_| self.spec.has_booted()).map(Ok),
+            Ok(Some(status)) => Some(Err(io::Error::other(format!("unshare ended with {status}")))),
+            Err(error) => Some(Err(error)),
+        };
+        wait::until("its PID 1", Duration::from_secs(10), init).map_err(io::Error::other)?
     }
 
     /// A new boot has a new boot id, and clocks that have nothing to do with those of other hosts or of its last boot.
@@ -187,6 +197,10 @@ impl Host {
 
     fn spec_path(&self) -> PathBuf {
         self.directory.join("host.json")
+    }
+
+    fn console_log(&self) -> PathBuf {
+        self.directory.join("console.log")
     }
 
     /// Cuts its power: SIGKILL to its PID 1 ends all that runs on it at once. Returns when nothing of it runs any more.
@@ -314,17 +328,6 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.power_off();
     }
-}
-
-/// `unshare` forks once: its child becomes PID 1 in the new namespaces.
-fn wait_for_init(unshare: &mut Child) -> Result<Process, WaitError> {
-    let pid = i32::try_from(unshare.id()).unwrap_or(i32::MAX);
-    let mut ended = None;
-    let init = wait::until("its PID 1", Duration::from_secs(10), || {
-        ended = unshare.try_wait().ok().flatten();
-        if ended.is_some() { Some(None) } else { Process::from_pid(pid).ok()?.child().map(Some) }
-    })?;
-    init.ok_or_else(|| WaitError::TooLong(Duration::ZERO, format!("its PID 1: unshare ended with {ended:?}")))
 }
 
 /// A random uuid, drawn by the kernel.

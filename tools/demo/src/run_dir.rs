@@ -144,3 +144,33 @@ fn check_fitness(base: &Path) -> Result<(), RunDirError> {
     fs::remove_file(&probe).ok();
     opened.map(drop).map_err(|error| unfit(format!("no direct I/O ({error})")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_whose_owner_is_gone_is_cleaned_and_one_that_lives_is_not() {
+        let base = tempfile::tempdir_in("/var/tmp").unwrap();
+        let living = RunDir::create(base.path()).unwrap();
+        let crashed = base.path().join("run-crashed");
+        fs::create_dir(&crashed).unwrap();
+        // The same pid with an earlier start: the owner has died, and its pid was given to somebody else.
+        let me = Process::myself().unwrap();
+        record(&crashed, Process { start_ticks: me.start_ticks - 1, ..me }).unwrap();
+        let strangers = base.path().join("strangers");
+        fs::create_dir(&strangers).unwrap();
+
+        let _next = RunDir::create(base.path()).unwrap();
+        assert!(!crashed.exists());
+        assert!(living.path().exists() && strangers.exists());
+    }
+
+    #[test]
+    fn memory_is_no_place_for_leases() {
+        let memory = Path::new("/dev/shm/leasefence-demo-test");
+        let refused = RunDir::create(memory).map(drop).unwrap_err();
+        fs::remove_dir_all(memory).ok();
+        assert!(refused.to_string().contains("tmpfs"), "{refused}");
+    }
+}

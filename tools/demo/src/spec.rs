@@ -1,5 +1,7 @@
 //! What a host's PID 1 is told when it is powered on: a JSON file written by [`crate::Host`], read by [`crate::init`].
 
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,20 @@ pub struct Service {
 }
 
 impl HostSpec {
+    /// Says from inside that this boot's file systems stand.
+    ///
+    /// # Errors
+    /// When the host's disk cannot be written.
+    pub fn say_booted(&self) -> io::Result<()> {
+        fs::write(self.disk.join("booted"), &self.boot_id)
+    }
+
+    /// Whether it was said, as seen from outside.
+    #[must_use]
+    pub fn has_booted(&self) -> bool {
+        fs::read_to_string(self.disk.join("booted")).is_ok_and(|boot_id| boot_id == self.boot_id)
+    }
+
     /// Where the host's services log to.
     #[must_use]
     pub fn log_dir(&self) -> PathBuf {

@@ -65,7 +65,9 @@ pub fn enter(spec_path: &Path) -> Result<(), InitError> {
 pub fn run(spec_path: &Path) -> Result<(), InitError> {
     let spec = read_spec(spec_path)?;
     mounts::set_up(&spec)?;
-    Supervisor::new(&spec).and_then(Supervisor::run).map_err(InitError::Supervise)
+    let supervisor = Supervisor::new(&spec).map_err(InitError::Supervise)?;
+    spec.say_booted().map_err(InitError::Supervise)?;
+    supervisor.run().map_err(InitError::Supervise)
 }
 
 fn read_spec(path: &Path) -> Result<HostSpec, InitError> {
