@@ -82,15 +82,15 @@ impl Node {
         }
     }
 
-    fn barrier(&mut self, lab: &mut Lab, n: u8, result: Result<Duration, String>) {
-        self.with(lab, |ctx, leases, recoveries| recoveries.barrier(ctx, leases, domain(n), &result));
+    fn barrier(&mut self, lab: &mut Lab, n: u8, result: &Result<Duration, String>) {
+        self.with(lab, |ctx, leases, recoveries| recoveries.barrier(ctx, leases, domain(n), result));
         self.turn(lab);
     }
 
-    fn start_ended(&mut self, lab: &mut Lab, n: u8, result: Result<(), StartFailure>) {
+    fn start_ended(&mut self, lab: &mut Lab, n: u8, result: &Result<(), StartFailure>) {
         let term = self.recoveries.get(domain(n)).unwrap().entry.term;
         self.with(lab, |ctx, leases, recoveries| {
-            recoveries.start_ended(ctx, leases, domain(n), term, &result)
+            recoveries.start_ended(ctx, leases, domain(n), term, result);
         });
         self.turn(lab);
     }
@@ -147,7 +147,7 @@ fn after_a_death() -> (Lab, Node) {
 fn starting() -> (Lab, Node) {
     let (mut lab, mut node) = after_a_death();
     node.survey(&mut lab, &[0]);
-    node.barrier(&mut lab, 1, Ok(QUICK));
+    node.barrier(&mut lab, 1, &Ok(QUICK));
     assert_eq!(node.stage(1), Some("starting"));
     node.asked();
     (lab, node)
@@ -160,14 +160,14 @@ fn a_death_is_followed_by_acquire_barrier_token_and_start_in_this_order() {
     assert_eq!(lab.says(0, 1).map(|e| (e.state, e.term)), Some((LeaseState::Own, Term(4))));
     assert_eq!(node.asked(), [barrier(1)], "own is acknowledged; no start before the barrier");
     assert_eq!(node.recoveries.tokens(), []);
-    node.barrier(&mut lab, 1, Ok(QUICK));
+    node.barrier(&mut lab, 1, &Ok(QUICK));
     assert_eq!(node.asked(), [RecoveryAction::Publish, start(1, 4)]);
     assert_eq!(
         node.recoveries.tokens()[0].domain,
         domain(1),
         "the token is in the page that is published first"
     );
-    node.start_ended(&mut lab, 1, Ok(()));
+    node.start_ended(&mut lab, 1, &Ok(()));
     assert_eq!(node.stage(1), Some("running"));
     assert!(node.host.leases.own_leases()[0].ran);
     assert_eq!(node.recoveries.tokens().len(), 1, "open until the fencer shows its process");
@@ -212,7 +212,7 @@ fn no_acknowledged_barrier_no_start() {
     let (mut lab, mut node) = after_a_death();
     node.survey(&mut lab, &[0]);
     node.asked();
-    node.barrier(&mut lab, 1, Err("I/O error".into()));
+    node.barrier(&mut lab, 1, &Err("I/O error".into()));
     assert!(node.asked().iter().all(|action| !matches!(action, RecoveryAction::Start { .. })));
     let mine = lab.says(0, 1).unwrap();
     assert_eq!((mine.state, mine.failures, mine.term), (LeaseState::Orphan, 1, Term(4)), "given back");
@@ -231,7 +231,7 @@ fn a_slow_barrier_waits_a_further_write_drain() {
     let (mut lab, mut node) = after_a_death();
     node.survey(&mut lab, &[0]);
     node.asked();
-    node.barrier(&mut lab, 1, Ok(DRAIN / 4 + Duration::from_millis(1)));
+    node.barrier(&mut lab, 1, &Ok(DRAIN / 4 + Duration::from_millis(1)));
     node.pass(&mut lab, DRAIN - Duration::from_millis(250));
     assert_eq!(node.asked(), []);
     node.pass(&mut lab, Duration::from_millis(250));
@@ -247,7 +247,7 @@ fn a_slow_own_renewal_since_the_stall_start_waits_a_further_write_drain() {
         let at = if before { crate::time::Instant::default() } else { lab.now.instant };
         node.recoveries.renewal_took(slow, at);
         node.asked();
-        node.barrier(&mut lab, 1, Ok(QUICK));
+        node.barrier(&mut lab, 1, &Ok(QUICK));
         assert_eq!(node.asked().is_empty(), waits, "slow before the stall start: {before}");
     }
 }
@@ -255,7 +255,7 @@ fn a_slow_own_renewal_since_the_stall_start_waits_a_further_write_drain() {
 #[test]
 fn a_failed_start_is_given_back_as_an_orphan_once_its_token_is_closed() {
     let (mut lab, mut node) = starting();
-    node.start_ended(&mut lab, 1, Err(StartFailure::Failed("no such image".into())));
+    node.start_ended(&mut lab, 1, &Err(StartFailure::Failed("no such image".into())));
     assert_eq!(lab.says(0, 1).unwrap().state, LeaseState::Own, "its token is open");
     node.fencer(&mut lab, 2, &[]);
     assert_eq!((node.recoveries.tokens().len(), lab.says(0, 1).unwrap().state), (1, LeaseState::Own));
@@ -268,7 +268,7 @@ fn a_failed_start_is_given_back_as_an_orphan_once_its_token_is_closed() {
 #[test]
 fn a_failed_start_whose_process_is_still_shown_stays_own() {
     let (mut lab, mut node) = starting();
-    node.start_ended(&mut lab, 1, Err(StartFailure::Failed("timed out".into())));
+    node.start_ended(&mut lab, 1, &Err(StartFailure::Failed("timed out".into())));
     node.fencer(&mut lab, 10, &[1]);
     assert_eq!(lab.says(0, 1).unwrap().state, LeaseState::Own);
     assert_eq!(node.recoveries.tokens().len(), 1);
@@ -278,24 +278,24 @@ fn a_failed_start_whose_process_is_still_shown_stays_own() {
 fn an_image_lock_is_tried_again_each_second_without_counting_as_a_failure() {
     let (mut lab, mut node) = starting();
     for _ in 0..5 {
-        node.start_ended(&mut lab, 1, Err(StartFailure::ImageLocked));
+        node.start_ended(&mut lab, 1, &Err(StartFailure::ImageLocked));
         assert!(node.recoveries.get(domain(1)).unwrap().reason.contains("locked"), "said in status");
         node.fencer(&mut lab, 3, &[]);
         assert_eq!(node.recoveries.tokens(), [], "closed between two tries");
         node.pass(&mut lab, Duration::from_secs(1));
         assert!(node.asked().contains(&start(1, 4)), "under the same term");
     }
-    node.start_ended(&mut lab, 1, Ok(()));
+    node.start_ended(&mut lab, 1, &Ok(()));
     assert_eq!(lab.says(0, 1).map(|e| (e.state, e.failures)), Some((LeaseState::Own, 0)));
 }
 
 #[test]
 fn an_image_that_stays_locked_beyond_twice_the_lease_time_is_a_failure() {
     let (mut lab, mut node) = starting();
-    node.start_ended(&mut lab, 1, Err(StartFailure::ImageLocked));
+    node.start_ended(&mut lab, 1, &Err(StartFailure::ImageLocked));
     node.fencer(&mut lab, 3, &[]);
     node.pass(&mut lab, Duration::from_secs(211));
-    node.start_ended(&mut lab, 1, Err(StartFailure::ImageLocked));
+    node.start_ended(&mut lab, 1, &Err(StartFailure::ImageLocked));
     node.fencer(&mut lab, 3, &[]);
     assert_eq!(lab.says(0, 1).map(|e| (e.state, e.failures)), Some((LeaseState::Orphan, 1)));
 }
@@ -354,8 +354,8 @@ fn highest_priority_goes_first_and_the_limiter_lets_four_at_once() {
     let under_way: Vec<_> = (1..=6).filter(|n| node.stage(*n) == Some("barrier")).collect();
     assert_eq!(under_way, [3, 4, 5, 6]);
     assert_eq!(lab.says(0, 2), None);
-    node.barrier(&mut lab, 6, Ok(QUICK));
-    node.start_ended(&mut lab, 6, Ok(()));
+    node.barrier(&mut lab, 6, &Ok(QUICK));
+    node.start_ended(&mut lab, 6, &Ok(()));
     assert_eq!(node.stage(2), Some("barrier"), "a place is free again");
 }
 
@@ -419,7 +419,7 @@ fn failures_are_waited_for_twice_as_long_each_time_at_most_300_seconds() {
 #[test]
 fn a_failed_start_is_tried_again_after_its_back_off() {
     let (mut lab, mut node) = starting();
-    node.start_ended(&mut lab, 1, Err(StartFailure::Failed("no such image".into())));
+    node.start_ended(&mut lab, 1, &Err(StartFailure::Failed("no such image".into())));
     node.fencer(&mut lab, 3, &[]);
     node.asked();
     node.pass(&mut lab, Duration::from_millis(1500));
@@ -432,7 +432,7 @@ fn a_failed_start_is_tried_again_after_its_back_off() {
 #[test]
 fn a_recovered_domain_that_crashes_here_is_recovered_again() {
     let (mut lab, mut node) = starting();
-    node.start_ended(&mut lab, 1, Ok(()));
+    node.start_ended(&mut lab, 1, &Ok(()));
     node.fencer(&mut lab, 1, &[1]);
     node.asked();
     let now = lab.now.instant;
@@ -450,7 +450,7 @@ fn after_the_own_lease_nothing_starts_and_tokens_stay_until_they_are_closed() {
     node.recoveries.lost();
     node.turn(&mut lab);
     assert_eq!(node.recoveries.tokens().len(), 1);
-    node.start_ended(&mut lab, 1, Err(StartFailure::Failed("killed".into())));
+    node.start_ended(&mut lab, 1, &Err(StartFailure::Failed("killed".into())));
     node.fencer(&mut lab, 3, &[]);
     assert_eq!(node.recoveries.tokens(), []);
     assert_eq!(lab.says(0, 1).unwrap().state, LeaseState::Own, "only a rejoin changes it");
@@ -462,7 +462,7 @@ fn a_lease_that_ends_before_the_barrier_is_answered_starts_nothing() {
     node.survey(&mut lab, &[0]);
     node.asked();
     node.host.may_write = false;
-    node.barrier(&mut lab, 1, Ok(QUICK));
+    node.barrier(&mut lab, 1, &Ok(QUICK));
     assert_eq!(node.asked(), []);
 }
 
@@ -481,10 +481,10 @@ fn two_survivors_that_see_a_death_recover_each_domain_once() {
             node.pass(&mut lab, Duration::from_millis(250));
             for action in node.asked() {
                 match action {
-                    RecoveryAction::Barrier { domain: key } => node.barrier(&mut lab, key.0[0], Ok(QUICK)),
+                    RecoveryAction::Barrier { domain: key } => node.barrier(&mut lab, key.0[0], &Ok(QUICK)),
                     RecoveryAction::Start { domain: key, .. } => {
                         starts.push(key.0[0]);
-                        node.start_ended(&mut lab, key.0[0], Ok(()));
+                        node.start_ended(&mut lab, key.0[0], &Ok(()));
                     }
                     _ => {}
                 }
@@ -505,7 +505,7 @@ fn a_stage_says_whether_its_token_is_open() {
 #[test]
 fn a_start_that_was_given_up_and_is_listed_as_running_runs() {
     let (mut lab, mut node) = starting();
-    node.start_ended(&mut lab, 1, Err(StartFailure::Failed("libvirt went away".into())));
+    node.start_ended(&mut lab, 1, &Err(StartFailure::Failed("libvirt went away".into())));
     let running = [domain(1)].into_iter().collect();
     let now = lab.now;
     node.recoveries.listed(&mut node.host.leases, &running, &now);
