@@ -8,19 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use leasefence_core::evidence::Verdict;
 use leasefence_core::fencing::{
     AgentHalf, DomainProcess, Fencer, MarkerFound, PageView, QuiesceTarget, RestoredPage, Scan, StorageKind,
 };
-use leasefence_core::ids::{BootId, DomainId, HostKey, Nonce};
+use leasefence_core::ids::{BootId, DomainId, HostKey, Incarnation, Nonce};
 use leasefence_core::member::{
-    Command, DomainReport, Input, LogLevel, Member, MemberConfig, Protection, StartFailure,
+    Command, DomainReport, Input, LogLevel, Member, MemberConfig, MemberStatus, Protection, StartFailure,
 };
 use leasefence_core::terms::Terms;
 use leasefence_core::time::Now;
 use leasefence_disk::{Disk, DiskOptions};
 
-use crate::ledger::Ledger;
 use crate::lease_file::CLUSTER;
+use crate::ledger::Ledger;
 
 const BEAT: Duration = Duration::from_millis(20);
 const LISTING: Duration = Duration::from_millis(200);
@@ -39,8 +40,15 @@ pub(crate) struct HostHandle {
     ledger: Ledger,
     /// Held by the host for each step: who has it has stopped the host between two instructions of the test's choice.
     alive: Arc<Mutex<bool>>,
-    held: Arc<AtomicBool>,
-    owned: Arc<AtomicUsize>,
+    seen: Arc<Seen>,
+}
+
+/// What the host's own status said last.
+#[derive(Default)]
+struct Seen {
+    held: AtomicBool,
+    owned: AtomicUsize,
+    alive_peers: AtomicUsize,
 }
 
 /// Short terms: a verdict after 2.26 s.
@@ -62,10 +70,9 @@ impl HostHandle {
             part: part.clone(),
             ledger: ledger.clone(),
             alive: Arc::new(Mutex::new(true)),
-            held: Arc::new(AtomicBool::new(false)),
-            owned: Arc::new(AtomicUsize::new(0)),
+            seen: Arc::default(),
         };
-        let (alive, held, owned) = (handle.alive.clone(), handle.held.clone(), handle.owned.clone());
+        let (alive, seen) = (handle.alive.clone(), handle.seen.clone());
         let (path, ledger) = (path.to_path_buf(), ledger.clone());
         thread::spawn(move || {
             let mut host = Host::new(&path, ledger, part);
@@ -76,21 +83,20 @@ impl HostHandle {
                     return;
                 }
                 host.take(input);
-                let status = host.member.status(&leasefence_clock::now());
-                held.store(status.own.state == "held", Ordering::Relaxed);
-                let own = status.domains.iter().filter(|domain| domain.lease == "own").count();
-                owned.store(own, Ordering::Relaxed);
+                seen.take(&host.member.status(&leasefence_clock::now()));
             }
         });
         handle
     }
 
-    pub(crate) fn holds(&self) -> bool {
-        self.held.load(Ordering::Relaxed)
+    /// True when it holds its lease, and sees this many hosts that hold theirs: a host that dies before its first
+    /// `held` is on storage is nobody's to call gone.
+    pub(crate) fn holds_among(&self, hosts: usize) -> bool {
+        self.seen.held.load(Ordering::Relaxed) && self.seen.alive_peers.load(Ordering::Relaxed) == hosts
     }
 
     pub(crate) fn owns(&self) -> usize {
-        self.owned.load(Ordering::Relaxed)
+        self.seen.owned.load(Ordering::Relaxed)
     }
 
     /// Power off: its guests end at once; a write that is in flight may land or not.
@@ -101,6 +107,16 @@ impl HostHandle {
         for domain in self.ledger.guests_of(self.part.index) {
             self.ledger.kill(self.part.index, domain);
         }
+    }
+}
+
+impl Seen {
+    fn take(&self, status: &MemberStatus) {
+        let own = status.domains.iter().filter(|domain| domain.lease == "own").count();
+        let alive = status.hosts.iter().filter(|host| host.verdict == Verdict::Alive).count();
+        self.held.store(status.own.state == "held", Ordering::Relaxed);
+        self.owned.store(own, Ordering::Relaxed);
+        self.alive_peers.store(alive, Ordering::Relaxed);
     }
 }
 
@@ -149,7 +165,19 @@ impl Host {
         let at = Instant::now();
         outbox.send(Input::Fencer(fencer.half().clone())).expect("a channel");
         outbox.send(Input::Opened(medium)).expect("a channel");
-        Self { part, ledger, member, fencer, disk, page: None, inbox, outbox, beat: at, listing: at, begun: false }
+        Self {
+            part,
+            ledger,
+            member,
+            fencer,
+            disk,
+            page: None,
+            inbox,
+            outbox,
+            beat: at,
+            listing: at,
+            begun: false,
+        }
     }
 
     /// Waits for the next thing that happens, and at most until the next beat.
@@ -162,7 +190,7 @@ impl Host {
         if !self.begun {
             self.begun = true;
             for domain in self.part.guests.clone() {
-                self.ledger.start(self.part.index, leasefence_core::ids::Incarnation::default(), domain);
+                self.ledger.start(self.part.index, Incarnation::default(), domain);
             }
         }
         if self.beat <= Instant::now() {
@@ -191,7 +219,9 @@ impl Host {
         match command {
             Command::Io(request) => assert!(self.disk.submit(request), "the storage thread lives"),
             Command::Page(half) => self.page = Some(*half),
-            Command::Barrier { domain, .. } => self.later(Input::Barrier { domain, result: Ok(Duration::from_millis(1)) }),
+            Command::Barrier { domain, .. } => {
+                self.later(Input::Barrier { domain, result: Ok(Duration::from_millis(1)) })
+            }
             Command::Start { domain, term, .. } => {
                 // The fencer looks once more between the token and the start, as it does beside a real agent.
                 self.fencer_beats();
@@ -205,7 +235,9 @@ impl Host {
                 self.later(Input::StartEnded { domain, term, result });
             }
             Command::Destroy { domain, .. } => self.ledger.kill(index, domain),
-            Command::KillAll => self.ledger.guests_of(index).into_iter().for_each(|d| self.ledger.kill(index, d)),
+            Command::KillAll => {
+                self.ledger.guests_of(index).into_iter().for_each(|d| self.ledger.kill(index, d))
+            }
             Command::Note(note) if note.level >= LogLevel::Info => {
                 self.ledger.tell(format!("host {index}: {}: {}", note.event, note.text));
             }

@@ -27,7 +27,8 @@ pub(crate) fn create(path: &Path) -> Layout {
     .header()
     .expect("good parameters");
     let file = File::create(path).expect("a file");
-    file.write_all_at(&vec![0; usize::try_from(header.layout.total_size()).expect("small")], 0).expect("room");
+    file.write_all_at(&vec![0; usize::try_from(header.layout.total_size()).expect("small")], 0)
+        .expect("room");
     for place in [header.layout.first_header(), header.layout.last_header()] {
         file.write_all_at(&header.encode(&place), place.offset).expect("room");
     }
@@ -48,7 +49,8 @@ pub(crate) fn top_owner(path: &Path, layout: &Layout, domain: DomainId) -> Optio
         });
         copies.max_by_key(|sector| (sector.incarnation.generation, sector.sequence))
     });
-    let entries = sectors.filter_map(|sector| sector.get(domain).cloned().map(|entry| (sector.incarnation, entry)));
+    let entries =
+        sectors.filter_map(|sector| sector.get(domain).cloned().map(|entry| (sector.incarnation, entry)));
     let standing = entries.filter(|(_, entry): &(_, LeaseEntry)| entry.state != LeaseState::Empty);
     let (incarnation, top) = standing.max_by_key(|(_, entry)| entry.term)?;
     (top.state == LeaseState::Own).then_some(incarnation)

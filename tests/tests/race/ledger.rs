@@ -25,7 +25,8 @@ impl Ledger {
     pub(crate) fn start(&self, host: u8, incarnation: Incarnation, domain: DomainId) {
         let mut book = self.book();
         if let Some((other, life)) = book.running.insert(domain, (host, incarnation)) {
-            book.violations.push(format!("{domain} starts on host {host} while it runs on host {other} ({life})"));
+            book.violations
+                .push(format!("{domain} starts on host {host} while it runs on host {other} ({life})"));
         }
         book.story.push(format!("host {host}: {domain} starts under {incarnation}"));
     }
@@ -61,6 +62,11 @@ impl Ledger {
 
     pub(crate) fn assert_one_owner(&self) {
         let book = self.book();
-        assert!(book.violations.is_empty(), "SPLIT BRAIN: {}\n{}", book.violations.join("\n"), book.story.join("\n"));
+        assert!(
+            book.violations.is_empty(),
+            "SPLIT BRAIN: {}\n{}",
+            book.violations.join("\n"),
+            book.story.join("\n")
+        );
     }
 }
