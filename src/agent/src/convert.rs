@@ -1,26 +1,15 @@
 //! From what the member says of itself to the words and numbers of the API. It decides nothing but a verdict's class.
 
-use std::time::Duration;
-
 use leasefence_api as api;
-use leasefence_api::{HostState, VerdictAnswer, VerdictClass};
+use leasefence_api::VerdictAnswer;
+use leasefence_api::words::{self, ms, terms, wall_ms};
 use leasefence_core::evidence::{Evidence, Verdict};
 use leasefence_core::fencing::FencerHalf;
 use leasefence_core::ids::Generation;
 use leasefence_core::member::{
     ClusterStatus, DomainStatus, HostStatus, LogLevel, MemberStatus, OwnStatus, RecoveryStatus,
 };
-use leasefence_core::terms::Terms;
 use leasefence_core::time::Now;
-
-/// Whole milliseconds, rounded down.
-pub(crate) fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn wall_ms(wall_ns: u64) -> u64 {
-    wall_ns / 1_000_000
-}
 
 /// The word for a level.
 pub(crate) fn level(level: LogLevel) -> &'static str {
@@ -29,19 +18,6 @@ pub(crate) fn level(level: LogLevel) -> &'static str {
         LogLevel::Info => "info",
         LogLevel::Warn => "warn",
         LogLevel::Error => "error",
-    }
-}
-
-/// A host's terms.
-pub(crate) fn terms(terms: &Terms) -> api::Terms {
-    api::Terms {
-        lease_ttl_ms: ms(terms.lease_ttl),
-        fence_budget_ms: ms(terms.fence_budget),
-        write_drain_ms: ms(terms.write_drain),
-        renewal_interval_ms: ms(terms.renewal_interval),
-        scan_interval_ms: ms(terms.scan_interval),
-        clock_drift_ppm: terms.drift_ppm,
-        verdict_after_ms: ms(terms.verdict_after()),
     }
 }
 
@@ -85,7 +61,7 @@ pub(crate) fn cluster(cluster: &ClusterStatus, info: &mut api::ClusterInfo) {
 
 /// A host.
 pub(crate) fn host(host: &HostStatus) -> api::Host {
-    let (state, evidence, since) = words(&host.verdict);
+    let (state, evidence, since) = words::state(&host.verdict);
     api::Host {
         name: host.name.clone(),
         slot: host.slot.0,
@@ -102,32 +78,6 @@ pub(crate) fn host(host: &HostStatus) -> api::Host {
         terms: host.terms.as_ref().map(terms),
         domains_protected: host.domains_protected,
         domains_ha: host.domains_ha,
-    }
-}
-
-fn words(verdict: &Verdict) -> (HostState, Option<String>, Option<u64>) {
-    match verdict {
-        Verdict::Gone { evidence, since } => {
-            (HostState::Gone, Some(evidence.as_str().to_owned()), Some(wall_ms(since.wall_ns)))
-        }
-        Verdict::Joining { .. } => (HostState::Joining, None, None),
-        Verdict::Alive => (HostState::Alive, None, None),
-        Verdict::Fencing { .. } => (HostState::Fencing, None, None),
-        Verdict::Stalled { .. } => (HostState::Stalled, None, None),
-        Verdict::Disarmed => (HostState::Disarmed, None, None),
-        Verdict::Unknown(_) => (HostState::Unknown, None, None),
-    }
-}
-
-/// What a verdict means for whoever asked: alive are also a host in maintenance and one that joins and advances.
-fn class(verdict: &Verdict) -> VerdictClass {
-    match verdict {
-        Verdict::Gone { .. } => VerdictClass::MayStart,
-        Verdict::Alive | Verdict::Disarmed | Verdict::Joining { advances: true } => VerdictClass::Alive,
-        Verdict::Joining { advances: false }
-        | Verdict::Fencing { .. }
-        | Verdict::Stalled { .. }
-        | Verdict::Unknown(_) => VerdictClass::NotProvable,
     }
 }
 
@@ -151,14 +101,14 @@ pub(crate) fn earlier_verdict(
 }
 
 fn answer(host: &HostStatus, generation: Generation, said: &Verdict, reason: String) -> VerdictAnswer {
-    let (state, evidence, since_unix_ms) = words(said);
+    let (state, evidence, since_unix_ms) = words::state(said);
     VerdictAnswer {
         host: host.name.clone(),
         slot: host.slot.0,
         generation: generation.0,
         incarnation: format!("{}.{generation}", host.slot),
         state,
-        class: class(said),
+        class: words::class(said),
         evidence,
         since_unix_ms,
         reason,

@@ -3,7 +3,7 @@
 use std::thread;
 
 use leasefence_api as api;
-use leasefence_api::{Answer, LeaseList, Status, VerdictAnswer};
+use leasefence_api::{Answer, LeaseList, Status, VerdictAnswer, words};
 use leasefence_core::ids::{DomainId, Incarnation};
 use leasefence_core::member::{MemberStatus, Protection, Request};
 use leasefence_core::time::Now;
@@ -86,7 +86,7 @@ impl Engine {
             lease_path: config.lease.display().to_string(),
             open: self.medium.is_some(),
             error: self.fatal().map(str::to_owned),
-            last_scan_age_ms: member.last_scan_age.map(convert::ms),
+            last_scan_age_ms: member.last_scan_age.map(words::ms),
             ..api::ClusterInfo::default()
         };
         if let Some(cluster) = &member.cluster {

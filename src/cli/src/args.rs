@@ -19,9 +19,9 @@ A new cluster:
 Before starting a dead host's domains elsewhere by hand or from a script:
   leasefence verdict host-3 --wait --timeout 2min && start-them";
 
-/// The storage-heartbeat split-brain guard for KVM hosts.
+/// The storage-heartbeat split-brain guard for KVM hosts: asks this host's agent, or reads a lease file itself.
 #[derive(Parser, Debug)]
-#[command(name = "leasefence", version, about, after_help = AFTER, propagate_version = true, max_term_width = 100)]
+#[command(name = "leasefence", version, after_help = AFTER, propagate_version = true, max_term_width = 100)]
 pub(crate) struct Cli {
     /// The configuration file of this host's agent.
     #[arg(long, global = true, value_name = "PATH", default_value = "/etc/leasefence/leasefence.toml")]

@@ -6,7 +6,7 @@ use leasefence_config::Config;
 use leasefence_core::terms::{Derived, report};
 
 use crate::outcome::{CliError, Exit, Outcome};
-use crate::text::{lines, table};
+use crate::text::{lines, say, table};
 
 /// Checks the file. Prints all bounds also of a timing that is refused, so that one sees what is wrong with it.
 pub(crate) fn check(path: &Path, json: bool) -> Outcome {
@@ -15,17 +15,17 @@ pub(crate) fn check(path: &Path, json: bool) -> Outcome {
     let refused = judged.as_ref().err().map(ToString::to_string);
     let rows = report(&config.setting(None));
     if json {
-        println!("{}", as_json(&config, &rows, refused.as_deref())?);
+        say(&as_json(&config, &rows, refused.as_deref())?);
     } else {
-        println!("cluster {}, lease {}, {}\n", config.cluster, config.lease.display(), config.timing());
-        println!("{}", as_text(&rows));
+        say(&format!("cluster {}, lease {}, {}\n", config.cluster, config.lease.display(), config.timing()));
+        say(&as_text(&rows));
         for note in config.not_yet() {
-            println!("NOTE  {note}");
+            say(&format!("NOTE  {note}"));
         }
     }
     judged.map_err(CliError::from_display)?;
     if !json {
-        println!("\n{}: this configuration may be used", path.display());
+        say(&format!("\n{}: this configuration may be used", path.display()));
     }
     Ok(Exit::Done)
 }

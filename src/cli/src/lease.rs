@@ -4,7 +4,7 @@ use leasefence_api::{Client, LeaseEntry, LeaseList};
 
 use crate::args::LeaseCommand;
 use crate::outcome::{CliError, Exit, Outcome};
-use crate::text::{clock_time, duration_ms, lines, table};
+use crate::text::{clock_time, duration_ms, lines, say, table};
 
 /// Lists all leases, or shows those of one domain.
 pub(crate) async fn run(client: &Client, command: &LeaseCommand) -> Outcome {
@@ -14,10 +14,10 @@ pub(crate) async fn run(client: &Client, command: &LeaseCommand) -> Outcome {
     };
     let list = client.leases(domain).await?;
     if json {
-        println!("{}", serde_json::to_string(&list).map_err(CliError::from_display)?);
+        say(&serde_json::to_string(&list).map_err(CliError::from_display)?);
         return Ok(Exit::Done);
     }
-    println!("{}", entries(&list));
+    say(&entries(&list));
     for unreadable in &list.unreadable {
         eprintln!("leasefence: {unreadable}");
     }
@@ -43,7 +43,12 @@ fn entries(list: &LeaseList) -> String {
     }
     let age = list.age_ms.map_or_else(
         || "the lease pages were not read yet".to_owned(),
-        |age| format!("as read {} ago; the entry with the highest term of a domain counts (marked ^)", duration_ms(age)),
+        |age| {
+            format!(
+                "as read {} ago; the entry with the highest term of a domain counts (marked ^)",
+                duration_ms(age)
+            )
+        },
     );
     format!("{}\n{age}", lines(&rows))
 }

@@ -24,6 +24,7 @@ use leasefence_config::Config;
 
 use args::{Cli, Command, ConfigCommand, HaCommand, SlotCommand};
 use outcome::{CliError, Exit, Outcome};
+use text::say;
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
@@ -52,7 +53,9 @@ fn run(cli: &Cli) -> Outcome {
         Command::Disarm => ask(cli, async |client| tell(client.disarm().await)),
         Command::Arm => ask(cli, async |client| tell(client.arm().await)),
         Command::Release => ask(cli, async |client| tell(client.release().await)),
-        Command::Slot(SlotCommand::List { json, lease }) => slots::list(&lease_path(cli, lease.as_deref())?, *json),
+        Command::Slot(SlotCommand::List { json, lease }) => {
+            slots::list(&lease_path(cli, lease.as_deref())?, *json)
+        }
         Command::Slot(SlotCommand::Free { slot, machine_is_off }) => {
             ask(cli, async |client| tell(client.slot_free(*slot, machine_is_off).await))
         }
@@ -98,7 +101,7 @@ async fn ha(client: &Client, command: &HaCommand) -> Result<Answer, ApiError> {
 /// Prints what became of a request.
 fn tell(answer: Result<Answer, ApiError>) -> Outcome {
     let answer = answer?;
-    println!("{}", answer.text);
+    say(&answer.text);
     Ok(if answer.ok { Exit::Done } else { Exit::Failed })
 }
 

@@ -19,7 +19,7 @@ use leasefence_disk::{Disk, DiskOptions, MachineFacts};
 
 use crate::args::{StatusArgs, VerdictArgs};
 use crate::outcome::{CliError, Exit, Outcome};
-use crate::text::duration_ms;
+use crate::text::{duration_ms, say};
 
 /// How long to watch before "nothing can be said" is an answer and not just impatience.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -40,12 +40,12 @@ pub(crate) fn status(path: &Path, args: &StatusArgs) -> Outcome {
         })?;
         let hosts: Vec<Host> = watcher.reports().iter().map(host).collect();
         if args.json {
-            println!("{}", serde_json::to_string(&hosts).map_err(CliError::from_display)?);
+            say(&serde_json::to_string(&hosts).map_err(CliError::from_display)?);
         } else {
             if args.watch.is_some() {
                 print!("\x1b[H\x1b[2J");
             }
-            println!("{}\n{}", watcher.headline(path), crate::status::hosts(&hosts));
+            say(&format!("{}\n{}", watcher.headline(path), crate::status::hosts(&hosts)));
         }
         let Some(seconds) = args.watch else { return Ok(Exit::Done) };
         let again = leasefence_clock::instant().plus(Duration::from_secs(seconds));
@@ -216,7 +216,10 @@ impl Watcher {
         let name = self.observer.header().map_or("?", |header| header.cluster_name.as_str());
         let warning = self.observer.warning().map(|text| format!("\nWARNING  {text}")).unwrap_or_default();
         let watched = duration_ms(words::ms(self.watched()));
-        format!("cluster {name}, lease file {}, watched without an agent for {watched}{warning}\n", path.display())
+        format!(
+            "cluster {name}, lease file {}, watched without an agent for {watched}{warning}\n",
+            path.display()
+        )
     }
 
     fn tell(&mut self) {
@@ -231,7 +234,8 @@ impl Watcher {
             .iter()
             .filter(|report| !self.is_settled(report))
             .map(|report| {
-                let left = report.verdict_left.map(|left| format!(", verdict in {}", duration_ms(words::ms(left))));
+                let left =
+                    report.verdict_left.map(|left| format!(", verdict in {}", duration_ms(words::ms(left))));
                 format!("{}: {}{}", report.view.name, report.reason, left.unwrap_or_default())
             })
             .collect();

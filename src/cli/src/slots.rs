@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::dump;
 use crate::outcome::{CliError, Exit, Outcome};
-use crate::text::{clock_time, lines, table};
+use crate::text::{clock_time, lines, say, table};
 
 /// What a slot's sectors show.
 #[derive(Default)]
@@ -47,10 +47,10 @@ pub(crate) fn list(path: &Path, json: bool) -> Outcome {
     };
     let rows: Vec<Row> = slots.into_iter().map(|(slot, found)| row(slot, found)).collect();
     if json {
-        println!("{}", serde_json::to_string(&rows).map_err(CliError::from_display)?);
+        say(&serde_json::to_string(&rows).map_err(CliError::from_display)?);
     } else {
-        println!("{}", as_text(&rows));
-        println!("{} of {} slots are taken", rows.len(), layout.slots().count());
+        say(&as_text(&rows));
+        say(&format!("{} of {} slots are taken", rows.len(), layout.slots().count()));
     }
     Ok(if rows.iter().all(|row| row.faults.is_empty()) { Exit::Done } else { Exit::Failed })
 }

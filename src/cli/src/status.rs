@@ -6,7 +6,7 @@ use leasefence_api::{Client, Domain, Host, HostState, Recovery, Status};
 
 use crate::args::StatusArgs;
 use crate::outcome::{CliError, Exit, Outcome};
-use crate::text::{clock_time, duration_ms, lines, optional_ms, table};
+use crate::text::{clock_time, duration_ms, lines, optional_ms, say, table};
 
 /// Decisions that are shown below the tables.
 const DECISIONS_SHOWN: usize = 8;
@@ -15,7 +15,7 @@ const DECISIONS_SHOWN: usize = 8;
 pub(crate) async fn run(client: &Client, args: &StatusArgs) -> Outcome {
     let Some(seconds) = args.watch else {
         let status = client.status().await?;
-        println!("{}", shown(&status, args.json)?);
+        say(&shown(&status, args.json)?);
         return Ok(Exit::Done);
     };
     loop {
@@ -24,9 +24,9 @@ pub(crate) async fn run(client: &Client, args: &StatusArgs) -> Outcome {
             Err(error) => format!("leasefence: {error}"),
         };
         if args.json {
-            println!("{text}");
+            say(&text);
         } else {
-            println!("\x1b[H\x1b[2J{text}");
+            say(&format!("\x1b[H\x1b[2J{text}"));
         }
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
@@ -66,7 +66,8 @@ fn headline(status: &Status) -> String {
         None => "no lease".to_owned(),
     };
     let test = if status.cluster.test { " (a TEST cluster)" } else { "" };
-    let error = status.cluster.error.as_ref().map(|error| format!("\nlease file: {error}")).unwrap_or_default();
+    let error =
+        status.cluster.error.as_ref().map(|error| format!("\nlease file: {error}")).unwrap_or_default();
     let libvirt =
         status.hypervisor.error.as_ref().map(|error| format!("\nlibvirt: {error}")).unwrap_or_default();
     format!(
@@ -94,7 +95,16 @@ fn fencer(status: &Status) -> &'static str {
 /// The table of hosts.
 pub(crate) fn hosts(hosts: &[Host]) -> String {
     let mut rows = table(&[
-        "HOST", "SLOT", "GEN", "STATE", "LEASE LEFT", "LAST RENEWAL", "WATCHDOG", "PROTECTED", "HA", "WHY",
+        "HOST",
+        "SLOT",
+        "GEN",
+        "STATE",
+        "LEASE LEFT",
+        "LAST RENEWAL",
+        "WATCHDOG",
+        "PROTECTED",
+        "HA",
+        "WHY",
     ]);
     let count = |n: Option<u32>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     for host in hosts {

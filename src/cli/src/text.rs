@@ -1,14 +1,23 @@
 //! How times and tables are written for people.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
 
+/// Prints a line. Whoever reads may have gone, as in `leasefence status | head`: that changes no exit code.
+pub(crate) fn say(line: &str) {
+    drop(writeln!(std::io::stdout(), "{line}"));
+}
+
 /// A table without lines, as wide as it needs to be.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -42,7 +51,11 @@ pub(crate) fn clock_time(unix_ms: u64) -> String {
     };
     let then = stamp.to_zoned(zone.clone());
     let time = format!("{}.{}", then.strftime("%H:%M:%S"), unix_ms % 1000 / 100);
-    if then.date() == Timestamp::now().to_zoned(zone).date() { time } else { format!("{} {time}", then.date()) }
+    if then.date() == Timestamp::now().to_zoned(zone).date() {
+        time
+    } else {
+        format!("{} {time}", then.date())
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use leasefence_api::{Client, HostState, MAX_WAIT, VerdictAnswer, VerdictClass};
 
 use crate::args::{FenceArgs, VerdictArgs};
 use crate::outcome::{CliError, Exit, Outcome};
-use crate::text::{clock_time, duration_ms};
+use crate::text::{clock_time, duration_ms, say};
 
 /// Between two lines of progress where nobody looks at a terminal.
 const QUIET_PROGRESS: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ pub(crate) async fn run(client: &Client, args: &VerdictArgs) -> Outcome {
 pub(crate) async fn fence(client: &Client, args: &FenceArgs) -> Outcome {
     let before = client.verdict(&args.host).await?;
     let answer = client.fence(&args.host).await?;
-    println!("{}", answer.text);
+    say(&answer.text);
     if !answer.ok {
         return Ok(Exit::Failed);
     }
@@ -43,9 +43,9 @@ pub(crate) async fn fence(client: &Client, args: &FenceArgs) -> Outcome {
 /// Prints the sentence, or the JSON.
 pub(crate) fn show(answer: &VerdictAnswer, json: bool) -> Result<(), CliError> {
     if json {
-        println!("{}", serde_json::to_string(answer).map_err(CliError::from_display)?);
+        say(&serde_json::to_string(answer).map_err(CliError::from_display)?);
     } else {
-        println!("{}", sentence(answer));
+        say(&sentence(answer));
     }
     Ok(())
 }
@@ -102,7 +102,10 @@ fn sentence(answer: &VerdictAnswer) -> String {
     let VerdictAnswer { host, reason, .. } = answer;
     match (answer.state, &answer.evidence, answer.since_unix_ms) {
         (HostState::Gone, Some(evidence), Some(since)) => {
-            format!("{host} is {evidence}, since {}, because {reason}: its domains may be started", clock_time(since))
+            format!(
+                "{host} is {evidence}, since {}, because {reason}: its domains may be started",
+                clock_time(since)
+            )
         }
         (HostState::Stalled | HostState::Fencing, ..) => {
             let when = answer
