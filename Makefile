@@ -6,6 +6,7 @@ DESTDIR  ?=
 VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 RELEASE  := $(TARGET)/release
+FUZZ_SECONDS ?= 20
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 .PHONY: help build demo test verify fix install deb deb-test fuzz clean
@@ -26,6 +27,7 @@ ifeq ($(NEXTEST),yes)
 else
 	$(CARGO) test --workspace
 endif
+	tools/fuzz/run $(FUZZ_SECONDS)
 
 verify: ## format, lints and structure; writes nothing
 	packaging/needs build
@@ -37,8 +39,8 @@ fix: ## format and apply what clippy can
 	$(CARGO) fmt --all
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-fuzz: ## mutate lease files for a minute (SECONDS=n for longer)
-	tools/fuzz/run $(or $(SECONDS),60)
+fuzz: ## mutate lease files (FUZZ_SECONDS=600 for ten minutes)
+	tools/fuzz/run $(FUZZ_SECONDS)
 
 install: build ## into DESTDIR, below PREFIX
 	packaging/install "$(RELEASE)" "$(DESTDIR)" "$(PREFIX)"
