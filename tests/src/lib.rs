@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use leasefence_demo::binaries::BinariesError;
 use leasefence_demo::{AGENT, Binaries, Cluster, FENCER, Host, LIBVIRTD, configure, deps};
 
 /// On a disk, since leases need direct I/O.
@@ -35,8 +36,8 @@ pub fn alone() -> MutexGuard<'static, ()> {
 /// When the programs cannot be built or the hosts not be prepared.
 #[must_use]
 pub fn cluster(hosts: u32) -> Cluster {
-    static BINARIES: OnceLock<Binaries> = OnceLock::new();
-    let binaries = BINARIES.get_or_init(|| Binaries::build().expect("the programs are built"));
+    static BINARIES: OnceLock<Result<Binaries, BinariesError>> = OnceLock::new();
+    let binaries = BINARIES.get_or_init(Binaries::build).as_ref().expect("the programs are built");
     Cluster::create(Path::new(BASE), binaries, hosts).expect("hosts are prepared")
 }
 

@@ -38,7 +38,7 @@ fn a_power_cut_ends_all_processes_and_keeps_the_disk_but_not_the_memory() {
     host.exec(&[
         "sh",
         "-c",
-        "echo kept > /var/lib/leasefence/file; echo lost > /run/file; sleep 1000 & exit 0",
+        "echo kept > /var/lib/leasefence/file; echo lost > /run/file; sleep 1000 >/dev/null 2>&1 & exit 0",
     ])
     .unwrap();
     let (init, boot) =
