@@ -224,8 +224,19 @@ impl Member {
         listed.chain(seen).filter(|domain| !self.is_exempt(*domain)).collect()
     }
 
+    /// Exempt, and without a lease of this host: what is owned would be recovered elsewhere after this host's death, so it
+    /// stays protected until its entry has ended.
     fn is_exempt(&self, domain: DomainId) -> bool {
-        self.domains.reports.get(&domain).is_some_and(|report| report.protection.exempt)
+        let exempt = self.domains.reports.get(&domain).is_some_and(|report| report.protection.exempt);
+        exempt && !self.has_entry(domain)
+    }
+
+    /// True when an own entry of it may stand on storage.
+    fn has_entry(&self, domain: DomainId) -> bool {
+        let leases = self.leasing.as_ref().map(|leasing| &leasing.leases);
+        let owned = leases.is_some_and(|leases| leases.owns(domain) || leases.is_acquiring(domain));
+        // A restarted agent's list stands until the own sectors are read back.
+        owned || self.half.own.iter().any(|lease| lease.domain == domain)
     }
 
     /// A protected domain that runs here.
@@ -242,7 +253,7 @@ impl Member {
     fn refresh_exempt_and_storages(&mut self) {
         let reports = self.domains.reports.values();
         self.half.exempt =
-            reports.clone().filter(|report| report.protection.exempt).map(|report| report.domain).collect();
+            reports.clone().map(|report| report.domain).filter(|domain| self.is_exempt(*domain)).collect();
         // Storages of domains that libvirt no longer describes stay: their processes may still run.
         for target in reports.filter(|report| report.running).flat_map(|report| &report.storages) {
             if !self.half.quiesce.contains(target) {
@@ -297,6 +308,13 @@ impl Member {
         if undescribed > 0 {
             warnings.push(format!(
                 "{undescribed} domain processes run here that libvirt does not describe: protected"
+            ));
+        }
+        let late = |report: &&DomainReport| report.protection.exempt && self.has_entry(report.domain);
+        for report in self.domains.reports.values().filter(late) {
+            warnings.push(format!(
+                "domain '{}' was exempted while this host has its lease: it stays protected until it was stopped once",
+                report.name
             ));
         }
         for (domain, (why, _)) in &self.domains.refused {

@@ -19,6 +19,10 @@ impl Member {
         if !matches!(self.phase, Phase::Held | Phase::Weakening(_) | Phase::Arming { .. }) {
             return;
         }
+        // It was asked to let go, and has: there is no lease any more that could end.
+        if self.phase.lets_go() && !self.is_guarded() {
+            return;
+        }
         if self.latched().is_some() {
             self.end(now, "the fencer has latched the lease's end");
             return;
@@ -35,8 +39,10 @@ impl Member {
     /// A host that is not armed has no fencer that would act on an end, and may have domains that it is adopting: it is
     /// armed first, and ended then.
     pub(super) fn end(&mut self, now: &Now, reason: &str) {
+        let armed = self.holder.as_ref().is_some_and(crate::renewal::Holder::is_armed);
         match self.phase {
-            Phase::Held | Phase::Weakening(_) | Phase::Resuming => self.end_armed(now, reason),
+            Phase::Held => self.end_armed(now, reason),
+            Phase::Weakening(_) | Phase::Resuming if armed => self.end_armed(now, reason),
             Phase::Arming { .. } if self.latched().is_some() => self.end_armed(now, reason),
             Phase::Arming { .. } => self.doomed = Some(reason.to_owned()),
             Phase::Adopting { .. } | Phase::Disarmed if self.doomed.is_none() => {
@@ -53,6 +59,8 @@ impl Member {
             | Phase::Header(_)
             | Phase::Choosing
             | Phase::Entering(_)
+            | Phase::Resuming
+            | Phase::Weakening(_)
             | Phase::Adopting { .. }
             | Phase::Disarmed
             | Phase::Ending(_)
@@ -211,13 +219,10 @@ impl Member {
     /// The own sector is no longer this host's: it is not written any more. With a lease the fencer ends it first.
     pub(super) fn lose_sector(&mut self, now: &Now, reason: &str) {
         self.replaced.get_or_insert_with(|| reason.to_owned());
+        let armed = self.holder.as_ref().is_some_and(crate::renewal::Holder::is_armed);
         match self.phase {
-            Phase::Held | Phase::Weakening(_) | Phase::Ending(_) | Phase::Arming { .. } => {
-                self.end(now, reason);
-            }
-            Phase::Resuming if self.holder.as_ref().is_some_and(crate::renewal::Holder::is_armed) => {
-                self.end(now, reason);
-            }
+            Phase::Held | Phase::Ending(_) | Phase::Arming { .. } => self.end(now, reason),
+            Phase::Weakening(_) | Phase::Resuming if armed => self.end(now, reason),
             _ => self.fatal(now, reason),
         }
     }

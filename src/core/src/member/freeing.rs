@@ -66,10 +66,14 @@ impl Member {
 
     fn is_slot_unknown(&self, slot: Slot) -> bool {
         let Some(header) = &self.header else { return true };
-        let records = RecordCopy::BOTH.map(|copy| header.layout.host_record(slot, copy));
+        let layout = &header.layout;
+        let records = RecordCopy::BOTH.map(|copy| layout.host_record(slot, copy));
+        let pages = (0..layout.pages())
+            .flat_map(|page| RecordCopy::BOTH.map(|copy| layout.lease_page(page, slot, copy)));
         records
             .into_iter()
-            .chain([header.layout.claim(slot)])
+            .chain([layout.claim(slot)])
+            .chain(pages)
             .any(|place| self.unknown.covers(place.offset, place.len))
     }
 

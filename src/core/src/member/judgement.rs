@@ -137,6 +137,9 @@ impl Member {
     }
 
     fn tell_evidence(&mut self, now: &Now, latched: &Latched) {
+        if self.incarnation().is_some_and(|own| own.slot == latched.incarnation.slot) {
+            return;
+        }
         let Latched { incarnation, evidence, name, .. } = latched;
         let why = match latched.stalled_since {
             Some((start, needed)) => format!(

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::phase::Phase;
-use super::{Command, LogLevel, Member, RecoveryStatus};
+use super::{Command, LogLevel, Member, RecoveryStatus, StartFailure};
 use crate::evidence::Evidence;
 use crate::fencing::StartToken;
 use crate::format::{HostState, LeaseFlags, LeasePage, LeaseState};
@@ -90,10 +90,15 @@ impl Member {
     }
 
     /// True for an incarnation whose evidence counts already: an expired or confirmed one only once its conviction is in
-    /// the own record, acknowledged and read back.
+    /// the own record, acknowledged and read back, or once it is superseded, freed or released as well (its conviction may
+    /// have been reused then).
     pub(super) fn counts_as_gone(&self, incarnation: Incarnation) -> bool {
+        let slot = self.watch.as_ref().and_then(|watch| watch.slot(incarnation.slot));
+        let past = slot.is_some_and(|slot| slot.is_past(incarnation.generation));
         match self.evidence(incarnation) {
-            Some((Evidence::Expired | Evidence::Confirmed, _)) => self.convictions.is_published(incarnation),
+            Some((Evidence::Expired | Evidence::Confirmed, _)) => {
+                past || self.convictions.is_published(incarnation)
+            }
             Some((Evidence::Fenced | Evidence::Superseded | Evidence::Released, _)) => true,
             None => false,
         }
@@ -226,6 +231,11 @@ impl Member {
                 let definition_hash = entry.map(|entry| entry.definition_hash).unwrap_or_default();
                 self.desk.push(Command::Barrier { domain, definition_hash });
             }
+            // The page denies starts from the first step of disarming and of a release on: it is given back.
+            RecoveryAction::Start { domain, term, .. } if !matches!(self.phase, Phase::Held) => {
+                let why = StartFailure::Failed("this host starts nothing any more".to_owned());
+                self.start_done(now, domain, term, &Err(why));
+            }
             RecoveryAction::Start { domain, term, definition_hash } => {
                 self.publish(now);
                 self.desk.push(Command::Start { domain, term, definition_hash });
@@ -275,7 +285,9 @@ impl Member {
 
     /// True when no lease work is under way and no want is left.
     pub(super) fn lease_work_is_over(&self) -> bool {
-        self.leasing.as_ref().is_none_or(|leasing| leasing.leases.is_quiet() && leasing.tokens().is_empty())
+        self.leasing.as_ref().is_none_or(|leasing| {
+            leasing.leases.is_quiet() && leasing.recoveries.is_quiet() && leasing.tokens().is_empty()
+        })
     }
 
     /// The version of each own page, for the own record: a hint to peers.
@@ -287,7 +299,6 @@ impl Member {
     pub(super) fn refresh_half_of_leases(&mut self) {
         let Some(leasing) = &self.leasing else { return };
         self.half.tokens = leasing.tokens();
-        self.half.tokens.extend(leasing.leases.tokens());
         // A restarted agent's list stands until the own sectors are read back.
         let own = leasing.leases.own_leases();
         let pages = self.header.as_ref().map_or(0, |header| header.layout.pages());

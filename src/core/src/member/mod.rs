@@ -221,12 +221,8 @@ impl Member {
             Phase::Held => self.advance_terms(now),
             Phase::Weakening(_) => self.weaken_turn(now),
             Phase::Ending(_) => self.ending_turn(now),
-            Phase::Opening
-            | Phase::Header(_)
-            | Phase::Entering(_)
-            | Phase::Resuming
-            | Phase::Disarmed
-            | Phase::Over => {}
+            Phase::Opening | Phase::Header(_) | Phase::Resuming | Phase::Disarmed | Phase::Over => {}
+            Phase::Entering(_) => self.reconsider_entry(now),
         }
         self.domain_turn(now);
         self.lease_turn(now);
@@ -236,7 +232,9 @@ impl Member {
     /// A change of `BOOTTIME - MONOTONIC` is a suspend: the lease ends at once (R4).
     fn notice_suspend(&mut self, now: &Now) {
         let first = self.last == Now::default();
-        if !first && now.suspended_since(&self.last) {
+        // Without a lease there is none to end: domains of a host in maintenance are left alone.
+        let armed = self.holder.as_ref().is_some_and(Holder::is_armed);
+        if !first && armed && now.suspended_since(&self.last) {
             self.end(now, "the host was suspended");
         }
         if first {
@@ -258,8 +256,17 @@ impl Member {
 
     /// True when the fencer has not gone round its loop for a quarter of the ttl: then nothing is renewed.
     fn fencer_is_silent(&self, now: Instant) -> bool {
-        let patience = self.config.terms.longest_gap();
+        let in_use = self.holder.as_ref().map(|holder| holder.in_use().terms.longest_gap());
+        let configured = self.config.terms.longest_gap();
+        let patience = in_use.map_or(configured, |in_use| in_use.min(configured));
         self.fencer.as_ref().is_none_or(|fencer| now.since_by_faster(fencer.beat) > patience)
+    }
+
+    /// True when the fencer would not act at the own lease's end: it guards another incarnation, or nothing. Once it has
+    /// been asked to let go, that is as it should be.
+    fn is_abandoned(&self) -> bool {
+        let armed = self.holder.as_ref().is_some_and(Holder::is_armed);
+        armed && !self.is_guarded() && !self.phase.lets_go()
     }
 
     fn enter(&mut self, now: &Now, phase: Phase) {

@@ -49,9 +49,11 @@ impl Member {
         }
         let Some(started) = self.pass.started.filter(|_| !self.pass.hurried) else { return Duration::ZERO };
         let regular = self.pass_interval(now).saturating_sub(now.since_by_slower(started));
-        // The verdict's read is scheduled exactly: it must *start* at the deadline, not at the next interval's end.
+        // The verdict's read is scheduled exactly: it must *start* at the deadline, not at the next interval's end. One that
+        // failed is made again after an interval, not at once.
         let deadline = self.watch.as_ref().and_then(crate::watch::Watch::next_deadline);
-        deadline.map_or(regular, |due: ObserverDeadline| regular.min(due.left(now)))
+        let ahead = deadline.filter(|due| !due.reached(started));
+        ahead.map_or(regular, |due: ObserverDeadline| regular.min(due.left(now)))
     }
 
     /// While a procedure works on the own slot the records are scanned only when it waits.
@@ -116,6 +118,10 @@ impl Member {
             self.unknown.renewal_acknowledged(done.issued.instant, done.ended.instant);
         } else {
             self.unknown.renewal_broken();
+            // It took longer than anybody knows.
+            if let Some(leasing) = &mut self.leasing {
+                leasing.recoveries.renewal_took(Duration::MAX, done.ended.instant);
+            }
             let why = done.result.as_ref().err().map_or_else(String::new, ToString::to_string);
             let text = format!("a write of the own record has an unknown outcome: {why}");
             self.desk.note(now, LogLevel::Warn, "renewal-unknown", text);

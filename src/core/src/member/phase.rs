@@ -42,9 +42,18 @@ pub(super) enum Phase {
     Over,
 }
 
+impl Phase {
+    /// True once the fencer was asked to let go.
+    pub(super) fn lets_go(&self) -> bool {
+        matches!(self, Self::Weakening(Weakening { step: WeakenStep::LettingGo, .. }))
+    }
+}
+
 /// A promise that is being weakened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Weakening {
+    /// What the record says before: `held`, or what it says while nobody is armed.
+    pub(super) from: HostState,
     /// What the record is to say.
     pub(super) to: HostState,
     /// Who asked.

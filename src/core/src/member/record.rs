@@ -20,10 +20,10 @@ impl Member {
         match &self.phase {
             Phase::Adopting { resting } | Phase::Arming { resting, .. } => Some(*resting),
             // An agent whose fencer does not beat renews no more: nobody would kill at the lease's end.
-            Phase::Held | Phase::Weakening(_) if self.fencer_is_silent(now) => None,
-            Phase::Held | Phase::Weakening(Weakening { step: WeakenStep::Draining, .. }) => {
-                Some(HostState::Held)
-            }
+            // Nor one whose fencer guards something else, or nothing.
+            Phase::Held | Phase::Weakening(_) if self.fencer_is_silent(now) || self.is_abandoned() => None,
+            Phase::Held => Some(HostState::Held),
+            Phase::Weakening(Weakening { step: WeakenStep::Draining, from, .. }) => Some(*from),
             Phase::Weakening(weakening) => Some(weakening.to),
             Phase::Disarmed => Some(HostState::Disarmed),
             Phase::Ending(_) => self.ending_state(now),

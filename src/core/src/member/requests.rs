@@ -111,10 +111,10 @@ impl Member {
         let slot = watch.slot(target.slot);
         let renewals = slot.and_then(|slot| slot.record()).map(|record| record.terms.renewal_interval * 3);
         let needed = QUIET_FOR.max(renewals.unwrap_or_default());
-        let quiet = slot.and_then(|slot| slot.unchanged_for(now.instant)).unwrap_or_default();
+        let quiet = slot.and_then(|slot| slot.shown_unchanged_for()).unwrap_or_default();
         if quiet < needed {
             return Err(format!(
-                "the record of {name} changed {} s ago: a host that writes is not off. Refused until it has been still for {} s",
+                "the record of {name} has been seen to stand still for {} s: a host that writes is not off. Refused until that is {} s",
                 quiet.as_secs(),
                 needed.as_secs()
             ));

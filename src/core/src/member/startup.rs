@@ -5,7 +5,7 @@ use super::phase::Phase;
 use super::record::promise_of;
 use super::{LeaseMedium, LogLevel, Member};
 use crate::fencing::{AgentHalf, Wish};
-use crate::format::{HostRecord, HostState, Layout, RecordCopy};
+use crate::format::{HostRecord, HostState, Layout, RecordCopy, SECTOR_LEN};
 use crate::ids::{Incarnation, Sequence};
 use crate::renewal::{Holder, TermsInUse};
 use crate::slot::{FencerSight, Join, JoinOutcome, Joined, Joiner};
@@ -92,9 +92,10 @@ impl Member {
 
     /// A page of another boot or file means nothing. What was outstanding when its process ended is unknown (R11).
     fn take_page_from_before(&mut self, now: &Now, layout: &Layout) {
-        if self.page_before().is_some_and(|page| page.file_id == layout.file_id()) {
-            let writes = self.half.unknown.clone();
-            self.unknown.restore(&writes, now.instant, |offset| len_at(layout, offset));
+        let before = self.page_before().filter(|page| page.file_id == layout.file_id());
+        // Of the page as it was found: the own half has said since that this process has issued nothing.
+        if let Some(writes) = before.map(|page| page.unknown.clone()) {
+            self.unknown.restore(&writes, now.instant, |offset| sector_at(layout, offset));
         } else {
             self.half = AgentHalf { boot_id: self.config.boot_id, ..AgentHalf::default() };
             self.config.page = None;
@@ -113,13 +114,37 @@ impl Member {
             self.enter_slot(now);
             return;
         };
-        let Some(fencer) = &self.fencer else { return };
-        let guarded = fencer.armed && fencer.incarnation == page.incarnation;
-        if guarded && (fencer.latched.is_some() || page.lease_end.reached(now.instant)) {
-            let terms = TermsInUse::resume(self.wanted_promise(), &[]);
-            self.resume(now, page.incarnation, page.issued, terms);
+        if self.fencer.is_none() {
+            return;
+        }
+        if self.is_over(&page, now) {
+            self.resume_ended(now, &page);
         } else {
             self.enter_slot(now);
+        }
+    }
+
+    /// True when the fencer guards the page's incarnation, and its lease has ended.
+    fn is_over(&self, page: &AgentHalf, now: &Now) -> bool {
+        self.fencer.as_ref().is_some_and(|fencer| {
+            let guarded = fencer.armed && fencer.incarnation == page.incarnation;
+            guarded && (fencer.latched.is_some() || page.lease_end.reached(now.instant))
+        })
+    }
+
+    fn resume_ended(&mut self, now: &Now, page: &AgentHalf) {
+        let terms = TermsInUse::resume(self.wanted_promise(), &[]);
+        self.resume(now, page.incarnation, page.issued, terms);
+    }
+
+    /// A lease that was still running when the entry began may have ended since, a write of the process before being
+    /// unknown. That is over only after a time counted by writes of the own record: by those of its receipt.
+    pub(super) fn reconsider_entry(&mut self, now: &Now) {
+        let Phase::Entering(entry) = &self.phase else { return };
+        let waits = entry.join.waits_for_the_life_before() && self.unknown.any();
+        let over = self.page_before().filter(|page| waits && self.is_over(page, now)).cloned();
+        if let Some(page) = over {
+            self.resume_ended(now, &page);
         }
     }
 
@@ -153,7 +178,11 @@ impl Member {
 
     /// The next operation of the entry; its outcome is taken when there is one.
     pub(super) fn entry_operation(&mut self, now: &Now) -> Option<IoOp> {
-        let sight = FencerSight { half: self.fencer.clone(), unknown_write: self.unknown.any() };
+        let mut half = self.fencer.clone();
+        if let Some(half) = &mut half {
+            half.processes.retain(|process| !self.half.exempt.contains(&process.domain));
+        }
+        let sight = FencerSight { half, unknown_write: self.unknown.any() };
         let Phase::Entering(entry) = &mut self.phase else { return None };
         entry.join.set_fencer(sight);
         let step = entry.join.poll(now);
@@ -163,6 +192,9 @@ impl Member {
                 if let Some(record) = entry.join.issuing() {
                     (self.half.incarnation, self.half.issued) = (record.incarnation, record.sequence);
                     self.half.wish = Wish::Joining;
+                }
+                if let Some(sequence) = entry.join.rewriting() {
+                    self.half.issued = self.half.issued.max(sequence);
                 }
                 Some(op)
             }
@@ -176,8 +208,13 @@ impl Member {
 
     /// An operation of the entry ended.
     pub(super) fn entry_done(&mut self, now: &Now, done: &IoDone) {
-        if let Phase::Entering(entry) = &mut self.phase {
-            entry.join.handle_io(done);
+        let Phase::Entering(entry) = &mut self.phase else { return };
+        let rewritten = entry.join.rewriting().is_some();
+        entry.join.handle_io(done);
+        if rewritten && done.result.is_ok() {
+            self.unknown.renewal_acknowledged(done.issued.instant, done.ended.instant);
+        } else if rewritten {
+            self.unknown.renewal_broken();
         }
         // The outcome may be there already: it must not wait for the storage thread's next turn.
         let _ = now;
@@ -241,6 +278,18 @@ impl Member {
         else {
             return;
         };
+        if guarded && self.half.wish == Wish::Disarm && self.latched().is_none() {
+            // Both copies said so before the page did, and the fencer may let go at any moment: there is no way back.
+            if self.is_guarded() {
+                return;
+            }
+            if let Some(holder) = &mut self.holder {
+                holder.disarm();
+            }
+            self.leases_after_restart(incarnation);
+            self.enter(now, Phase::Disarmed);
+            return;
+        }
         self.take_promises_on_storage(incarnation);
         // Also of a lease that has ended: the start tokens of before are closed by them.
         self.leases_after_restart(incarnation);
@@ -263,7 +312,8 @@ impl Member {
         let records = reading.into_iter().flat_map(|reading| reading.copies().valid());
         let mut promises: Vec<_> =
             records.filter(|record| record.incarnation == own).map(promise_of).collect();
-        if let Some(first) = promises.first().copied() {
+        let known = !self.half.terms.lease_ttl.is_zero();
+        if let Some(first) = promises.first().copied().filter(|_| known) {
             promises.push(Promise { terms: self.half.terms, ..first });
         }
         if let Some(holder) = &mut self.holder {
@@ -278,8 +328,10 @@ impl Member {
     }
 }
 
-/// Bytes of the sector at an offset.
-fn len_at(layout: &Layout, offset: u64) -> usize {
+/// Bytes of the sector at an offset, and those by which two reads of it are compared: a host record goes on being renewed.
+fn sector_at(layout: &Layout, offset: u64) -> (usize, std::ops::Range<usize>) {
     let small = offset < layout.observers().start || layout.journals().contains(&offset);
-    if small { layout.host_record(crate::ids::Slot(0), RecordCopy::A).len } else { crate::format::SECTOR_LEN }
+    let len = if small { layout.host_record(crate::ids::Slot(0), RecordCopy::A).len } else { SECTOR_LEN };
+    let is_record = layout.host_records().contains(&offset);
+    (len, if is_record { super::storage_turn::PROMISE_BYTES } else { 0..len })
 }

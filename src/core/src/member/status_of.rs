@@ -41,7 +41,7 @@ impl Member {
             Phase::Adopting { resting } | Phase::Arming { resting, .. } => resting.as_str(),
             Phase::Held => "held",
             Phase::Weakening(weakening) => match weakening.step {
-                super::phase::WeakenStep::Draining => "held",
+                super::phase::WeakenStep::Draining => weakening.from.as_str(),
                 _ => weakening.to.as_str(),
             },
             Phase::Disarmed => "disarmed",

@@ -10,7 +10,7 @@ use crate::storage::{IoDone, IoId, IoOp, IoRequest, Step};
 use crate::time::Now;
 
 /// Bytes of a host record by which two reads are compared while renewals go on: state, class, flags, terms and echo.
-const PROMISE_BYTES: std::ops::Range<usize> = 92..144;
+pub(super) const PROMISE_BYTES: std::ops::Range<usize> = 92..144;
 
 /// What an operation is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,11 +94,17 @@ impl Member {
     }
 
     fn note_write(&mut self, now: &Now, job: Job, offset: u64, len: usize) {
-        if job == Job::Record {
+        if self.is_own_record(job, offset) {
             self.unknown.issue_compared_by(offset, len, PROMISE_BYTES, now.instant);
         } else {
             self.unknown.issue(offset, len, now.instant);
         }
+    }
+
+    /// True for a write of the own record: those of a pass, and those of the entry. Renewals go on into the same sector.
+    fn is_own_record(&self, job: Job, offset: u64) -> bool {
+        let records = self.header.as_ref().map(|header| header.layout.host_records());
+        job == Job::Record || (job == Job::Entry && records.is_some_and(|records| records.contains(&offset)))
     }
 
     /// An operation ended.
@@ -107,7 +113,7 @@ impl Member {
         self.in_flight = None;
         if let Some(offset) = in_flight.write {
             self.unknown.ended(offset, done.result.is_ok());
-            if in_flight.job == Job::Record {
+            if self.is_own_record(in_flight.job, offset) {
                 self.unknown.merge(offset);
             }
         }

@@ -9,7 +9,12 @@ use crate::time::{Now, ObserverDeadline};
 impl Member {
     /// Begins to weaken the promise: from here the page denies starts.
     pub(super) fn weaken(&mut self, now: &Now, to: HostState, request: RequestId) {
-        let weakening = Weakening { to, request, step: WeakenStep::Draining };
+        let from = match self.phase {
+            Phase::Adopting { resting } => resting,
+            Phase::Disarmed => HostState::Disarmed,
+            _ => HostState::Held,
+        };
+        let weakening = Weakening { from, to, request, step: WeakenStep::Draining };
         self.desk.note(
             now,
             LogLevel::Info,
@@ -24,6 +29,11 @@ impl Member {
     pub(super) fn weaken_turn(&mut self, now: &Now) {
         let Phase::Weakening(weakening) = self.phase else { return };
         match weakening.step {
+            WeakenStep::Draining
+                if weakening.to == HostState::Released && self.a_protected_domain().is_some() =>
+            {
+                self.refuse_release(now, weakening);
+            }
             WeakenStep::Draining if self.may_write_weakened() => {
                 self.phase = Phase::Weakening(Weakening {
                     step: WeakenStep::Writing { first_shown: None },
@@ -36,6 +46,19 @@ impl Member {
         }
     }
 
+    /// A start that was under way when the release was asked for has come: `released` would call its domain gone.
+    fn refuse_release(&mut self, now: &Now, weakening: Weakening) {
+        let text = "a protected domain has started here meanwhile: stop or migrate it first, then release";
+        self.desk.note(now, LogLevel::Warn, "weakening", format!("not released: {text}"));
+        self.desk.reply(weakening.request, false, text);
+        let phase = match weakening.from {
+            HostState::Held => Phase::Held,
+            resting => Phase::Adopting { resting },
+        };
+        self.enter(now, phase);
+        self.publish(now);
+    }
+
     /// No write of the own record may still land when the first weaker one is issued: it could turn it back.
     fn may_write_weakened(&self) -> bool {
         !self.own_record_unknown()
@@ -45,7 +68,7 @@ impl Member {
     }
 
     /// True while the fencer guards this incarnation.
-    fn is_guarded(&self) -> bool {
+    pub(super) fn is_guarded(&self) -> bool {
         self.fencer
             .as_ref()
             .is_none_or(|fencer| fencer.armed && Some(fencer.incarnation) == self.incarnation())

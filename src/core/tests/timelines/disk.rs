@@ -15,6 +15,8 @@ pub(crate) enum Path {
     LosesWrites,
     /// Writes return an error at once, and land so much later.
     LandsLate(Duration),
+    /// Reads return an error at once.
+    ReadsFail,
     /// Reads and writes go to a copy of the file, which nobody else sees.
     Picture,
     /// The path leads to another file: every read says so.

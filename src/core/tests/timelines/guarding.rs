@@ -254,3 +254,52 @@ fn an_agent_killed_in_the_middle_of_a_recovery_leaves_no_second_start() {
         assert!(owned && world.runs_on(1) == [1], "killed {after} ms after the verdict\n{}", world.story());
     }
 }
+
+#[test]
+fn an_agent_restarted_in_a_stall_that_outlasts_its_lease_gives_the_receipt_and_rejoins() {
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    let before = world.incarnation(0);
+    world.path(0, Path::Cut);
+    world.run(3_000);
+    // A renewal is in flight: its outcome is unknown from here on. The lease still runs.
+    world.hosts[0].kill_agent();
+    world.path(0, FAST_PATH);
+    world.start_agent(0);
+    // The header is read, and then the storage stalls again.
+    world.run(5);
+    world.path(0, Path::Cut);
+    world.run(7_000);
+    assert!(!world.runs_on(1).contains(&0), "killed by the fencer\n{}", world.story());
+    world.path(0, FAST_PATH);
+    world.until(60, "it rejoins", |world| world.state(0) == "held");
+    assert_eq!(world.generation(0).0, before.generation.0 + 1, "{}", world.story());
+    assert!(world.last(0, "fenced").is_some(), "{}", world.story());
+}
+
+#[test]
+fn an_agent_killed_while_it_first_joins_goes_on_with_its_configured_terms() {
+    let mut world = World::new(1);
+    world.boot(0);
+    let joining = |world: &World| world.layout().slots().any(|slot| world.copies(slot)[0].is_some());
+    world.until(30, "a joining record", joining);
+    world.hosts[0].kill_agent();
+    world.run(500);
+    world.start_agent(0);
+    world.until(60, "held", |world| world.state(0) == "held");
+}
+
+#[test]
+fn a_read_that_fails_when_a_verdict_is_due_is_made_again_after_an_interval_and_not_at_once() {
+    let mut world = World::held(2);
+    world.run(3_000);
+    world.hosts[0].power_off();
+    world.run(10_800);
+    world.path(1, Path::ReadsFail);
+    world.run(1_000);
+    let failed = world.count(1, "scan-failed");
+    assert!((2..=5).contains(&failed), "{failed} reads in 1 s\n{}", world.story());
+    world.path(1, FAST_PATH);
+    world.until(1, "a verdict", |world| world.last(1, "verdict").is_some());
+}

@@ -67,6 +67,8 @@ pub(crate) struct Host {
     /// The guests that run, each with the incarnation under which it was started.
     pub(crate) guests: BTreeMap<DomainId, Incarnation>,
     pub(crate) libvirt_away: bool,
+    /// The operator has exempted all guests of this host.
+    pub(crate) exempts: bool,
     pub(crate) replies: BTreeMap<RequestId, (bool, String)>,
     pub(crate) log: Vec<Line>,
 }
@@ -100,6 +102,7 @@ impl Host {
             next_listing: 0,
             guests: BTreeMap::new(),
             libvirt_away: false,
+            exempts: false,
             replies: BTreeMap::new(),
             log: Vec::new(),
         }
@@ -197,7 +200,9 @@ impl Host {
     }
 
     pub(crate) fn ask(&mut self, at: u64, id: u64, request: leasefence_core::member::Request) {
-        self.inbox.push_back((at, Input::Request(RequestId(id), request)));
+        if self.member.is_some() {
+            self.inbox.push_back((at, Input::Request(RequestId(id), request)));
+        }
     }
 
     pub(crate) fn tell(&mut self, at: u64, input: Input) {
@@ -323,9 +328,12 @@ impl Host {
                 self.late.push((lands, op.clone()));
                 Err(IoError::Failed("input/output error".to_owned()))
             }
+            Path::ReadsFail if !is_write => Err(IoError::Failed("input/output error".to_owned())),
             Path::Replaced if !is_write => Err(IoError::Replaced("another inode".to_owned())),
             Path::Picture => self.picture.as_mut().expect("it was taken").perform(op),
-            Path::Works(_) | Path::LosesWrites | Path::LandsLate(_) | Path::Replaced => disk.perform(op),
+            Path::Works(_) | Path::LosesWrites | Path::LandsLate(_) | Path::ReadsFail | Path::Replaced => {
+                disk.perform(op)
+            }
         };
         let done = IoDone { id: pending.request.id, issued: pending.issued, ended: self.now(at), result };
         self.input(at, Input::Io(done));
@@ -385,7 +393,7 @@ impl Host {
             Input::LibvirtAway("hung".to_owned())
         } else {
             self.inbox.push_back((at, Input::Capacity { memory_mib: 100_000 }));
-            Input::Domains(self.guests.keys().map(report).collect())
+            Input::Domains(self.guests.keys().map(|domain| report(domain, self.exempts)).collect())
         };
         self.inbox.push_back((at, input));
     }
@@ -397,12 +405,12 @@ impl Host {
 }
 
 /// What libvirt says of a guest.
-fn report(domain: &DomainId) -> DomainReport {
+fn report(domain: &DomainId, exempt: bool) -> DomainReport {
     DomainReport {
         domain: *domain,
         name: format!("guest-{}", domain.0[0]),
         running: true,
-        protection: Protection { ha: true, priority: 1, exempt: false },
+        protection: Protection { ha: true, priority: 1, exempt },
         vcpus: 1,
         memory_mib: 64,
         definition_hash: u64::from(domain.0[0]),

@@ -3,6 +3,8 @@
 //! gone whose domains run.
 
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod disk;
 #[cfg(test)]
 mod fencing;
@@ -14,6 +16,8 @@ mod host;
 mod maintenance;
 #[cfg(test)]
 mod observing;
+#[cfg(test)]
+mod restarting;
 #[cfg(test)]
 mod takeover;
 #[cfg(test)]

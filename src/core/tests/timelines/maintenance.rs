@@ -1,7 +1,11 @@
-//! Disarming, arming again, and a clean stop.
+//! Disarming, arming again, a clean stop, and an operator's word.
 
+use std::time::Duration;
+
+use leasefence_core::fencing::Wish;
 use leasefence_core::member::Request;
 
+use crate::disk::Path;
 use crate::world::World;
 
 #[test]
@@ -68,4 +72,128 @@ fn a_release_is_refused_while_a_protected_domain_runs_and_is_evidence_afterwards
     assert!(world.reply(0, released).expect("just seen").0, "{}", world.story());
     world.run(2_000);
     assert_eq!(world.evidence(1, before), Some("released"), "{}", world.story());
+}
+
+#[test]
+fn a_release_in_the_middle_of_a_recovery_never_calls_a_running_domain_gone() {
+    for after in (0..400).step_by(9) {
+        let mut world = World::held(3);
+        world.user_starts(0, 1);
+        world.run(5_000);
+        world.hosts[0].power_off();
+        world.until(30, "a verdict", |world| world.last(1, "verdict").is_some());
+        world.run(after);
+        let requests = [world.ask(1, Request::Release), world.ask(2, Request::Release)];
+        // The world checks after each step that nobody is called gone whose domain runs.
+        world.run(30_000);
+        for (index, request) in [1, 2].into_iter().zip(requests) {
+            let reply = world.reply(index, request);
+            assert!(reply.is_some(), "{after} ms after the verdict\n{}", world.story());
+        }
+    }
+}
+
+#[test]
+fn a_release_out_of_maintenance_writes_no_held_record_on_its_way() {
+    let mut world = World::held(1);
+    let request = world.ask(0, Request::Disarm);
+    world.until(10, "disarmed", |world| world.reply(0, request).is_some());
+    // The outcome of a write of the own record is unknown: the release has to wait.
+    world.path(0, Path::LandsLate(Duration::from_millis(100)));
+    world.run(700);
+    world.path(0, Path::Works(Duration::from_millis(2)));
+    let slot = world.slot(0);
+    let request = world.ask(0, Request::Release);
+    let mut held = 0;
+    for _ in 0..100 {
+        world.run(100);
+        held += world.copies(slot).iter().flatten().filter(|record| record.state.as_str() == "held").count();
+    }
+    assert_eq!(held, 0, "nobody guards this host\n{}", world.story());
+    world.until(60, "released", |world| world.reply(0, request).is_some_and(|(done, _)| done));
+}
+
+/// A host that was asked to disarm, right after its page lets the fencer go.
+fn about_to_be_let_go() -> World {
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    world.ask(0, Request::Disarm);
+    let wish = |world: &World| world.hosts[0].page.as_ref().map(|page| page.wish);
+    world.until(10, "asked to let go", |world| wish(world) == Some(Wish::Disarm));
+    assert!(!world.hosts[0].is_disarmed());
+    world
+}
+
+#[test]
+fn an_agent_restarted_while_the_fencer_is_asked_to_let_go_never_holds_unguarded() {
+    let mut world = about_to_be_let_go();
+    let before = world.incarnation(0);
+    world.hosts[0].kill_agent();
+    world.hosts[0].fencer_stopped = true;
+    world.run(200);
+    world.start_agent(0);
+    world.run(1_000);
+    // The fencer goes on, and reads what the page said then or says now.
+    world.hosts[0].fencer_stopped = false;
+    world.run(5_000);
+    assert_eq!((world.state(0), world.hosts[0].is_disarmed()), ("disarmed", true), "{}", world.story());
+    world.path(0, Path::Cut);
+    world.run(30_000);
+    assert_eq!((world.evidence(1, before), world.runs_on(1)), (None, vec![0]), "{}", world.story());
+}
+
+#[test]
+fn a_fencer_that_has_let_go_leaves_no_lease_that_could_end() {
+    let mut world = about_to_be_let_go();
+    world.hosts[0].agent_stopped = true;
+    world.run(9_000);
+    assert!(world.hosts[0].is_disarmed());
+    world.hosts[0].agent_stopped = false;
+    world.run(3_000);
+    assert_eq!((world.state(0), world.runs_on(1)), ("disarmed", vec![0]), "{}", world.story());
+}
+
+#[test]
+fn a_suspend_in_maintenance_kills_nothing() {
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.run(3_000);
+    let request = world.ask(0, Request::Disarm);
+    world.until(10, "disarmed", |world| world.reply(0, request).is_some());
+    world.hosts[0].suspended_ns = 3_600_000_000_000;
+    world.run(10_000);
+    assert_eq!((world.state(0), world.runs_on(1)), ("disarmed", vec![0]), "{}", world.story());
+}
+
+#[test]
+fn a_host_convicted_while_its_agent_was_away_in_maintenance_fences() {
+    let mut world = World::held(2);
+    world.tolerates_two_writers = true;
+    world.user_starts(0, 1);
+    world.run(3_000);
+    let request = world.ask(0, Request::Disarm);
+    world.until(10, "disarmed", |world| world.reply(0, request).is_some());
+    world.hosts[0].kill_agent();
+    world.run(10_000);
+    let confirm = Request::Confirm { host: "host-0".to_owned(), reason: "a mistake".to_owned() };
+    let request = world.ask(1, confirm);
+    world.until(5, "confirmed", |world| world.reply(1, request).is_some_and(|(done, _)| done));
+    world.start_agent(0);
+    world.until(10, "killed", |world| !world.runs_on(1).contains(&0));
+    world.until(30, "it rejoins", |world| world.state(0) == "held" && world.generation(0).0 == 2);
+}
+
+#[test]
+fn a_live_host_is_not_confirmed_by_one_that_has_not_read_lately() {
+    let mut world = World::held(2);
+    world.run(3_000);
+    world.path(1, Path::Cut);
+    world.run(6_500);
+    assert_eq!(world.state(1), "held");
+    let confirm = Request::Confirm { host: "host-0".to_owned(), reason: "it looks dead".to_owned() };
+    let request = world.ask(1, confirm);
+    world.run(200);
+    let (done, text) = world.reply(1, request).expect("at once");
+    assert!(!done && text.contains("a host that writes is not off"), "{text}\n{}", world.story());
 }

@@ -17,6 +17,8 @@ pub(crate) struct World {
     pub(crate) disk: Disk,
     pub(crate) hosts: Vec<Host>,
     requests: u64,
+    /// Rounds without a step of time.
+    rounds: u64,
     /// A test that starts a domain twice by hand.
     pub(crate) tolerates_two_writers: bool,
 }
@@ -55,7 +57,7 @@ impl World {
             disk.0[start..start + place.len].copy_from_slice(&header.encode(&place));
         }
         let hosts = (0..hosts).map(|index| Host::new(index, fast())).collect();
-        Self { at: 0, disk, hosts, requests: 0, tolerates_two_writers: false }
+        Self { at: 0, disk, hosts, requests: 0, rounds: 0, tolerates_two_writers: false }
     }
 
     /// A cluster of hosts that all hold their leases.
@@ -185,6 +187,8 @@ impl World {
     fn step(&mut self, end: u64) -> bool {
         let next = self.hosts.iter().filter_map(Host::next_event).min();
         let Some(next) = next.filter(|next| *next <= end) else { return false };
+        self.rounds = if next <= self.at { self.rounds + 1 } else { 0 };
+        assert!(self.rounds < 10_000, "time stands still\n{}", self.story());
         self.at = self.at.max(next);
         for index in 0..self.hosts.len() {
             let due = self.hosts[index].next_event().is_some_and(|at| at <= self.at);
