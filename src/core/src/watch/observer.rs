@@ -190,15 +190,19 @@ impl Observer {
 
     fn is_due(&self, now: Instant) -> bool {
         let regular = self.last_started.is_none_or(|last| now.since_by_slower(last) >= self.interval());
-        let deadline = self.watch.as_ref().and_then(Watch::next_deadline);
-        regular || deadline.is_some_and(|due| due.reached(now))
+        regular || self.deadline_ahead().is_some_and(|due| due.reached(now))
     }
 
     fn next_start(&self, now: Instant) -> Instant {
         let regular = self.last_started.map_or(now, |last| last.plus(self.interval()));
-        let deadline = self.watch.as_ref().and_then(Watch::next_deadline);
         let left = ObserverDeadline(regular).left(now);
-        now.plus(deadline.map_or(left, |due| left.min(due.left(now))))
+        now.plus(self.deadline_ahead().map_or(left, |due| left.min(due.left(now))))
+    }
+
+    /// The next deadline, if no pass was begun at it: one that failed is made again after an interval, not at once.
+    fn deadline_ahead(&self) -> Option<ObserverDeadline> {
+        let deadline = self.watch.as_ref().and_then(Watch::next_deadline);
+        deadline.filter(|due| self.last_started.is_none_or(|last| !due.reached(last)))
     }
 
     fn interval(&self) -> Duration {

@@ -123,6 +123,14 @@ impl SlotWatch {
         self.reading.as_ref().map(|_| now.since_by_slower(since))
     }
 
+    /// How long both copies were *shown* to be unchanged: up to the start of the last good read. What they said since is
+    /// not known.
+    #[must_use]
+    pub fn shown_unchanged_for(&self) -> Option<Duration> {
+        let since = self.last_change.unwrap_or(self.first_read);
+        self.reading.as_ref().map(|reading| reading.started.since_by_slower(since))
+    }
+
     pub(super) fn may_prove_by_time(&self, now: Instant) -> bool {
         let Some(reckoning) = self.reckoning.filter(|reckoning| reckoning.no_expiry.is_none()) else {
             return false;
