@@ -64,8 +64,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let mut cluster = Cluster::create(&options.dir, &binaries, 3)?;
     clean_up_on_panic(cluster.run_dir().path());
     let played = play(options, &mut cluster);
-    if let Err(error) = &played {
-        keep_logs(&mut cluster, &**error);
+    if played.is_err() {
+        keep_logs(&mut cluster);
     }
     played?;
     drop(cluster);
@@ -196,9 +196,9 @@ fn leave_to_play(cluster: &Cluster) -> Outcome {
     }
 }
 
-/// After a failure the logs stay, until the next run cleans them.
-fn keep_logs(cluster: &mut Cluster, error: &dyn Error) {
-    if !interrupted(error) {
+/// After a failure the logs stay, until the next run cleans them. To be interrupted is no failure.
+fn keep_logs(cluster: &mut Cluster) {
+    if wait::check_interrupt().is_ok() {
         cluster.run_dir().keep();
         eprintln!(
             "\nThe logs of all hosts are kept until the next run, in {}",
@@ -224,10 +224,6 @@ pub(crate) fn report(error: &(dyn Error + 'static)) -> ExitCode {
         if split_brain && std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     eprintln!("{red}leasefence-demo: {error}{plain}");
     ExitCode::FAILURE
-}
-
-fn interrupted(error: &dyn Error) -> bool {
-    error.to_string() == WaitError::Interrupted.to_string()
 }
 
 fn say(heading: &str) {

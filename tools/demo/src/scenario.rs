@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::checker::{self, SplitBrain};
 use crate::cluster::{Cluster, ClusterError};
 use crate::command;
-use crate::guest::Guest;
+use crate::guest::{Guest, GuestError};
 use crate::host::{AGENT, HostError};
 use crate::lease_file::LeaseFile;
 use crate::record::Disk;
@@ -35,6 +35,9 @@ pub enum ScenarioError {
     /// The lease file or the guest's disk.
     #[error("cannot read {0}: {1}")]
     Read(String, #[source] io::Error),
+    /// The guest.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
     /// Hosts.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -262,17 +265,13 @@ impl Scene {
 pub fn self_check(cluster: &Cluster, guest: &Guest) -> Result<SplitBrain, ScenarioError> {
     let hosts = &cluster.hosts[..2];
     for host in hosts {
-        guest
-            .start(host)
-            .map_err(|error| ScenarioError::Read("the scratch guest".into(), io::Error::other(error)))?;
+        guest.start(host)?;
     }
     let verdict = wait::until("the checker to see two writers", PATIENCE, || {
         checker::check(&Disk::open(guest.disk()).ok()?.log().ok()?).err()
     })?;
     for host in hosts {
-        guest
-            .remove(host)
-            .map_err(|error| ScenarioError::Read("the scratch guest".into(), io::Error::other(error)))?;
+        guest.remove(host)?;
     }
     Ok(verdict)
 }
