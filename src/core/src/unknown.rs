@@ -69,15 +69,21 @@ impl UnknownWrites {
     }
 
     /// Takes over what a page from before this process says: those calls ended with their process, at `now` at the latest.
-    /// `len_of` tells the bytes of the sector at an offset (the page keeps offsets only).
-    pub fn restore(&mut self, page: &[UnknownWrite], now: Instant, len_of: impl Fn(u64) -> usize) {
+    /// `sector_of` tells the bytes of the sector at an offset (the page keeps offsets only), and by which of them two reads
+    /// are compared: where renewals go on into it, all of them would never agree.
+    pub fn restore(
+        &mut self,
+        page: &[UnknownWrite],
+        now: Instant,
+        sector_of: impl Fn(u64) -> (usize, Range<usize>),
+    ) {
         for write in page {
-            let len = len_of(write.offset);
+            let (len, compare) = sector_of(write.offset);
             let stage = Stage::Held { since: None };
             self.writes.push(Pending {
                 offset: write.offset,
                 len,
-                compare: 0..len,
+                compare: compare.start.min(len)..compare.end.min(len),
                 issued: write.issued,
                 stage,
             });
@@ -204,20 +210,24 @@ impl UnknownWrites {
     /// The end of the read that [`poll`](Self::poll) asked for, at this offset. A failed read is asked for again.
     pub fn handle_io(&mut self, offset: u64, done: &IoDone) {
         let drain = self.rules.drain;
-        let reading = |w: &Pending| w.offset == offset && matches!(w.stage, Stage::Reading { .. });
-        let Some(at) = self.writes.iter().position(reading) else { return };
         let Ok(bytes) = &done.result else { return };
-        let write = &mut self.writes[at];
-        let seen = bytes.get(write.compare.clone()).unwrap_or_default().to_vec();
-        let Stage::Reading { first } = &write.stage else { return };
-        let agrees = first.as_ref().is_some_and(|(ended, bytes)| {
-            *bytes == seen && ObserverDeadline(ended.plus(drain)).reached(done.issued.instant)
+        // Several writes of one sector may be unknown: each is judged by the same read.
+        self.writes.retain_mut(|write| {
+            let Stage::Reading { first } = &mut write.stage else { return true };
+            if write.offset != offset {
+                return true;
+            }
+            let seen = bytes.get(write.compare.clone()).unwrap_or_default();
+            match first {
+                Some((ended, earlier)) if earlier == seen => {
+                    !ObserverDeadline(ended.plus(drain)).reached(done.issued.instant)
+                }
+                _ => {
+                    *first = Some((done.ended.instant, seen.to_vec()));
+                    true
+                }
+            }
         });
-        if agrees {
-            self.writes.remove(at);
-        } else {
-            write.stage = Stage::Reading { first: Some((done.ended.instant, seen)) };
-        }
     }
 }
 
@@ -324,9 +334,31 @@ mod tests {
     #[test]
     fn what_a_page_from_before_this_process_lists_is_unknown() {
         let mut writes = UnknownWrites::new(RULES);
-        writes.restore(&[UnknownWrite { offset: 4096, issued: at(0) }], at(5), |_| 4);
+        writes.restore(&[UnknownWrite { offset: 4096, issued: at(0) }], at(5), |_| (4, 0..4));
         assert!(writes.covers(4096, 4));
         renewals(&mut writes, 6..67);
         assert_eq!(writes.poll(at(67)), READ);
+    }
+
+    #[test]
+    fn a_write_of_the_own_record_from_before_this_process_ends_though_renewals_go_on_into_it() {
+        let mut writes = UnknownWrites::new(RULES);
+        writes.restore(&[UnknownWrite { offset: 4096, issued: at(0) }], at(5), |_| (4, 0..2));
+        renewals(&mut writes, 6..67);
+        writes.handle_io(4096, &read(67, b"ab-1"));
+        writes.handle_io(4096, &read(69, b"ab-2"));
+        assert!(!writes.any());
+    }
+
+    #[test]
+    fn two_unknown_writes_of_one_sector_end_by_the_same_two_reads() {
+        let mut writes = UnknownWrites::new(RULES);
+        let twice = [0, 1].map(|issued| UnknownWrite { offset: 4096, issued: at(issued) });
+        writes.restore(&twice, at(5), |_| (4, 0..4));
+        renewals(&mut writes, 6..67);
+        writes.handle_io(4096, &read(67, b"abcd"));
+        assert!(matches!(writes.poll(at(68)), Step::Wait(_)), "the reads are write_drain apart");
+        writes.handle_io(4096, &read(69, b"abcd"));
+        assert!(!writes.any());
     }
 }

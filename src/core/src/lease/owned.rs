@@ -92,6 +92,12 @@ impl OwnedDomains {
         self.domains.contains_key(&domain)
     }
 
+    /// True if it was seen running under its term.
+    #[must_use]
+    pub(super) fn ran(&self, domain: DomainId) -> bool {
+        self.domains.get(&domain).is_some_and(|owned| owned.ran)
+    }
+
     /// The page's list.
     #[must_use]
     pub(super) fn to_page(&self) -> Vec<OwnLease> {

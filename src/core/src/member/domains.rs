@@ -9,7 +9,7 @@ use super::phase::Phase;
 use super::{Command, DomainReport, DomainStatus, LogLevel, Member, StartFailure, StopReason};
 use crate::format::{LeaseFlags, LeaseState};
 use crate::ids::{DomainId, Term};
-use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, Conflict, DomainSpec};
+use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, Conflict, DomainSpec, EndReason};
 use crate::time::{Instant, Now};
 
 /// How long a joining host waits for libvirt's first answer.
@@ -117,6 +117,7 @@ impl Member {
         if !matches!(self.phase, Phase::Adopting { .. } | Phase::Held) {
             return;
         }
+        self.give_up_exempted(now);
         let running = self.running_protected();
         self.domains.refused.retain(|domain, _| running.contains(domain));
         self.domains.destroyed.retain(|domain| running.contains(domain));
@@ -140,7 +141,8 @@ impl Member {
             .refused
             .get(&domain)
             .is_some_and(|(_, since)| now.instant.since_by_slower(*since) < TRY_AGAIN);
-        let known = domain != DomainId::default();
+        let exempted = self.domains.reports.get(&domain).is_some_and(|report| report.protection.exempt);
+        let known = domain != DomainId::default() && !exempted;
         known && !under_way && !later && !leasing.leases.owns(domain) && !leasing.leases.is_acquiring(domain)
     }
 
@@ -224,19 +226,37 @@ impl Member {
         listed.chain(seen).filter(|domain| !self.is_exempt(*domain)).collect()
     }
 
-    /// Exempt, and without a lease of this host: what is owned would be recovered elsewhere after this host's death, so it
-    /// stays protected until its entry has ended.
+    /// Exempt, and without a lease of this host: what may stand as owned on storage would be recovered elsewhere after this
+    /// host's death, so it stays protected until its entry has ended (R12).
     fn is_exempt(&self, domain: DomainId) -> bool {
         let exempt = self.domains.reports.get(&domain).is_some_and(|report| report.protection.exempt);
-        exempt && !self.has_entry(domain)
+        exempt && !self.may_be_own(domain)
     }
 
-    /// True when an own entry of it may stand on storage.
-    fn has_entry(&self, domain: DomainId) -> bool {
-        let leases = self.leasing.as_ref().map(|leasing| &leasing.leases);
-        let owned = leases.is_some_and(|leases| leases.owns(domain) || leases.is_acquiring(domain));
+    fn may_be_own(&self, domain: DomainId) -> bool {
+        let leasing = self.leasing.as_ref();
         // A restarted agent's list stands until the own sectors are read back.
-        owned || self.half.own.iter().any(|lease| lease.domain == domain)
+        leasing.is_some_and(|leasing| leasing.leases.may_be_own(domain))
+            || self.half.own.iter().any(|lease| lease.domain == domain)
+    }
+
+    /// A running domain that was exempted: its entry becomes `stopped`, which nobody recovers; then it is exempt.
+    fn give_up_exempted(&mut self, now: &Now) {
+        let runs =
+            |domain: DomainId| self.leasing.as_ref().is_some_and(|leasing| leasing.leases.runs(domain));
+        let given_up =
+            |report: &&DomainReport| report.protection.exempt && report.running && runs(report.domain);
+        let domains: Vec<_> =
+            self.domains.reports.values().filter(given_up).map(|report| report.domain).collect();
+        for domain in domains {
+            self.with_leasing(now, |context, leasing| {
+                leasing.leases.end(context, domain, EndReason::Stopped)
+            });
+            let text = format!(
+                "domain {domain} was exempted: its lease is given up, then it is not guarded any more"
+            );
+            self.desk.note(now, LogLevel::Warn, "exempted", text);
+        }
     }
 
     /// A protected domain that runs here.
@@ -308,13 +328,6 @@ impl Member {
         if undescribed > 0 {
             warnings.push(format!(
                 "{undescribed} domain processes run here that libvirt does not describe: protected"
-            ));
-        }
-        let late = |report: &&DomainReport| report.protection.exempt && self.has_entry(report.domain);
-        for report in self.domains.reports.values().filter(late) {
-            warnings.push(format!(
-                "domain '{}' was exempted while this host has its lease: it stays protected until it was stopped once",
-                report.name
             ));
         }
         for (domain, (why, _)) in &self.domains.refused {

@@ -9,7 +9,7 @@ use crate::fencing::{DomainProcess, FencerHalf};
 use crate::format::{LeaseEntry, LeaseFlags, LeaseState};
 use crate::ids::{HostKey, Incarnation, Term};
 use crate::lease::tests::lab::*;
-use crate::lease::{LeaseContext, Leases};
+use crate::lease::{DomainSpec, LeaseContext, Leases};
 use crate::member::StartFailure;
 
 const DRAIN: Duration = Duration::from_secs(2);
@@ -525,5 +525,46 @@ fn a_hold_that_its_owner_lifts_ends_here_too() {
     assert_eq!(node.stage(1), Some("held"));
     lab.put(who(1, 1), 3, &[entry(1, LeaseState::Orphan, 3)]);
     node.pass(&mut lab, Duration::from_secs(6));
+    assert_eq!(node.asked(), [barrier(1)]);
+}
+
+#[test]
+fn an_old_definition_that_was_left_here_changes_nothing_of_what_is_recovered() {
+    let (mut lab, mut node) = after_a_death();
+    node.survey(&mut lab, &[0]);
+    assert_eq!((node.asked(), node.stage(1)), (vec![barrier(1)], Some("barrier")));
+    // Libvirt knows the domain here too, shut off, as it was before it moved away.
+    let old = DomainSpec { ha: false, definition_hash: 99, vcpus: 1, ..DomainSpec::default() };
+    node.host.leases.update(domain(1), &old);
+    node.turn(&mut lab);
+    assert_eq!(lab.says(0, 1).map(|e| (e.state, e.definition_hash)), Some((LeaseState::Own, 0)));
+    node.barrier(&mut lab, 1, &Ok(QUICK));
+    assert_eq!(node.asked(), [RecoveryAction::Publish, start(1, 4)]);
+}
+
+#[test]
+fn an_entry_that_changed_before_the_start_is_started_all_the_same() {
+    let (mut lab, mut node) = after_a_death();
+    lab.put(who(2, 1), 3, &[LeaseEntry { failures: 1, ..entry(1, LeaseState::Own, 3) }]);
+    node.survey(&mut lab, &[0]);
+    node.pass(&mut lab, Duration::from_secs(3));
+    assert_eq!(node.stage(1), Some("barrier"));
+    node.host.leases.resume(domain(1));
+    node.turn(&mut lab);
+    node.asked();
+    node.barrier(&mut lab, 1, &Ok(QUICK));
+    assert_eq!(node.asked(), [RecoveryAction::Publish, start(1, 4)], "else it would be owned and never run");
+}
+
+#[test]
+fn while_acquires_are_ended_nothing_is_begun() {
+    let (mut lab, mut node) = after_a_death();
+    node.host.leases.close();
+    node.survey(&mut lab, &[0]);
+    let before = node.done.len();
+    node.pass(&mut lab, Duration::from_secs(30));
+    assert_eq!((node.stage(1), node.done.len()), (Some("waiting"), before), "{:?}", node.done);
+    node.host.leases.reopen();
+    node.pass(&mut lab, Duration::from_secs(1));
     assert_eq!(node.asked(), [barrier(1)]);
 }

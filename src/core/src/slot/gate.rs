@@ -19,6 +19,9 @@ pub struct FencerSight {
     pub unknown_write: bool,
 }
 
+/// What an unsettled life waits for.
+pub(super) const UNKNOWN_WRITES: &str = "writes of the process before, whose outcome is unknown";
+
 /// How this machine's last life in its slot stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum PreviousLife {
@@ -28,6 +31,9 @@ pub(super) enum PreviousLife {
     GoesOn,
     /// It is over and clean: the next generation may begin.
     Over,
+    /// It is over and clean, and a write of its process unknown: its record is written again, which is what the hold is
+    /// counted by.
+    Unsettled,
     /// Not yet: what is waited for, and until when if that is known.
     Wait(&'static str, Option<Instant>),
 }
@@ -55,10 +61,19 @@ impl Evidence<'_> {
         if self.page.is_some_and(|page| self.goes_on(page, fencer)) {
             return PreviousLife::GoesOn;
         }
-        if self.fencer.unknown_write {
-            return PreviousLife::Wait("writes of the process before, whose outcome is unknown", None);
+        match self.ended(fencer) {
+            PreviousLife::Over if self.fencer.unknown_write => self.unsettled(),
+            life => life,
         }
-        self.ended(fencer)
+    }
+
+    /// A receipt, or the record of a life that never had a lease, may be written again: that changes no term and weakens no
+    /// promise.
+    fn unsettled(&self) -> PreviousLife {
+        match self.newest.state {
+            HostState::Fenced | HostState::Released | HostState::Joining => PreviousLife::Unsettled,
+            _ => PreviousLife::Wait(UNKNOWN_WRITES, None),
+        }
     }
 
     /// Same generation only if nothing speaks against it: page of this boot and file, of the record's incarnation, its end
@@ -87,10 +102,22 @@ impl Evidence<'_> {
         !fencer.armed_since_boot || (page.wish == Wish::Joining && proven(fencer).is_some())
     }
 
+    /// A life that had no lease yet may have been adopting domains: their entries must not become orphans while they run.
+    fn never_armed(&self, fencer: &FencerHalf) -> PreviousLife {
+        if self.newest.state == HostState::Joining && (fencer.scans == 0 || !fencer.processes.is_empty()) {
+            let why = "domains that run here, which the life before may have entries of: stop or exempt them";
+            return PreviousLife::Wait(why, None);
+        }
+        PreviousLife::Over
+    }
+
     fn ended(&self, fencer: &FencerHalf) -> PreviousLife {
         // Its own receipt was written only after CLEAN, or after a release with zero domains.
         let receipt = matches!(self.newest.state, HostState::Fenced | HostState::Released);
-        if receipt || !fencer.armed_since_boot {
+        if !receipt && !fencer.armed_since_boot {
+            return self.never_armed(fencer);
+        }
+        if receipt {
             return PreviousLife::Over;
         }
         let Some(clean) = proven(fencer) else {

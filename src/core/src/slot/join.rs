@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::claim::Claiming;
 use super::error::JoinError;
-use super::gate::{Evidence, FencerSight, PreviousLife};
+use super::gate::{Evidence, FencerSight, PreviousLife, UNKNOWN_WRITES};
+use super::own_pages::{PagesRead, PagesWrite};
 use super::rejoin::Rejoin;
-use super::survey::{Slots, Survey};
+use super::survey::{Slots, Survey, write_of};
 use crate::fencing::AgentHalf;
-use crate::format::{Copies, DecodeError, HostRecord, HostState, Layout, LeasePage};
+use crate::format::{Copies, DecodeError, HostRecord, HostState, Layout, LeasePage, RecordCopy};
 use crate::ids::{Generation, HostKey, Incarnation, Sequence, Slot};
 use crate::storage::{IoDone, Step};
 use crate::time::{Instant, Now, ObserverDeadline};
@@ -68,6 +69,8 @@ pub struct Join {
     fencer: FencerSight,
     phase: Phase,
     waiting_for: Option<&'static str>,
+    /// The highest sequence under which the record of the life before was written again.
+    rewritten: Sequence,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,9 +78,27 @@ enum Phase {
     Survey(Box<Survey>),
     /// The life before is not over: look again then.
     Wait(Instant),
+    /// It is over, and a write of its process unknown: its record again, under a later sequence.
+    Rewrite(Box<HostRecord>),
     Claim(Box<Claiming>),
     Rejoin(Box<Rejoin>),
+    /// The life goes on, and may have been cut off in its claim, between the record and the own lease pages.
+    LookAtPages(Box<Resumed>, PagesRead),
+    WritePages(Box<Resumed>, PagesWrite),
     Done(JoinOutcome),
+}
+
+/// The life that goes on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Resumed {
+    record: HostRecord,
+    issued: Sequence,
+}
+
+impl Resumed {
+    fn outcome(&self) -> JoinOutcome {
+        JoinOutcome::Resumed { record: Box::new(self.record.clone()), issued: self.issued }
+    }
 }
 
 impl Join {
@@ -85,7 +106,8 @@ impl Join {
     #[must_use]
     pub fn new(layout: Layout, joiner: Joiner) -> Self {
         let phase = Phase::Survey(Box::new(Survey::new(layout)));
-        Self { layout, joiner, fencer: FencerSight::default(), phase, waiting_for: None }
+        let (fencer, rewritten) = (FencerSight::default(), Sequence(0));
+        Self { layout, joiner, fencer, phase, waiting_for: None, rewritten }
     }
 
     /// Tells what is known of the fencer and of unknown writes: a rejoin in the same boot waits for both.
@@ -100,8 +122,29 @@ impl Join {
         match &self.phase {
             Phase::Claim(claim) => claim.issuing(),
             Phase::Rejoin(rejoin) => rejoin.issuing(),
-            Phase::Survey(_) | Phase::Wait(_) | Phase::Done(_) => None,
+            Phase::Survey(_)
+            | Phase::Wait(_)
+            | Phase::Rewrite(_)
+            | Phase::LookAtPages(..)
+            | Phase::WritePages(..)
+            | Phase::Done(_) => None,
         }
+    }
+
+    /// The sequence of the record of the life before whose repeated write the last [`poll`](Self::poll) asked for. The page
+    /// must carry it as `issued` before; of the incarnation it goes on to say what it says.
+    #[must_use]
+    pub fn rewriting(&self) -> Option<Sequence> {
+        match &self.phase {
+            Phase::Rewrite(record) => Some(record.sequence),
+            _ => None,
+        }
+    }
+
+    /// True while the life before in the own slot is not over: nothing was written yet.
+    #[must_use]
+    pub fn waits_for_the_life_before(&self) -> bool {
+        matches!(self.phase, Phase::Wait(_))
     }
 
     /// What it is doing or waiting for, and the last failure of the storage, for `status`.
@@ -111,9 +154,11 @@ impl Join {
             Phase::Survey(survey) => {
                 (self.waiting_for.unwrap_or("reading all claims and records"), survey.trouble())
             }
-            Phase::Wait(_) => (self.waiting_for.unwrap_or("waiting"), None),
+            Phase::Wait(_) | Phase::Rewrite(_) => (self.waiting_for.unwrap_or("waiting"), None),
             Phase::Claim(claim) => (claim.step(), claim.trouble()),
             Phase::Rejoin(rejoin) => (rejoin.step(), rejoin.trouble()),
+            Phase::LookAtPages(_, read) => ("reading the own lease pages", read.trouble()),
+            Phase::WritePages(_, write) => ("writing the own lease pages", write.trouble()),
             Phase::Done(_) => ("done", None),
         };
         trouble.map_or_else(|| step.to_owned(), |error| format!("{step}; the storage fails: {error}"))
@@ -133,6 +178,11 @@ impl Join {
                     return Step::Wait(*until);
                 }
                 Phase::Wait(_) => Phase::Survey(Box::new(Survey::new(self.layout))),
+                Phase::Rewrite(record) => {
+                    let copy = RecordCopy::of_sequence(record.sequence);
+                    let place = self.layout.host_record(record.incarnation.slot, copy);
+                    return Step::Io(write_of(&place, record.encode(&place)));
+                }
                 Phase::Claim(claim) => match claim.poll(now) {
                     Step::Io(op) => return Step::Io(op),
                     Step::Wait(until) => return Step::Wait(until),
@@ -142,6 +192,23 @@ impl Join {
                     Step::Io(op) => return Step::Io(op),
                     Step::Wait(until) => return Step::Wait(until),
                     Step::Done(end) => ended(end),
+                },
+                Phase::LookAtPages(life, read) => match read.poll(now) {
+                    Step::Io(op) => return Step::Io(op),
+                    Step::Wait(until) => return Step::Wait(until),
+                    Step::Done(Err(error)) => refused(JoinError::Storage(error)),
+                    Step::Done(Ok(pages)) => {
+                        let (me, boot_id) = (life.record.incarnation, life.record.boot_id);
+                        match PagesWrite::rest_of_claim(self.layout, &pages, me, boot_id) {
+                            Some(write) => Phase::WritePages(life.clone(), write),
+                            None => Phase::Done(life.outcome()),
+                        }
+                    }
+                },
+                Phase::WritePages(life, write) => match write.poll(now) {
+                    Step::Io(op) => return Step::Io(op),
+                    Step::Wait(until) => return Step::Wait(until),
+                    Step::Done(_) => Phase::Done(life.outcome()),
                 },
                 Phase::Done(outcome) => return Step::Done(outcome.clone()),
             };
@@ -155,6 +222,10 @@ impl Join {
             Phase::Survey(survey) => survey.handle_io(done),
             Phase::Claim(claim) => claim.handle_io(done),
             Phase::Rejoin(rejoin) => rejoin.handle_io(done),
+            Phase::LookAtPages(_, read) => read.handle_io(done),
+            Phase::WritePages(_, write) => write.handle_io(done),
+            // Acknowledged or not, all is looked at again: the unknown write may have landed.
+            Phase::Rewrite(_) => self.phase = Phase::Wait(done.ended.instant.plus(LOOK_AGAIN)),
             Phase::Wait(_) | Phase::Done(_) => {}
         }
     }
@@ -191,7 +262,19 @@ impl Join {
             PreviousLife::Over => Phase::Rejoin(Box::new(Rejoin::same_boot(layout, slot, joiner, copies))),
             PreviousLife::GoesOn => {
                 let issued = self.joiner.highest_issued().max(super::rejoin::highest_sequence(&copies));
-                Phase::Done(JoinOutcome::Resumed { record: Box::new(newest.clone()), issued })
+                let life = Resumed { record: newest.clone(), issued };
+                if newest.state == HostState::Joining {
+                    Phase::LookAtPages(Box::new(life), PagesRead::new(layout, slot))
+                } else {
+                    Phase::Done(life.outcome())
+                }
+            }
+            PreviousLife::Unsettled => {
+                self.waiting_for = Some(UNKNOWN_WRITES);
+                let highest = super::rejoin::highest_sequence(&copies).max(joiner.highest_issued());
+                self.rewritten = self.rewritten.max(highest).next();
+                let record = HostRecord { sequence: self.rewritten, issued_ns: now.raw_ns, ..newest.clone() };
+                Phase::Rewrite(Box::new(record))
             }
             PreviousLife::Wait(why, until) => {
                 self.waiting_for = Some(why);

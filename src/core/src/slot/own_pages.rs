@@ -79,6 +79,8 @@ pub(super) fn lost_page(pages: &PageCopies) -> Option<(u8, String)> {
 pub(super) struct PagesWrite {
     layout: Layout,
     pages: Vec<LeasePage>,
+    /// The numbers of those to write.
+    open: Vec<u8>,
     done: usize,
     pause: Pause,
 }
@@ -94,7 +96,23 @@ impl PagesWrite {
             for_next_generation(newest, me, boot_id, highest.next())
         };
         let pages = found.iter().map(next).collect();
-        Self { layout, pages, done: 0, pause: Pause::default() }
+        Self { layout, pages, open: (0..layout.pages()).collect(), done: 0, pause: Pause::default() }
+    }
+
+    /// What a claim that was cut off had still to write after its record: the last pages, of which no copy is of `me` and
+    /// none is damaged. The bytes are those that it would have written, or has in flight. None when nothing is missing.
+    pub(super) fn rest_of_claim(
+        layout: Layout,
+        found: &PageCopies,
+        me: Incarnation,
+        boot_id: BootId,
+    ) -> Option<Self> {
+        let written = |copies: &Copies<LeasePage>| copies.valid().any(|page| page.incarnation == me);
+        let first = found.iter().rposition(written).map_or(0, |last| last + 1);
+        let rest = found.get(first..).unwrap_or_default().to_vec();
+        let open: Vec<u8> = (0..layout.pages()).skip(first).collect();
+        let whole = !open.is_empty() && lost_page(&rest).is_none();
+        whole.then(|| Self { open, ..Self::new(layout, found, me, boot_id) })
     }
 
     /// The same bytes again after a failed write: a write of them that lands late changes nothing.
@@ -120,8 +138,8 @@ impl PagesWrite {
     }
 
     fn next_write(&self) -> Option<IoOp> {
-        let page = self.pages.get(self.done / 2)?;
-        let number = u8::try_from(self.done / 2).ok()?;
+        let number = *self.open.get(self.done / 2)?;
+        let page = self.pages.get(usize::from(number))?;
         let place = self.layout.lease_page(number, page.incarnation.slot, RecordCopy::BOTH[self.done % 2]);
         Some(super::survey::write_of(&place, page.encode(&place)))
     }

@@ -184,6 +184,12 @@ impl Leases {
         self.closed = false;
     }
 
+    /// True between a [`close`](Self::close) and a [`reopen`](Self::reopen).
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// True when nothing is at work and storage holds what memory says.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
@@ -217,6 +223,18 @@ impl Leases {
         self.domains.contains(domain)
     }
 
+    /// True when it is owned, and was seen running under its term.
+    #[must_use]
+    pub fn runs(&self, domain: DomainId) -> bool {
+        self.domains.ran(domain)
+    }
+
+    /// True while `own` of it may stand on storage: it is owned, being acquired, or its end is not acknowledged yet.
+    #[must_use]
+    pub fn may_be_own(&self, domain: DomainId) -> bool {
+        self.owns(domain) || self.is_acquiring(domain) || self.ended.contains(&domain)
+    }
+
     /// The domains that are owned, for the page.
     #[must_use]
     pub fn own_leases(&self) -> Vec<OwnLease> {
@@ -235,10 +253,11 @@ impl Leases {
     }
 
     /// What the caller knows of an own domain has changed (HA, priority, definition, size): the entry follows. A new
-    /// definition must be stored before.
+    /// definition must be stored before. Only of one that was seen running under this term: what libvirt describes before
+    /// may be an old definition that was left here.
     pub fn update(&mut self, domain: DomainId, spec: &DomainSpec) {
-        let owned = self.domains.contains(domain);
-        let Some(entry) = self.entry(domain).copied().filter(|entry| owned && entry.state == LeaseState::Own)
+        let ran = self.domains.ran(domain);
+        let Some(entry) = self.entry(domain).copied().filter(|entry| ran && entry.state == LeaseState::Own)
         else {
             return;
         };
@@ -263,8 +282,8 @@ impl Leases {
         }
     }
 
-    /// Ends an own entry. The caller vouches that its process is proven gone and its start token closed;
-    /// [`LeaseEvent::Ended`] tells when it is acknowledged.
+    /// Ends an own entry. The caller vouches that its process is proven gone and its start token closed, or that an operator
+    /// exempted it from all of this and it ends as stopped, which nobody recovers; [`LeaseEvent::Ended`] tells when it is acknowledged.
     pub fn end(&mut self, ctx: &LeaseContext<'_>, domain: DomainId, reason: EndReason) {
         if self.lost || !ctx.may_write || !self.domains.contains(domain) {
             return;

@@ -184,7 +184,7 @@ fn ten_minutes_running_forgive_failures_and_deaths() {
 }
 
 #[test]
-fn the_entry_follows_what_libvirt_says_of_its_domain() {
+fn the_entry_follows_what_libvirt_says_of_its_domain_once_it_runs() {
     let mut lab = Lab::new(3);
     let mut host = owner(&mut lab);
     let spec = DomainSpec { ha: false, priority: 7, definition_hash: 99, ..DomainSpec::default() };
@@ -268,7 +268,7 @@ fn a_restarted_agent_reads_a_sector_only_when_no_write_to_it_is_unknown() {
     let mut host = restarted(&lab, false);
     let place = lab.layout.lease_page(0, who(0, 1).slot, RecordCopy::A);
     let note = crate::fencing::UnknownWrite { offset: place.offset, issued: lab.now.instant };
-    host.unknown.restore(&[note], lab.now.instant, |_| place.len);
+    host.unknown.restore(&[note], lab.now.instant, |_| (place.len, 0..place.len));
     assert_eq!(lab.next(&mut host), None);
     lab.put_copy(
         who(0, 1),

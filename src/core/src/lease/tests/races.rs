@@ -339,7 +339,7 @@ impl Race {
         let unknown: Vec<UnknownWrite> = host.unknown.to_page();
         let listed = host.leases.own_leases();
         host.unknown = UnknownWrites::new(RULES);
-        host.unknown.restore(&unknown, self.lab.now.instant, |_| 4096);
+        host.unknown.restore(&unknown, self.lab.now.instant, |_| (4096, 0..4096));
         host.leases = Leases::after_restart(self.lab.config(host.me), &listed);
         self.say(format!("host {at}: its agent restarts"));
     }

@@ -220,6 +220,12 @@ impl Recoveries {
         .collect()
     }
 
+    /// True when no recovery is between its acquire and its end: none that could still come to a start.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        !self.domains.values().any(|recovery| recovery.stage.is_under_way())
+    }
+
     /// All recoveries, for `status`.
     #[must_use]
     pub fn status(&self) -> Vec<RecoveryStatus> {
@@ -236,8 +242,11 @@ impl Recoveries {
     pub fn poll(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases) -> Option<RecoveryAction> {
         if !self.lost && ctx.may_write {
             self.advance(ctx, leases);
-            self.begin(ctx, leases);
-            self.round(ctx, leases);
+            // While acquires are ended, each would be refused at once, and looked for again.
+            if !leases.is_closed() {
+                self.begin(ctx, leases);
+                self.round(ctx, leases);
+            }
         }
         self.actions.pop_front()
     }

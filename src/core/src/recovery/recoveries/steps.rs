@@ -60,7 +60,9 @@ impl Recoveries {
         let Some(recovery) = self.domains.get_mut(&domain) else { return };
         let entry = recovery.entry;
         // The last look before a start: the entry is own, acknowledged, in memory, and the lease is valid.
-        if self.lost || !ctx.may_write || leases.entry(domain) != Some(&entry) || !leases.owns(domain) {
+        let stands =
+            leases.entry(domain).is_some_and(|own| own.term == entry.term && own.state == entry.state);
+        if self.lost || !ctx.may_write || !stands || !leases.owns(domain) {
             self.domains.remove(&domain);
             return;
         }

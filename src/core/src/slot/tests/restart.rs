@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::lab::{A, BOOT, Fate, Lab, Procedure, joined, joiner, record};
-use crate::fencing::{AgentHalf, Clean, FencerHalf, Wish};
-use crate::format::{HostRecord, HostState};
-use crate::ids::{BootId, FileId, Generation, Incarnation, Sequence, Slot};
+use crate::fencing::{AgentHalf, Clean, DomainProcess, FencerHalf, Wish};
+use crate::format::{HostRecord, HostState, LeasePage, RecordCopy};
+use crate::ids::{BootId, DomainId, FileId, Generation, Incarnation, Sequence, Slot};
 use crate::slot::{FencerSight, Join, JoinOutcome, Joiner};
 use crate::storage::{IoDone, Step};
 use crate::time::{HolderDeadline, Instant, Now};
@@ -141,6 +141,62 @@ fn an_unknown_write_of_the_process_before_is_waited_for() {
     joined(lab.run(&mut join));
 }
 
+/// Counts the writes of the own record as its member does: the unknown write is over after so many acknowledged ones.
+#[test]
+fn meanwhile_the_receipt_is_written_again_since_the_hold_is_counted_by_that() {
+    let mut lab = lab(HostState::Fenced);
+    // The process before was killed while it wrote the joining record of the next generation, which has not landed.
+    let next = Incarnation { generation: Generation(6), ..ME };
+    let page = AgentHalf { wish: Wish::Joining, incarnation: next, ..page() };
+    let mut join = join(&lab, Some(page.clone()), clean(false));
+    join.set_fencer(FencerSight { half: Some(clean(false)), unknown_write: true });
+    let until = lab.ms() + 10_000;
+    assert!(lab.run(&mut Until(&mut join, until)), "it waits");
+    let writes = lab.writes().len();
+    assert!(writes >= 5, "{:?}", lab.names());
+    assert_eq!(lab.writes().iter().filter(|name| name.contains("record")).count(), writes);
+    for copy in RecordCopy::BOTH {
+        let record = lab.record_at(0, copy);
+        assert_eq!((record.incarnation, record.state), (ME, HostState::Fenced));
+        assert!(record.sequence > page.issued, "no sequence is used twice");
+    }
+    // It lands after all: that life goes on.
+    lab.put_record(&HostRecord { boot_id: BOOT, ..record(0, A, 6, 15, HostState::Joining) });
+    assert!(matches!(lab.run(&mut join), JoinOutcome::Resumed { record, .. } if record.incarnation == next));
+}
+
+#[test]
+fn a_life_that_was_adopting_domains_is_not_over_while_they_run() {
+    let mut lab = lab(HostState::Joining);
+    let guest = DomainProcess { domain: DomainId([1; 16]), ..DomainProcess::default() };
+    let runs = FencerHalf { scans: 1, processes: vec![guest], ..FencerHalf::default() };
+    // The page is lost: nothing but the record tells of that life.
+    let mut join = join(&lab, None, runs);
+    assert!(waits(&mut lab, &mut join), "its entries would become orphans, for others to start");
+    assert!(join.progress().contains("stop or exempt them"), "{}", join.progress());
+    join.set_fencer(FencerSight { half: Some(FencerHalf::default()), unknown_write: false });
+    assert!(waits(&mut lab, &mut join), "the fencer has not looked yet");
+    let none = FencerHalf { scans: 2, ..FencerHalf::default() };
+    join.set_fencer(FencerSight { half: Some(none), unknown_write: false });
+    joined(lab.run(&mut join));
+}
+
+#[test]
+fn a_claim_that_was_cut_off_after_its_record_is_brought_to_its_end() {
+    let mut lab = lab(HostState::Joining);
+    let last = lab.layout.pages() - 1;
+    for page in 0..last {
+        lab.put_page(page, &LeasePage::new(ME, BOOT, Sequence(1)));
+    }
+    let page = AgentHalf { wish: Wish::Joining, lease_end: HolderDeadline::default(), ..page() };
+    let mut join = join(&lab, Some(page), FencerHalf::default());
+    assert!(matches!(lab.run(&mut join), JoinOutcome::Resumed { .. }));
+    assert_eq!(lab.writes().len(), 2, "{:?}", lab.writes());
+    for copy in RecordCopy::BOTH {
+        assert_eq!(lab.page_at(last, 0, copy).incarnation, ME, "zeros would be unreadable to everybody");
+    }
+}
+
 #[test]
 fn without_a_fencer_nothing_is_decided() {
     let mut lab = lab(HostState::Held);
@@ -152,7 +208,7 @@ fn without_a_fencer_nothing_is_decided() {
 #[test]
 fn a_host_that_was_never_armed_since_boot_and_one_with_its_own_receipt_have_ended() {
     let mut never = lab(HostState::Joining);
-    let mut first = join(&never, None, FencerHalf::default());
+    let mut first = join(&never, None, FencerHalf { scans: 1, ..FencerHalf::default() });
     assert_eq!(joined(never.run(&mut first)).record.incarnation.generation, Generation(6));
     for state in [HostState::Fenced, HostState::Released] {
         let mut lab = lab(state);
