@@ -273,9 +273,14 @@ fn an_agent_restarted_in_a_stall_that_outlasts_its_lease_gives_the_receipt_and_r
     world.run(7_000);
     assert!(!world.runs_on(1).contains(&0), "killed by the fencer\n{}", world.story());
     world.path(0, FAST_PATH);
-    world.until(60, "it rejoins", |world| world.state(0) == "held");
+    let waited = world.until(60, "it rejoins", |world| world.state(0) == "held");
     assert_eq!(world.generation(0).0, before.generation.0 + 1, "{}", world.story());
     assert!(world.last(0, "fenced").is_some(), "{}", world.story());
+    assert!(
+        waited >= 20_000,
+        "that renewal may land until unknown_hold has passed: {waited} ms\n{}",
+        world.story()
+    );
 }
 
 #[test]
