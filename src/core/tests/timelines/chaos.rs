@@ -94,6 +94,10 @@ fn live_through(seed: u64) -> World {
             world.ask(round % 3, Request::Resume { domain: guest(number) });
         }
     }
+    for index in 0..3 {
+        let status = world.status(index);
+        println!("host-{index}: {}; {:?}", status.summary, status.warnings);
+    }
     panic!("seed {seed}: not all guests run once, not all hosts hold\n{}", world.story());
 }
 

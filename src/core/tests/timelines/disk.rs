@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use leasefence_core::format::{Header, RecordCopy};
+use leasefence_core::ids::Slot;
 use leasefence_core::storage::{IoError, IoOp};
 
 /// What one host's storage does.
@@ -13,6 +15,8 @@ pub(crate) enum Path {
     Cut,
     /// Writes are acknowledged, and lost.
     LosesWrites,
+    /// Writes of the second copies of host records are acknowledged, and lost.
+    LosesCopyB,
     /// Writes return an error at once, and land so much later.
     LandsLate(Duration),
     /// Reads return an error at once.
@@ -28,6 +32,13 @@ pub(crate) enum Path {
 pub(crate) struct Disk(pub(crate) Vec<u8>);
 
 impl Disk {
+    /// True for a write into the second copy of a host record.
+    pub(crate) fn is_copy_b(&self, op: &IoOp) -> bool {
+        let layout = Header::decode(0, &self.0[..4096]).expect("it was written").layout;
+        let start = layout.host_record(Slot(0), RecordCopy::B).offset;
+        matches!(op, IoOp::Write { offset, .. } if (start..layout.host_records().end).contains(offset))
+    }
+
     /// Does one operation.
     pub(crate) fn perform(&mut self, op: &IoOp) -> Result<Vec<u8>, IoError> {
         match op {

@@ -44,6 +44,21 @@ fn fencing_is_written_only_after_the_latch_and_the_receipt_only_after_clean() {
 }
 
 #[test]
+fn no_receipt_is_written_while_a_killed_guest_has_not_gone() {
+    let mut world = World::held(2);
+    world.user_starts(1, 1);
+    world.run(5_000);
+    world.hosts[1].guests_stay = true;
+    let request = world.ask(0, Request::Fence { host: "host-1".to_owned() });
+    world.until(3, "fencing is written", |world| states_on_disk(world, 1).contains(&"fencing"));
+    // The world looks after every event that nobody calls it gone; the cap is 3 s, so look before it.
+    world.run(2_000);
+    assert!(!states_on_disk(&world, 1).contains(&"fenced"), "{}", world.story());
+    world.hosts[1].guests_stay = false;
+    world.until(3, "the receipt is proof", |world| world.reply(0, request).is_some());
+}
+
+#[test]
 fn a_dead_requesters_request_is_not_obeyed() {
     let mut world = World::held(3);
     world.user_starts(1, 1);
@@ -92,7 +107,7 @@ fn a_conviction_of_itself_makes_a_host_fence_at_once() {
         "an operator's word is evidence for every reader"
     );
     world.path(1, Path::Works(std::time::Duration::from_millis(2)));
-    world.until(1, "it has read it", |world| world.told(1, "lease-end", "convicted"));
+    world.until(1, "it has read it", |world| world.told(1, "lease-end", "has convicted this incarnation"));
     world.until(30, "it rejoins", |world| world.state(1) == "held");
     assert_eq!(world.generation(1).0, victim.generation.0 + 1);
 }

@@ -57,6 +57,8 @@ pub(crate) struct Host {
     pub(crate) fencer_stopped: bool,
     /// The fencer beats and cannot write its marker: it arms nothing.
     pub(crate) marker_broken: bool,
+    /// A killed guest stays: it waits for the kernel.
+    pub(crate) guests_stay: bool,
     pub(crate) path: Path,
     picture: Option<Disk>,
     pending: Option<Pending>,
@@ -93,6 +95,7 @@ impl Host {
             agent_stopped: false,
             fencer_stopped: false,
             marker_broken: false,
+            guests_stay: false,
             path: Path::Works(Duration::from_millis(2)),
             picture: None,
             pending: None,
@@ -323,6 +326,7 @@ impl Host {
         let result = match self.path {
             Path::Cut => return,
             Path::LosesWrites if is_write => Ok(Vec::new()),
+            Path::LosesCopyB if disk.is_copy_b(op) => Ok(Vec::new()),
             Path::LandsLate(after) if is_write => {
                 let lands = at + u64::try_from(after.as_nanos()).expect("short");
                 self.late.push((lands, op.clone()));
@@ -331,9 +335,12 @@ impl Host {
             Path::ReadsFail if !is_write => Err(IoError::Failed("input/output error".to_owned())),
             Path::Replaced if !is_write => Err(IoError::Replaced("another inode".to_owned())),
             Path::Picture => self.picture.as_mut().expect("it was taken").perform(op),
-            Path::Works(_) | Path::LosesWrites | Path::LandsLate(_) | Path::ReadsFail | Path::Replaced => {
-                disk.perform(op)
-            }
+            Path::Works(_)
+            | Path::LosesWrites
+            | Path::LosesCopyB
+            | Path::LandsLate(_)
+            | Path::ReadsFail
+            | Path::Replaced => disk.perform(op),
         };
         let done = IoDone { id: pending.request.id, issued: pending.issued, ended: self.now(at), result };
         self.input(at, Input::Io(done));
@@ -366,7 +373,8 @@ impl Host {
             scan: 0,
         };
         let before = self.guests.len();
-        self.guests.retain(|domain, _| !fencer.condemns(&process(domain)));
+        let stay = self.guests_stay;
+        self.guests.retain(|domain, _| stay || !fencer.condemns(&process(domain)));
         if self.guests.len() < before {
             self.log.push((
                 at / 1_000_000,

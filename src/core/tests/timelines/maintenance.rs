@@ -57,6 +57,18 @@ fn the_fencer_lets_go_only_after_both_copies_were_read_back_twice_write_drain_ap
 }
 
 #[test]
+fn the_fencer_does_not_let_go_while_one_copy_still_says_held() {
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.run(3_000);
+    world.path(0, Path::LosesCopyB);
+    world.ask(0, Request::Disarm);
+    world.run(15_000);
+    assert!(!world.hosts[0].is_disarmed(), "{}", world.story());
+    assert_eq!(world.runs_on(1), [0], "renewals of the other copy go on\n{}", world.story());
+}
+
+#[test]
 fn a_release_is_refused_while_a_protected_domain_runs_and_is_evidence_afterwards() {
     let mut world = World::held(2);
     world.user_starts(0, 1);
