@@ -250,12 +250,14 @@ impl Member {
             self.domains.reports.values().filter(given_up).map(|report| report.domain).collect();
         for domain in domains {
             self.with_leasing(now, |context, leasing| {
-                leasing.leases.end(context, domain, EndReason::Stopped)
+                leasing.leases.end(context, domain, EndReason::Stopped);
             });
-            let text = format!(
-                "domain {domain} was exempted: its lease is given up, then it is not guarded any more"
-            );
-            self.desk.note(now, LogLevel::Warn, "exempted", text);
+            if self.leasing.as_ref().is_some_and(|leasing| !leasing.leases.runs(domain)) {
+                let text = format!(
+                    "domain {domain} was exempted: its lease is given up, then it is not guarded any more"
+                );
+                self.desk.note(now, LogLevel::Warn, "exempted", text);
+            }
         }
     }
 

@@ -111,7 +111,7 @@ impl Member {
         let slot = watch.slot(target.slot);
         let renewals = slot.and_then(|slot| slot.record()).map(|record| record.terms.renewal_interval * 3);
         let needed = QUIET_FOR.max(renewals.unwrap_or_default());
-        let quiet = slot.and_then(|slot| slot.shown_unchanged_for()).unwrap_or_default();
+        let quiet = slot.and_then(crate::watch::SlotWatch::shown_unchanged_for).unwrap_or_default();
         if quiet < needed {
             return Err(format!(
                 "the record of {name} has been seen to stand still for {} s: a host that writes is not off. Refused until that is {} s",

@@ -6,7 +6,7 @@ use super::{
     GoneHost, Recoveries, RecoveryAction, RecoveryPolicy, Stage, Survey, Survivor, back_off, preference,
 };
 use crate::fencing::{DomainProcess, FencerHalf};
-use crate::format::{LeaseEntry, LeaseFlags, LeaseState};
+use crate::format::{LeaseEntry, LeaseFlags, LeaseState, RecordCopy};
 use crate::ids::{HostKey, Incarnation, Term};
 use crate::lease::tests::lab::*;
 use crate::lease::{DomainSpec, LeaseContext, Leases};
@@ -566,5 +566,18 @@ fn while_acquires_are_ended_nothing_is_begun() {
     assert_eq!((node.stage(1), node.done.len()), (Some("waiting"), before), "{:?}", node.done);
     node.host.leases.reopen();
     node.pass(&mut lab, Duration::from_secs(1));
+    assert_eq!(node.asked(), [barrier(1)]);
+}
+
+#[test]
+fn a_recovery_whose_page_has_an_unknown_write_keeps_no_place_of_the_limiter() {
+    let (mut lab, mut node) = after_a_death();
+    let place = lab.layout.lease_page(0, who(0, 1).slot, RecordCopy::A);
+    node.host.unknown.issue(place.offset, place.len, lab.now.instant);
+    node.host.unknown.ended(place.offset, false);
+    node.survey(&mut lab, &[0]);
+    assert_eq!((node.asked(), node.stage(1)), (vec![], Some("waiting")), "others go first meanwhile");
+    lab.settle_unknown(&mut node.host);
+    node.pass(&mut lab, Duration::from_secs(6));
     assert_eq!(node.asked(), [barrier(1)]);
 }

@@ -341,6 +341,7 @@ impl Leases {
         self.forgive(ctx);
         loop {
             self.tell_ended();
+            self.refuse_unusable(ctx);
             if self.job.is_none() {
                 self.job = self.next_job(ctx);
             }

@@ -8,6 +8,7 @@ use crate::lease::acquire::{Attempt, Attempts};
 use crate::lease::jobs::{PageSlot, WorkEnd};
 use crate::lease::load::LoadError;
 use crate::lease::own::OwnPage;
+use crate::lease::page_of;
 use crate::lease::reread::Reread;
 use crate::lease::types::{AcquireKind, AcquireOutcome, AcquireRequest, LeaseContext, LeaseEvent};
 use crate::lease::view::PageScan;
@@ -145,6 +146,24 @@ impl Leases {
             self.finish(&over, job.page, end);
         }
         self.drain_queue();
+    }
+
+    /// What waits for a page that cannot be written is told so: a recovery, else it would keep one of the places of its
+    /// limiter as long as a write is unknown; and whatever waits for a page that is lost.
+    pub(super) fn refuse_unusable(&mut self, ctx: &LeaseContext<'_>) {
+        for queued in std::mem::take(&mut self.queue) {
+            let page = page_of(&self.config.layout, queued.request.domain);
+            let recovering = matches!(queued.request.kind, AcquireKind::Recovery { .. });
+            let outcome = match self.pages.get(usize::from(page)) {
+                Some(PageSlot::Broken) => AcquireOutcome::Unreadable(self.config.me.slot),
+                _ if recovering && self.is_unknown(page, ctx) => AcquireOutcome::Unknown,
+                _ => {
+                    self.queue.push(queued);
+                    continue;
+                }
+            };
+            self.conclude(queued.request, outcome);
+        }
     }
 
     pub(super) fn drain_queue(&mut self) {

@@ -169,4 +169,6 @@ fn a_sector_unreadable_after_a_restart_is_not_used() {
     let seen = lab.run(&mut host);
     assert!(seen.iter().any(|event| matches!(event, LeaseEvent::Note(_))), "{seen:?}");
     assert!(host.leases.page(0).is_none());
+    // Whoever waits for it is told, and does not wait for ever.
+    assert_eq!(outcome(&seen), AcquireOutcome::Unreadable(who(0, 1).slot));
 }
