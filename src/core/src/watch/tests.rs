@@ -539,3 +539,23 @@ fn a_record_that_two_scans_left_out_is_no_sign_that_the_path_is_live() {
     lab.scan_without_victim(2_000, 2_002);
     assert!(!advances(&lab));
 }
+
+#[test]
+fn a_slot_is_vacant_only_while_both_copies_are_zero_or_free() {
+    let mut lab = Lab::new();
+    let free = record(HostState::Free, 1, 4);
+    let vacant = |lab: &mut Lab| {
+        let start = 1000 * (lab.scans + 1);
+        lab.scan(start, start + 1);
+        lab.watch.slot(VICTIM).unwrap().is_vacant()
+    };
+    assert!(vacant(&mut lab), "never written");
+    lab.put(&free, &free);
+    assert!(vacant(&mut lab));
+    lab.put(&free, &held(3));
+    assert!(!vacant(&mut lab), "half freed");
+    // The next claimant's record went to copy A, and was damaged.
+    lab.put(&free, &free);
+    lab.damage(0);
+    assert!(!vacant(&mut lab));
+}

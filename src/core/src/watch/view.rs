@@ -6,7 +6,7 @@ use super::reading::Reading;
 use super::slot_watch::SlotWatch;
 use super::{Reckoning, Watch};
 use crate::evidence::{Evidence, HostView, Verdict};
-use crate::format::{HostRecord, HostState};
+use crate::format::{DecodeError, HostRecord, HostState};
 use crate::ids::{Generation, Incarnation, Slot};
 use crate::time::{Instant, ObserverDeadline};
 
@@ -104,10 +104,15 @@ impl SlotWatch {
         self.identity.freed()
     }
 
-    /// True when the last good scan shows no host in the slot: both copies never written, or the newest is `free`.
+    /// True when the last good scan shows each of the two copies to be zero or `free`: only then are zeros in the slot's lease
+    /// pages *empty*. A copy that is damaged, or of a host, may hide one that wrote there.
     #[must_use]
     pub fn is_vacant(&self) -> bool {
-        self.reading.as_ref().is_some_and(Reading::is_vacant)
+        let vacant = |copy: &Result<HostRecord, DecodeError>| match copy {
+            Ok(record) => record.state == HostState::Free,
+            Err(error) => *error == DecodeError::Empty,
+        };
+        self.reading.as_ref().is_some_and(|r| vacant(&r.copies().a) && vacant(&r.copies().b))
     }
 
     /// After the read that first showed the copies as they are.
