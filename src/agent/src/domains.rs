@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use leasefence_core::member::DomainReport;
-use leasefence_hypervisor::{Domain, Hypervisor, HypervisorError, HypervisorEvent, Storages};
+use leasefence_core::member::{DomainReport, StopReason};
+use leasefence_hypervisor::{Domain, Hypervisor, HypervisorError, HypervisorEvent, StopDetail, Storages};
 
 use crate::definitions::DefinitionStore;
 use crate::event::{Event, Events, send};
@@ -50,6 +50,14 @@ pub(crate) struct Lister {
     pub(crate) events: Events,
     /// Which storage the disks lie on.
     pub(crate) storages: Storages,
+    /// Whether this host is shutting down.
+    pub(crate) host_is_stopping: fn() -> bool,
+}
+
+/// The member's word for an end. Whether the host is stopping takes a moment to find out, so that it is asked only where
+/// it matters: of what looks like a user's stop, which libvirt-guests' does too.
+fn reason(detail: StopDetail, host_is_stopping: fn() -> bool) -> StopReason {
+    detail.reason_on(detail.reason_on(true) != detail.reason_on(false) && host_is_stopping())
 }
 
 impl Lister {
@@ -96,7 +104,7 @@ impl Lister {
     fn changed(&self, change: &HypervisorEvent) {
         match change {
             HypervisorEvent::Stopped { domain, detail } => {
-                send(&self.events, Event::Stopped(*domain, detail.reason()));
+                send(&self.events, Event::Stopped(*domain, reason(*detail, self.host_is_stopping)));
             }
             HypervisorEvent::Away(why) => send(&self.events, Event::LibvirtAway(why.clone())),
             HypervisorEvent::DefinitionChanged(domain) | HypervisorEvent::MetadataChanged(domain) => {
@@ -131,5 +139,22 @@ impl Lister {
         let uuid = domain.id.to_string();
         report.protection.exempt |= self.exempt.iter().any(|word| *word == domain.name || *word == uuid);
         report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_by_libvirt_guests_is_the_hosts_shutdown_and_no_users_stop() {
+        assert_eq!(reason(StopDetail::Shutdown, || true), StopReason::HostShutdown);
+        assert_eq!(reason(StopDetail::Destroyed, || true), StopReason::HostShutdown);
+        assert_eq!(reason(StopDetail::Shutdown, || false), StopReason::Shutdown);
+        assert_eq!(reason(StopDetail::Migrated, || true), StopReason::Shutdown);
+        assert_eq!(
+            reason(StopDetail::Crashed, || panic!("not asked: nothing hangs on it")),
+            StopReason::Crashed
+        );
     }
 }

@@ -200,6 +200,8 @@ impl Engine {
         match command {
             Command::Io(request) => self.submit(request),
             Command::Page(half) => {
+                // Before the page: a start that still waits for something must not slip in between.
+                self.parts.starter.lease.published(&half);
                 let written = self.fencer.as_mut().map(|fencer| fencer.write(*half));
                 if let Some(Err(error)) = written {
                     self.end(format!("writing the page: {error}"));
@@ -251,6 +253,10 @@ impl Engine {
             "destroy",
             format!("{name} is destroyed ({killed} processes killed): {reason}"),
         );
+        // Libvirt says that it runs, and no process of it is known to be its: its files are late or damaged.
+        if killed == 0 || !errors.is_empty() {
+            self.parts.starter.destroy(domain);
+        }
         for error in errors {
             self.say(LogLevel::Error, "destroy", error);
         }

@@ -73,10 +73,12 @@ impl Fencer {
     }
 
     /// Whether a start that has its token in the page may go on: read after that write, the fencer's half shows no latch,
-    /// and the lease's end has not come.
+    /// and the lease's end has not come. A fencer that does not beat would not end what is started.
     pub(crate) fn start_permitted(&mut self, now: Instant) -> bool {
-        let ended = self.own.as_ref().is_none_or(|half| half.lease_end.reached(now));
-        !ended && self.read().is_some_and(|half| half.armed && half.latched.is_none())
+        let Some(own) = self.own.as_ref().filter(|half| !half.lease_end.reached(now)) else { return false };
+        let patience = own.terms.longest_gap();
+        let beats = |half: &FencerHalf| now.since_by_faster(half.beat) <= patience;
+        self.read().is_some_and(|half| half.armed && half.latched.is_none() && beats(half))
     }
 
     /// Sends SIGKILL to the processes that the fencer has found of one domain; of all that are not exempt when none is
@@ -103,6 +105,7 @@ impl Fencer {
 mod tests {
     use std::time::Duration;
 
+    use leasefence_core::terms::Terms;
     use leasefence_core::time::HolderDeadline;
     use leasefence_page::FencerPage;
 
@@ -116,9 +119,11 @@ mod tests {
     fn armed() -> (Fencer, FencerPage, FencerHalf) {
         let page = Page::create().expect("a page");
         let mut theirs = FencerPage::new(page.try_clone().expect("a copy"));
-        let half = FencerHalf { armed: true, lease_end: HolderDeadline(at(10)), ..FencerHalf::default() };
+        let end = HolderDeadline(at(10));
+        let half = FencerHalf { armed: true, lease_end: end, beat: at(9), ..FencerHalf::default() };
         theirs.write(&half).expect("it has room");
-        let own = AgentHalf { lease_end: HolderDeadline(at(10)), ..AgentHalf::default() };
+        let terms = Terms { lease_ttl: Duration::from_secs(8), ..Terms::default() };
+        let own = AgentHalf { lease_end: end, terms, ..AgentHalf::default() };
         (Fencer::new(page, Some(own)).expect("it has room"), theirs, half)
     }
 
@@ -127,6 +132,15 @@ mod tests {
         let (mut fencer, ..) = armed();
         assert!(fencer.start_permitted(at(9)));
         assert!(!fencer.start_permitted(at(10)), "its process would outlive the kill");
+    }
+
+    #[test]
+    fn nothing_is_started_under_a_fencer_that_does_not_beat() {
+        let (mut fencer, mut theirs, half) = armed();
+        // A quarter of the ttl is 2 s.
+        theirs.write(&FencerHalf { beat: at(6), ..half }).expect("it has room");
+        assert!(fencer.start_permitted(at(8)));
+        assert!(!fencer.start_permitted(at(9)), "nobody would end it at the lease's end");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod engine;
 mod event;
 mod fencer;
 mod kill;
+mod lease_end;
 mod leases;
 mod link;
 mod logging;
@@ -141,12 +142,15 @@ fn parts(config: Config, setup: Setup, events: &Events) -> Result<Parts, Failure
         nudge: nudge.clone(),
         events: events.clone(),
         storages: Storages::new(),
+        host_is_stopping: leasefence_hypervisor::host_is_stopping,
     };
     lister.start(changes)?;
     let starter = start::Starter {
         hypervisor: Arc::clone(&hypervisor),
         store: store.clone(),
         host: setup.host_name.clone(),
+        lease: lease_end::LeaseEnd::default(),
+        barriers: Arc::default(),
         events: events.clone(),
     };
     Ok(Parts { config, setup, disk, hypervisor, store, starter, nudge, one_kernel, events: events.clone() })
