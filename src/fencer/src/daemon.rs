@@ -324,6 +324,7 @@ impl Daemon {
                 self.log.line("page taken over from the agent's copy");
             }
             CopyUse::KeepEnded => {
+                self.fencer.page_replaced();
                 self.log.line("page taken over from the agent's copy; the lease stays ended");
             }
         }

@@ -53,6 +53,14 @@ impl Fencer {
         fencer
     }
 
+    /// An agent's copy was taken over while the lease stays ended ([`CopyUse::KeepEnded`]): the latch does not stand in it
+    /// yet, and an agent that has not seen it there may still permit a start after this fencer's look at its tokens.
+    pub fn page_replaced(&mut self) {
+        if let State::Ended(end) = &mut self.state {
+            (end.published, end.tokens_read) = (false, None);
+        }
+    }
+
     /// What to do with a copy whose agent's half is `agent`, while the page in hand is `page_in_use` (the agent has written
     /// to it) or new.
     #[must_use]

@@ -31,8 +31,6 @@ pub(super) struct Domains {
     refused: BTreeMap<DomainId, (String, Instant)>,
     /// When its definition was asked to be stored.
     stored: BTreeMap<DomainId, Instant>,
-    /// Destroyed already, while it is still shown.
-    destroyed: BTreeSet<DomainId>,
 }
 
 impl Domains {
@@ -120,7 +118,6 @@ impl Member {
         self.give_up_exempted(now);
         let running = self.running_protected();
         self.domains.refused.retain(|domain, _| running.contains(domain));
-        self.domains.destroyed.retain(|domain| running.contains(domain));
         for domain in running {
             if self.wants_lease(now, domain) {
                 let spec = self.domains.reports.get(&domain).map(spec_of).unwrap_or_default();
@@ -194,7 +191,8 @@ impl Member {
             return;
         }
         let fresh = self.domains.refused.insert(domain, (why.clone(), now.instant)).is_none();
-        if for_good && matches!(self.phase, Phase::Held) && self.domains.destroyed.insert(domain) {
+        if for_good && matches!(self.phase, Phase::Held) {
+            // At each try that is refused, as long as it runs: what was killed may have been started again at once.
             let reason = format!("it runs here without a lease that it can win: {why}");
             self.desk.push(Command::Destroy { domain, reason });
         } else if fresh {

@@ -143,3 +143,14 @@ fn a_domain_that_is_started_by_hand_though_it_is_owned_elsewhere_is_destroyed() 
     world.until(3, "destroyed", |world| world.runs_on(1) == [0]);
     assert!(world.told(1, "destroy", "without a lease that it can win"), "{}", world.story());
 }
+
+#[test]
+fn what_is_started_by_hand_again_at_once_is_destroyed_again() {
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    world.tolerates_two_writers = true;
+    world.hosts[1].started_again = 2;
+    world.user_starts(1, 1);
+    world.until(10, "destroyed for the third time", |world| world.runs_on(1) == [0]);
+}

@@ -235,3 +235,24 @@ fn both_slots_bad_after_a_restart_is_expired() {
     assert_eq!(host.killed.len(), 1);
     assert!(host.is_clean(), "its tokens are known");
 }
+
+#[test]
+fn tokens_of_a_copy_that_comes_after_the_end_are_final_only_once_the_latch_stands_in_the_copy() {
+    let mut host = Host::armed();
+    host.restart_without_page(1000);
+    host.beat(1000);
+    host.beat(1250);
+    assert!(host.is_latched() && !host.is_clean(), "nobody knows which starts were permitted");
+    assert_eq!(host.fencer.judge_copy(&host.agent, false), CopyUse::KeepEnded);
+    host.fencer.page_replaced();
+    host.readable = true;
+    // The agent has not seen the latch: after this look at its half it may still open a token and start.
+    host.beat_at(&now(1300));
+    assert!(!host.is_clean());
+    host.agent.tokens = vec![token(1, 1300)];
+    host.beat(1350);
+    assert!(!host.is_clean(), "the start that it permitted may come");
+    host.agent.tokens.clear();
+    host.beat(1400);
+    assert!(host.is_clean());
+}
