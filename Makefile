@@ -15,7 +15,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
 
 build: ## release binaries
-	$(CARGO) build --release --workspace
+	$(CARGO) build --release -p leasefence-agent -p leasefence-fencer -p leasefence-cli
 
 demo: ## three hosts on this machine, and three ways to lose one (root; installs what is missing)
 	tools/demo/run
