@@ -57,7 +57,9 @@ mod tests {
         let first = now();
         for _ in 0..1000 {
             let next = now();
-            assert!(next.instant.boot_ns >= first.instant.boot_ns && next.instant.raw_ns >= first.instant.raw_ns);
+            assert!(
+                next.instant.boot_ns >= first.instant.boot_ns && next.instant.raw_ns >= first.instant.raw_ns
+            );
             assert!(!next.suspended_since(&first));
         }
     }

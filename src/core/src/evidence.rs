@@ -1,4 +1,4 @@
-//! The ways in which an incarnation is provably gone (DESIGN 4), and what else can be said of a host.
+//! The ways in which an incarnation is provably gone (ARCHITECTURE 4), and what else can be said of a host.
 
 use std::time::Duration;
 

@@ -58,7 +58,7 @@ pub enum IoError {
     /// The call returned an error or came short. For a write the outcome is unknown: it may land later (R5).
     #[error("{0}")]
     Failed(String),
-    /// The path now leads to another file than the one held: a lost lease (DESIGN 5).
+    /// The path now leads to another file than the one held: a lost lease (ARCHITECTURE 5).
     #[error("the lease file was replaced: {0}")]
     Replaced(String),
 }

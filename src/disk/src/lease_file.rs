@@ -1,7 +1,7 @@
 //! The lease file or device itself: one held descriptor for writes, a freshly opened one for each read.
 //!
 //! A read that goes through a fresh descriptor, after the path was shown to lead to the held file still, is what makes
-//! a replaced file a lost lease instead of two lease files with one holder each (DESIGN 5).
+//! a replaced file a lost lease instead of two lease files with one holder each (ARCHITECTURE 5).
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;

@@ -1,7 +1,7 @@
 //! The lock on this machine's identity: one agent a machine.
 //!
 //! Held by the process that owns the storage thread, and by that thread until it has ended: an agent without it writes
-//! nothing (DESIGN 5). The kernel drops it with the process, however that dies.
+//! nothing (ARCHITECTURE 5). The kernel drops it with the process, however that dies.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;

@@ -18,7 +18,7 @@ pub enum Wish {
     Disarm,
 }
 
-/// How a storage of a domain is proven quiet after its processes are gone (DESIGN 6).
+/// How a storage of a domain is proven quiet after its processes are gone (ARCHITECTURE 6).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum StorageKind {
     /// A local file system shared by "hosts" on one kernel (header's `test` bit): process exits are the proof.
@@ -42,7 +42,7 @@ pub struct QuiesceTarget {
 }
 
 /// A start that was permitted and may still produce a process: it counts as a running domain until the fencer's
-/// half shows its process, or it is closed (DESIGN 5).
+/// half shows its process, or it is closed (ARCHITECTURE 5).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct StartToken {
     /// Which domain.
@@ -109,7 +109,7 @@ pub struct AgentHalf {
 /// A process of a domain, found by the fencer without libvirt. A pid alone may be reused: the start time tells.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct DomainProcess {
-    /// Which domain; zero when the uuid could not be found: such a process is protected (DESIGN 5).
+    /// Which domain; zero when the uuid could not be found: such a process is protected (ARCHITECTURE 5).
     pub domain: DomainId,
     /// Its pid in the fencer's pid namespace.
     pub pid: u32,

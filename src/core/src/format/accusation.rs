@@ -32,7 +32,7 @@ pub enum ConvictionKind {
     Confirmed,
 }
 
-/// A host holds an incarnation for gone, published before any lease is acquired under it (DESIGN 4).
+/// A host holds an incarnation for gone, published before any lease is acquired under it (ARCHITECTURE 4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Conviction {
     /// Whom; its generation is never 0.

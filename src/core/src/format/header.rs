@@ -40,7 +40,7 @@ const COMPAT_AT: usize = RO_COMPAT_AT + 8;
 const END: usize = COMPAT_AT + 8;
 const _: () = assert!(UUID_AT == 128 && INCOMPAT_AT == 168 && END == 192 && END <= SECTOR_LEN);
 
-/// Which weaker ways of ending a host the cluster accepts as proof (DESIGN 4).
+/// Which weaker ways of ending a host the cluster accepts as proof (ARCHITECTURE 4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Policy(pub u32);
 

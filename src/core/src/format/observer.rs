@@ -1,5 +1,5 @@
 //! The sign of life of an observer without a slot: a nonce that it writes and reads back, which shows that its read
-//! path is live (DESIGN 3). Whoever finds foreign bytes on the read-back takes another sector.
+//! path is live (ARCHITECTURE 3). Whoever finds foreign bytes on the read-back takes another sector.
 //!
 //! ```text
 //! 64 nonce 8 | wall ns 8 | name 48 | spare up to 4096

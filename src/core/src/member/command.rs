@@ -45,7 +45,7 @@ pub enum Command {
     Io(IoRequest),
     /// Write this into the agent's half of the page, before any later command is executed (R11, R12).
     Page(Box<AgentHalf>),
-    /// Write and sync a barrier on every storage of the domain's disks (DESIGN 7); answer `Input::Barrier`.
+    /// Write and sync a barrier on every storage of the domain's disks (ARCHITECTURE 7); answer `Input::Barrier`.
     Barrier {
         /// Which domain.
         domain: DomainId,

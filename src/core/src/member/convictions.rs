@@ -1,5 +1,5 @@
 //! The own record's convictions: whom this host holds for gone. Each latched `expired` or `confirmed` is published here
-//! before any lease is acquired under it (DESIGN 4). It derives no evidence.
+//! before any lease is acquired under it (ARCHITECTURE 4). It derives no evidence.
 
 use std::collections::BTreeSet;
 

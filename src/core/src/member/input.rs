@@ -26,7 +26,7 @@ pub struct MemberConfig {
     pub watchdog_class: u8,
     /// True when the host may reset itself.
     pub reset_on: bool,
-    /// True when this host lets its peers call it expired without a hardware watchdog (DESIGN 4).
+    /// True when this host lets its peers call it expired without a hardware watchdog (ARCHITECTURE 4).
     pub expire_without_hardware: bool,
     /// How long a write stays unknown after its call returned (R11).
     pub unknown_hold: Duration,
@@ -101,7 +101,7 @@ pub enum StopReason {
 /// Why a start did not happen.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum StartFailure {
-    /// QEMU's image lock still belongs to the dead host: retried, no failure (DESIGN 7).
+    /// QEMU's image lock still belongs to the dead host: retried, no failure (ARCHITECTURE 7).
     ImageLocked,
     /// There is no definition, or not the one whose hash the entry carries.
     Definition(String),
@@ -121,7 +121,7 @@ pub enum Request {
         /// Its name, as in its record.
         host: String,
     },
-    /// An operator's word that the host is off (DESIGN 4).
+    /// An operator's word that the host is off (ARCHITECTURE 4).
     Confirm {
         /// Its name, as in its record.
         host: String,

@@ -1,5 +1,5 @@
 //! Restart without a coordinator host: each survivor decides for itself which domains it tries to recover and when, and
-//! the domain lease decides who does (DESIGN 7).
+//! the domain lease decides who does (ARCHITECTURE 7).
 //!
 //! It owns one [`Recovery`] for each domain that waits for an owner, and the start tokens of the starts it made. It never
 //! says who is gone, never writes a lease itself, and never starts a domain whose own entry is not acknowledged.

@@ -54,7 +54,7 @@ pub enum PetExemption {
 
 impl Terms {
     /// How long a record must have stood unchanged before an observer's read may start that proves `expired`:
-    /// (`lease_ttl` + `fence_budget` + `write_drain`) x (1 + drift) / (1 - drift), rounded up to 1 ms (DESIGN 3).
+    /// (`lease_ttl` + `fence_budget` + `write_drain`) x (1 + drift) / (1 - drift), rounded up to 1 ms (ARCHITECTURE 3).
     ///
     /// Holder and observer each trust an oscillator that may be off by `drift_ppm`, in opposite directions.
     #[must_use]
@@ -77,7 +77,7 @@ impl Terms {
     }
 
     /// How long after the stall start an observer's own renewal must have been issued, to show that its read path was
-    /// live when the holder's promise ended: ttl + budget (DESIGN 3).
+    /// live when the holder's promise ended: ttl + budget (ARCHITECTURE 3).
     #[must_use]
     pub fn live_path_after(&self, survival: Duration) -> Duration {
         self.lease_ttl + survival + self.fence_budget
@@ -103,7 +103,7 @@ impl Terms {
     }
 
     /// The pet rule: a pet now is allowed only if the reset that would follow, were it the last, comes by
-    /// `lease_end + fence_budget` (DESIGN 3). After an early latch, `lease_end` is the latched end.
+    /// `lease_end + fence_budget` (ARCHITECTURE 3). After an early latch, `lease_end` is the latched end.
     #[must_use]
     pub fn may_pet(&self, now: Instant, lease_end: HolderDeadline, exemption: Option<PetExemption>) -> bool {
         let reset_at = now.plus(self.watchdog_actual + RESET_LATENCY);
