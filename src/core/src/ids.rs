@@ -1,4 +1,4 @@
-//! The newtypes by which hosts, incarnations, records and domains are named (DESIGN: "newtypes for every
+//! The newtypes by which hosts, incarnations, records and domains are named ("newtypes for every
 //! quantity that can be mixed up"). Raw integers stop at the codec.
 
 use std::fmt;
