@@ -9,7 +9,9 @@ use crate::evidence::Evidence;
 use crate::fencing::StartToken;
 use crate::format::{HostState, LeaseFlags, LeasePage, LeaseState};
 use crate::ids::{Incarnation, Slot};
-use crate::lease::{LeaseContext, LeaseEvent, LeasePolicy, Leases, LeasesConfig, PageScan, SectorView};
+use crate::lease::{
+    LeaseContext, LeaseEvent, LeasePolicy, Leases, LeasesConfig, OwnPage, PageScan, SectorView,
+};
 use crate::recovery::{GoneHost, Recoveries, RecoveryAction, RecoveryPolicy, Survey, Survivor};
 use crate::storage::{IoDone, IoOp, Step};
 use crate::time::{Instant, Now};
@@ -317,11 +319,17 @@ impl Member {
             return (None, None);
         };
         let slot = incarnation.slot.index();
-        let pages = leasing.scans.values().filter_map(|scan| match scan.sectors.get(slot) {
-            Some(SectorView::Valid(page)) if page.incarnation == incarnation => Some(page),
-            _ => None,
+        let scanned = leasing.scans.iter().filter_map(|(number, scan)| {
+            // What this host has written itself it need not read.
+            if self.incarnation() == Some(incarnation) {
+                return leasing.leases.page(*number).map(OwnPage::content);
+            }
+            match scan.sectors.get(slot) {
+                Some(SectorView::Valid(page)) if page.incarnation == incarnation => Some(page),
+                _ => None,
+            }
         });
-        let own = pages.flat_map(|page| page.entries().filter(|entry| entry.state == LeaseState::Own));
+        let own = scanned.flat_map(|page| page.entries().filter(|entry| entry.state == LeaseState::Own));
         let (mut all, mut ha) = (0, 0);
         for entry in own {
             all += 1;
