@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::leasing::Leasing;
 use super::phase::Phase;
 use super::{Command, DomainReport, DomainStatus, LogLevel, Member, StartFailure, StopReason};
+use crate::fencing::{QuiesceTarget, StorageKind};
 use crate::format::{LeaseFlags, LeaseState};
 use crate::ids::{DomainId, Term};
 use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, Conflict, DomainSpec, EndReason};
@@ -276,6 +277,9 @@ impl Member {
             reports.clone().map(|report| report.domain).filter(|domain| self.is_exempt(*domain)).collect();
         // Storages of domains that libvirt no longer describes stay: their processes may still run.
         for target in reports.filter(|report| report.running).flat_map(|report| &report.storages) {
+            // One that was not known yet when it was first told, before the header said that this is a test cluster.
+            let guess = QuiesceTarget { kind: StorageKind::Unprovable, ..target.clone() };
+            self.half.quiesce.retain(|known| *known != guess || *known == *target);
             if !self.half.quiesce.contains(target) {
                 self.half.quiesce.push(target.clone());
             }

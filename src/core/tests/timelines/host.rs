@@ -69,6 +69,8 @@ pub(crate) struct Host {
     /// The guests that run, each with the incarnation under which it was started.
     pub(crate) guests: BTreeMap<DomainId, Incarnation>,
     pub(crate) libvirt_away: bool,
+    /// What libvirt's lists say of the guests' storage.
+    pub(crate) storage_kind: StorageKind,
     /// So many guests that are destroyed are started again in the same moment.
     pub(crate) started_again: u8,
     /// The operator has exempted all guests of this host.
@@ -107,6 +109,7 @@ impl Host {
             next_listing: 0,
             guests: BTreeMap::new(),
             libvirt_away: false,
+            storage_kind: StorageKind::OneKernel,
             started_again: 0,
             exempts: false,
             replies: BTreeMap::new(),
@@ -408,7 +411,9 @@ impl Host {
             Input::LibvirtAway("hung".to_owned())
         } else {
             self.inbox.push_back((at, Input::Capacity { memory_mib: 100_000 }));
-            Input::Domains(self.guests.keys().map(|domain| report(domain, self.exempts)).collect())
+            Input::Domains(
+                self.guests.keys().map(|domain| report(domain, self.exempts, self.storage_kind)).collect(),
+            )
         };
         self.inbox.push_back((at, input));
     }
@@ -420,7 +425,7 @@ impl Host {
 }
 
 /// What libvirt says of a guest.
-fn report(domain: &DomainId, exempt: bool) -> DomainReport {
+fn report(domain: &DomainId, exempt: bool, kind: StorageKind) -> DomainReport {
     DomainReport {
         domain: *domain,
         name: format!("guest-{}", domain.0[0]),
@@ -430,6 +435,6 @@ fn report(domain: &DomainId, exempt: bool) -> DomainReport {
         memory_mib: 64,
         definition_hash: u64::from(domain.0[0]),
         definition_version: 1,
-        storages: vec![QuiesceTarget { kind: StorageKind::OneKernel, device: 1 }],
+        storages: vec![QuiesceTarget { kind, device: 1 }],
     }
 }

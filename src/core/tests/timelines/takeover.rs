@@ -1,5 +1,7 @@
 //! Death and takeover: what a dead host's peers say and do, and when.
 
+use leasefence_core::fencing::StorageKind;
+
 use crate::world::World;
 
 #[test]
@@ -153,4 +155,16 @@ fn what_is_started_by_hand_again_at_once_is_destroyed_again() {
     world.hosts[1].started_again = 2;
     world.user_starts(1, 1);
     world.until(10, "destroyed for the third time", |world| world.runs_on(1) == [0]);
+}
+
+#[test]
+fn a_storage_that_was_not_known_at_first_does_not_keep_the_host_unproven_for_ever() {
+    let mut world = World::held(2);
+    world.hosts[0].storage_kind = StorageKind::Unprovable;
+    world.user_starts(0, 1);
+    world.run(3_000);
+    world.hosts[0].storage_kind = StorageKind::OneKernel;
+    world.run(3_000);
+    let page = world.hosts[0].page.as_ref().expect("a page");
+    assert!(page.quiesce.iter().all(|target| target.kind == StorageKind::OneKernel), "{:?}", page.quiesce);
 }
