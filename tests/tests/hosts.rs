@@ -1,7 +1,5 @@
 //! The ground that the other tests stand on: hosts that are as separate as machines, and leave nothing behind.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -9,6 +9,7 @@ use leasefence_config::Config;
 use leasefence_core::fencing::AgentHalf;
 use leasefence_core::ids::{HostKey, Nonce};
 use leasefence_core::member::MemberConfig;
+use leasefence_core::recovery::RecoveryPolicy;
 use leasefence_core::terms::Terms;
 use leasefence_disk::{IdentityError, IdentityLock, IdentityStore, MachineFacts};
 
@@ -88,7 +89,7 @@ impl Setup {
             uptime: self.facts.uptime,
             seed: self.seed,
             page: page.filter(|half| half.boot_id == self.facts.boot_id),
-            start_timeout: config.libvirt.start_timeout,
+            recovery: RecoveryPolicy::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use leasefence_core::ids::{BootId, DomainId, HostKey, Incarnation, Nonce};
 use leasefence_core::member::{
     Command, DomainReport, Input, LogLevel, Member, MemberConfig, MemberStatus, Protection, StartFailure,
 };
+use leasefence_core::recovery::RecoveryPolicy;
 use leasefence_core::terms::Terms;
 use leasefence_core::time::Now;
 use leasefence_disk::{Disk, DiskOptions};
@@ -159,7 +160,8 @@ impl Host {
             uptime: Duration::from_secs(3600),
             seed: u64::from(part.round) * 16 + u64::from(part.index),
             page: None,
-            start_timeout: Duration::from_secs(30),
+            // All at once: the lease decides, and no delay keeps them apart.
+            recovery: RecoveryPolicy { rank_delay: Duration::ZERO, ..RecoveryPolicy::default() },
         });
         let fencer = Fencer::start(&now, boot_id, MarkerFound::None, &RestoredPage::default());
         let at = Instant::now();
@@ -220,7 +222,7 @@ impl Host {
             Command::Io(request) => assert!(self.disk.submit(request), "the storage thread lives"),
             Command::Page(half) => self.page = Some(*half),
             Command::Barrier { domain, .. } => {
-                self.later(Input::Barrier { domain, result: Ok(Duration::from_millis(1)) })
+                self.later(Input::Barrier { domain, result: Ok(Duration::from_millis(1)) });
             }
             Command::Start { domain, term, .. } => {
                 // The fencer looks once more between the token and the start, as it does beside a real agent.
@@ -236,7 +238,7 @@ impl Host {
             }
             Command::Destroy { domain, .. } => self.ledger.kill(index, domain),
             Command::KillAll => {
-                self.ledger.guests_of(index).into_iter().for_each(|d| self.ledger.kill(index, d))
+                self.ledger.guests_of(index).into_iter().for_each(|d| self.ledger.kill(index, d));
             }
             Command::Note(note) if note.level >= LogLevel::Info => {
                 self.ledger.tell(format!("host {index}: {}: {}", note.event, note.text));

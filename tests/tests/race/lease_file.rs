@@ -50,7 +50,7 @@ pub(crate) fn top_owner(path: &Path, layout: &Layout, domain: DomainId) -> Optio
         copies.max_by_key(|sector| (sector.incarnation.generation, sector.sequence))
     });
     let entries =
-        sectors.filter_map(|sector| sector.get(domain).cloned().map(|entry| (sector.incarnation, entry)));
+        sectors.filter_map(|sector| sector.get(domain).copied().map(|entry| (sector.incarnation, entry)));
     let standing = entries.filter(|(_, entry): &(_, LeaseEntry)| entry.state != LeaseState::Empty);
     let (incarnation, top) = standing.max_by_key(|(_, entry)| entry.term)?;
     (top.state == LeaseState::Own).then_some(incarnation)

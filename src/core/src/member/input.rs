@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::fencing::{AgentHalf, FencerHalf, QuiesceTarget};
 use crate::ids::{BootId, DomainId, HostKey, Nonce};
+use crate::recovery::RecoveryPolicy;
 use crate::storage::IoDone;
 use crate::terms::Terms;
 
@@ -38,8 +39,8 @@ pub struct MemberConfig {
     pub seed: u64,
     /// What lies in the page from before this process, if its boot and file are ours.
     pub page: Option<AgentHalf>,
-    /// Longest that a start may take before it is given up.
-    pub start_timeout: Duration,
+    /// The delays and bounds of recovery; none of them decides safety.
+    pub recovery: RecoveryPolicy,
 }
 
 /// What lies behind the lease path: the storage thread learns it when it opens it.

@@ -12,7 +12,7 @@ use crate::ids::{Incarnation, Slot};
 use crate::lease::{
     LeaseContext, LeaseEvent, LeasePolicy, Leases, LeasesConfig, OwnPage, PageScan, SectorView,
 };
-use crate::recovery::{GoneHost, Recoveries, RecoveryAction, RecoveryPolicy, Survey, Survivor};
+use crate::recovery::{GoneHost, Recoveries, RecoveryAction, Survey, Survivor};
 use crate::storage::{IoDone, IoOp, Step};
 use crate::time::{Instant, Now};
 
@@ -60,7 +60,7 @@ impl Member {
 
     fn begin_leasing(&mut self, own: Incarnation, leases: Leases) {
         let Some(header) = &self.header else { return };
-        let recoveries = Recoveries::new(RecoveryPolicy::default(), header.layout, own);
+        let recoveries = Recoveries::new(self.config.recovery, header.layout, own);
         self.leasing = Some(Leasing { leases, recoveries, scans: BTreeMap::new(), lost: false });
     }
 

@@ -11,6 +11,7 @@ use leasefence_core::ids::{BootId, DomainId, HostKey, Incarnation, Nonce};
 use leasefence_core::member::{
     Command, DomainReport, Input, LeaseMedium, Member, MemberConfig, Protection, RequestId, StartFailure,
 };
+use leasefence_core::recovery::RecoveryPolicy;
 use leasefence_core::storage::{IoDone, IoError, IoOp, IoRequest};
 use leasefence_core::terms::Terms;
 use leasefence_core::time::{Instant, Now};
@@ -167,7 +168,7 @@ impl Host {
             uptime: Duration::from_nanos(at - self.booted),
             seed: u64::from(self.index()) * 77 + self.processes,
             page: self.page.clone(),
-            start_timeout: Duration::from_secs(30),
+            recovery: RecoveryPolicy::default(),
         };
         self.member = Some(Member::new(config));
         self.agent_stopped = false;
