@@ -227,10 +227,8 @@ impl SlotWatch {
     }
 
     fn reason(&self, verdict: &Verdict, reading: &Reading) -> String {
-        let incarnation =
-            Incarnation { slot: self.slot, generation: self.identity.highest().unwrap_or_default() };
         match verdict {
-            Verdict::Gone { evidence, .. } => gone_reason(*evidence, incarnation),
+            Verdict::Gone { evidence, .. } => gone_reason(*evidence).to_owned(),
             Verdict::Joining { advances: true } => "it has no lease yet".to_owned(),
             Verdict::Joining { advances: false } => {
                 "it never held its lease, and its record stands still: only an operator can confirm it"
@@ -250,13 +248,12 @@ impl SlotWatch {
     }
 }
 
-fn gone_reason(evidence: Evidence, incarnation: Incarnation) -> String {
-    let why = match evidence {
-        Evidence::Expired => "it did not renew until it must have been fenced, over a read path that is live",
+fn gone_reason(evidence: Evidence) -> &'static str {
+    match evidence {
+        Evidence::Expired => "it did not renew until it must have been fenced, seen over a path that is live",
         Evidence::Fenced => "its own receipt says that no domain is left and its storage is quiet",
         Evidence::Superseded => "its slot shows a later life, or was freed",
         Evidence::Released => "it stopped cleanly, without domains",
         Evidence::Confirmed => "an operator or a fence agent said so",
-    };
-    format!("{incarnation} is gone: {why}")
+    }
 }
