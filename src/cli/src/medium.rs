@@ -53,7 +53,7 @@ impl Medium {
             opened => (opened?, true),
         };
         let (size, logical_sector) =
-            if device { ioctl::block_device(&file)? } else { (file.metadata()?.len(), None) };
+            if device { device_size(&file)? } else { (file.metadata()?.len(), None) };
         let mut medium = Self { file, path: path.to_owned(), direct, size, logical_sector };
         medium.try_direct_read(mode, exclusive)?;
         Ok(medium)
@@ -154,6 +154,11 @@ fn options(mode: Mode, flags: i32) -> OpenOptions {
     options
 }
 
+fn device_size(device: &File) -> io::Result<(u64, Option<u32>)> {
+    let (bytes, sector) = leasefence_disk::block_device_size(device)?;
+    Ok((bytes, Some(sector)))
+}
+
 fn ignore_missing(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
@@ -174,27 +179,5 @@ impl Aligned {
 
     fn bytes(&mut self) -> &mut [u8] {
         &mut self.room[self.from..self.from + self.len]
-    }
-}
-
-mod ioctl {
-    //! The two questions that a block device answers by ioctl only.
-
-    use std::fs::File;
-    use std::io;
-    use std::os::fd::AsRawFd;
-
-    nix::ioctl_read_bad!(blksszget, nix::request_code_none!(0x12, 104), nix::libc::c_int);
-    nix::ioctl_read!(blkgetsize64, 0x12, 114, usize);
-
-    /// Size in bytes, and the logical sector size.
-    pub(super) fn block_device(file: &File) -> io::Result<(u64, Option<u32>)> {
-        let (mut bytes, mut sector) = (0_usize, 0_i32);
-        // SAFETY: the descriptor is open for the whole call, and BLKGETSIZE64 writes one u64 (size_t here).
-        unsafe { blkgetsize64(file.as_raw_fd(), &raw mut bytes) }?;
-        // SAFETY: the descriptor is open for the whole call, and BLKSSZGET writes one int.
-        unsafe { blksszget(file.as_raw_fd(), &raw mut sector) }?;
-        let bytes = u64::try_from(bytes).map_err(io::Error::other)?;
-        Ok((bytes, Some(u32::try_from(sector).map_err(io::Error::other)?)))
     }
 }

@@ -16,6 +16,7 @@ use nix::libc;
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::sys::uio::{pread, pwrite};
 
+use crate::block_device::block_device_size;
 use crate::buffer::AlignedBuffer;
 use crate::error::OpenError;
 
@@ -243,7 +244,7 @@ fn refuse_memory_file_system(path: &Path, file: &File) -> Result<(), OpenError> 
 
 fn medium(file: &File, metadata: &Metadata) -> io::Result<LeaseMedium> {
     if metadata.file_type().is_block_device() {
-        let (size, sector_size) = ioctl::block_device(file)?;
+        let (size, sector_size) = block_device_size(file)?;
         return Ok(LeaseMedium { size, block_device: true, sector_size });
     }
     let sector_size = u32::try_from(SECTOR).unwrap_or(512);
@@ -264,30 +265,4 @@ fn came_short(done: usize, wanted: usize) -> String {
 
 fn words(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |raw| Errno::from_raw(raw).desc().to_owned())
-}
-
-mod ioctl {
-    //! The two questions that a block device answers by ioctl only.
-
-    use std::fs::File;
-    use std::io;
-    use std::os::fd::AsRawFd;
-
-    nix::ioctl_read_bad!(blksszget, nix::request_code_none!(0x12, 104), nix::libc::c_int);
-    nix::ioctl_read!(blkgetsize64, 0x12, 114, usize);
-
-    /// Size in bytes, and the logical sector size.
-    pub(super) fn block_device(file: &File) -> io::Result<(u64, u32)> {
-        let (mut bytes, mut sector) = (0usize, 0i32);
-        // SAFETY: the descriptor is open for the whole call, and BLKGETSIZE64 writes one u64 (size_t here).
-        unsafe { blkgetsize64(file.as_raw_fd(), &raw mut bytes) }?;
-        // SAFETY: the descriptor is open for the whole call, and BLKSSZGET writes one int.
-        unsafe { blksszget(file.as_raw_fd(), &raw mut sector) }?;
-        let invalid = |_| io::Error::other("the device names an impossible sector size");
-        let sector = u32::try_from(sector).map_err(invalid)?;
-        if sector < 512 || !sector.is_power_of_two() {
-            return Err(io::Error::other("the device names an impossible sector size"));
-        }
-        Ok((u64::try_from(bytes).map_err(|_| io::Error::other("the device is too large"))?, sector))
-    }
 }

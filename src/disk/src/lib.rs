@@ -4,6 +4,7 @@
 //! It decides nothing, retries nothing but an interrupted call, and never waits for anybody: a write that it could not
 //! finish is reported as unknown by its error (R5), and dropping [`Disk`] leaves a stuck thread behind.
 
+mod block_device;
 mod buffer;
 mod disk;
 mod error;
@@ -12,6 +13,7 @@ mod lease_file;
 mod lock;
 mod machine;
 
+pub use block_device::block_device_size;
 pub use disk::{Disk, DiskOptions};
 pub use error::{IdentityError, OpenError};
 pub use identity::{Identity, IdentityStore};
