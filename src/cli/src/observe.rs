@@ -239,6 +239,9 @@ impl Watcher {
                 format!("{}: {}{}", report.view.name, report.reason, left.unwrap_or_default())
             })
             .collect();
+        if waiting.is_empty() {
+            return;
+        }
         let watched = duration_ms(words::ms(self.watched()));
         let (start, end) = if terminal { ("\r\x1b[K", "") } else { ("", "\n") };
         eprint!("{start}watching the lease file, {watched}; {}{end}", waiting.join("; "));

@@ -110,6 +110,7 @@ fn sentence(answer: &VerdictAnswer) -> String {
         (HostState::Stalled | HostState::Fencing, ..) => {
             let when = answer
                 .verdict_left_ms
+                .filter(|left| *left > 0)
                 .map_or_else(String::new, |left| format!("; a verdict is possible in {}", duration_ms(left)));
             format!("{host} is {}: {reason}{when}", answer.state.as_str())
         }

@@ -1,6 +1,7 @@
 //! Three survivors race for ten leases on a real file, and one of them is killed at a random moment: never two owners,
 //! never an orphan left. Real are the core, the fencer's decisions, the storage thread with its direct I/O, and time;
-//! guests are entries in a list that no two hosts may be in at once.
+//! guests are entries in a list that no two hosts may be in at once. Without the second look at the page (S3) it ends in
+//! a split brain within the first rounds.
 
 mod host;
 mod lease_file;
