@@ -43,7 +43,7 @@ impl Member {
         let end = HolderDeadline(now.instant.plus(holder.in_use().terms.lease_ttl));
         holder.arm(end);
         self.phase = Phase::Arming { resting, published: now.instant };
-        self.publish(now);
+        self.publish();
     }
 
     /// The echo must be of this arming, this incarnation and these terms.

@@ -90,7 +90,7 @@ impl Member {
             receipted: None,
         };
         self.enter(now, Phase::Ending(ending));
-        self.publish(now);
+        self.publish();
     }
 
     /// Who asked for something that this incarnation can no longer do hears so.

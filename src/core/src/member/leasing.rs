@@ -227,7 +227,7 @@ impl Member {
 
     fn take_recovery_action(&mut self, now: &Now, action: RecoveryAction) {
         match action {
-            RecoveryAction::Publish => self.publish(now),
+            RecoveryAction::Publish => self.publish(),
             RecoveryAction::Barrier { domain } => {
                 let entry = self.leasing.as_ref().and_then(|leasing| leasing.leases.entry(domain));
                 let definition_hash = entry.map(|entry| entry.definition_hash).unwrap_or_default();
@@ -239,7 +239,7 @@ impl Member {
                 self.start_done(now, domain, term, &Err(why));
             }
             RecoveryAction::Start { domain, term, definition_hash } => {
-                self.publish(now);
+                self.publish();
                 self.desk.push(Command::Start { domain, term, definition_hash });
             }
             RecoveryAction::Note(note) => self.desk.note(now, note.level, note.event, note.text),

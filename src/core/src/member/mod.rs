@@ -226,7 +226,7 @@ impl Member {
         }
         self.domain_turn(now);
         self.lease_turn(now);
-        self.publish(now);
+        self.publish();
     }
 
     /// A change of `BOOTTIME - MONOTONIC` is a suspend: the lease ends at once (R4).

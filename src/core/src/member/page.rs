@@ -3,19 +3,18 @@
 use super::phase::{Phase, WeakenStep, Weakening};
 use super::{Command, Member};
 use crate::fencing::Wish;
-use crate::time::Now;
 
 impl Member {
     /// Publishes the half if it differs from what was published. Called before every storage request and every start.
-    pub(super) fn publish(&mut self, now: &Now) {
-        self.refresh_half(now);
+    pub(super) fn publish(&mut self) {
+        self.refresh_half();
         if self.header.is_some() && self.published.as_ref() != Some(&self.half) {
             self.published = Some(self.half.clone());
             self.desk.push(Command::Page(Box::new(self.half.clone())));
         }
     }
 
-    fn refresh_half(&mut self, _now: &Now) {
+    fn refresh_half(&mut self) {
         self.half.unknown = self.unknown.to_page();
         // Until the entry is decided, the page goes on to say what it said of the incarnation before.
         let Some(holder) = &self.holder else { return };

@@ -207,7 +207,7 @@ impl Member {
     }
 
     /// An operation of the entry ended.
-    pub(super) fn entry_done(&mut self, now: &Now, done: &IoDone) {
+    pub(super) fn entry_done(&mut self, done: &IoDone) {
         let Phase::Entering(entry) = &mut self.phase else { return };
         let rewritten = entry.join.rewriting().is_some();
         entry.join.handle_io(done);
@@ -216,8 +216,6 @@ impl Member {
         } else if rewritten {
             self.unknown.renewal_broken();
         }
-        // The outcome may be there already: it must not wait for the storage thread's next turn.
-        let _ = now;
     }
 
     fn entered(&mut self, now: &Now, outcome: JoinOutcome) {

@@ -49,7 +49,7 @@ impl Member {
             IoOp::Read { .. } => None,
         };
         self.in_flight = Some(InFlight { id, job, write });
-        self.publish(now);
+        self.publish();
         self.desk.push(Command::Io(IoRequest { id, op }));
     }
 
@@ -119,7 +119,7 @@ impl Member {
         }
         match in_flight.job {
             Job::Header => self.header_done(now, done),
-            Job::Entry => self.entry_done(now, done),
+            Job::Entry => self.entry_done(done),
             Job::Record => self.record_done(now, done),
             Job::Scan => self.scan_done(now, done),
             Job::Unknown { offset } => self.unknown_done(offset, done),

@@ -22,7 +22,7 @@ impl Member {
             format!("on its way to {}: starts are denied", to.as_str()),
         );
         self.enter(now, Phase::Weakening(weakening));
-        self.publish(now);
+        self.publish();
     }
 
     /// Steps that wait for nothing but this member and its fencer.
@@ -56,7 +56,7 @@ impl Member {
             resting => Phase::Adopting { resting },
         };
         self.enter(now, phase);
-        self.publish(now);
+        self.publish();
     }
 
     /// No write of the own record may still land when the first weaker one is issued: it could turn it back.
@@ -125,6 +125,6 @@ impl Member {
             self.desk.reply(weakening.request, true, "released");
             self.phase = Phase::Over;
         }
-        self.publish(now);
+        self.publish();
     }
 }
