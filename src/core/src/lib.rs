@@ -12,6 +12,7 @@ pub mod hash;
 pub mod ids;
 pub mod lease;
 pub mod member;
+pub mod planted;
 pub mod recovery;
 pub mod renewal;
 pub mod slot;
