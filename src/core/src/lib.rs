@@ -11,6 +11,8 @@ pub mod format;
 pub mod hash;
 pub mod ids;
 pub mod lease;
+#[cfg(feature = "model-check")]
+pub mod marks;
 pub mod member;
 pub mod planted;
 pub mod recovery;

@@ -21,7 +21,9 @@ macro_rules! planted {
 pub(crate) use planted;
 
 #[cfg(all(feature = "planted-bugs", not(debug_assertions)))]
-compile_error!("`planted-bugs` breaks the protocol on purpose: it is for the profile `mutants`, never for a release");
+compile_error!(
+    "`planted-bugs` breaks the protocol on purpose: it is for the profile `mutants`, never for a release"
+);
 
 #[cfg(feature = "planted-bugs")]
 pub use bugs::{Area, Bug, is_planted, plant};

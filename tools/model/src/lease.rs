@@ -1,0 +1,41 @@
+//! Domain leases: nothing of it is searched yet.
+
+use crate::scenario::{Checked, Scenario, Size};
+use crate::search::Model;
+
+/// The model.
+pub(crate) struct Leases;
+
+impl Model for Leases {
+    type State = ();
+    type Step = ();
+
+    fn initial(&self) {}
+
+    fn steps(&self, (): &(), _: &mut Vec<()>) {}
+
+    fn take(&self, (): &(), (): &()) -> Option<()> {
+        None
+    }
+
+    fn violation(&self, (): &()) -> Option<String> {
+        None
+    }
+
+    fn describe(&self, (): &(), (): &(), (): &()) -> String {
+        String::new()
+    }
+}
+
+impl Checked for Leases {
+    const NAME: &'static str = "lease";
+
+    fn scenarios(_: Size) -> Vec<Scenario<Self>> {
+        Vec::new()
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn wrong_rules() -> Vec<(leasefence_core::planted::Bug, Scenario<Self>)> {
+        Vec::new()
+    }
+}
