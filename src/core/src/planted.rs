@@ -67,6 +67,7 @@ mod bugs {
             /// A bug that can be planted.
             #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
             #[repr(u16)]
+            #[expect(clippy::doc_markdown, reason = "the sentences are shown on the command line too")]
             pub enum Bug {
                 $($(#[doc = $sentence] $name,)*)*
             }
