@@ -17,13 +17,14 @@ pub(crate) fn now() -> Now {
 }
 
 /// Lets `boot` pass on `CLOCK_BOOTTIME` and `raw` on `CLOCK_MONOTONIC_RAW`: everything in `state` gets that much older, and
-/// what is older than `oldest` is as old as that.
+/// what is older than `oldest` is as old as that. An instant that was never set stays so.
 pub(crate) fn age(state: &mut impl Marks, boot: Duration, raw: Duration, oldest: Duration) {
     let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let floor = ORIGIN_NS.saturating_sub(ns(oldest));
     state.each_mark(&mut |mark| {
         if let Mark::Instant(instant) = mark
             && *instant != NEVER
+            && *instant != Instant::default()
         {
             instant.boot_ns = instant.boot_ns.saturating_sub(ns(boot)).max(floor);
             instant.raw_ns = instant.raw_ns.saturating_sub(ns(raw)).max(floor);

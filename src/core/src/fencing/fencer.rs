@@ -30,7 +30,7 @@ pub enum PageView<'a> {
 }
 
 /// The state machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Fencer {
     pub(super) boot_id: BootId,
     pub(super) state: State,
@@ -50,8 +50,8 @@ pub struct Fencer {
     pub(super) owns: bool,
     /// The start of the last complete scan that showed no protected process.
     pub(super) clear_scan: Option<Instant>,
-    last_refusal: Option<Refusal>,
-    events: Vec<Event>,
+    pub(super) last_refusal: Option<Refusal>,
+    pub(super) events: Vec<Event>,
 }
 
 impl Fencer {

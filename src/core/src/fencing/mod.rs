@@ -7,6 +7,8 @@ mod event;
 mod fencer;
 mod halves;
 mod marker;
+#[cfg(feature = "model-check")]
+mod marks;
 mod pet;
 mod proof;
 mod start;

@@ -7,7 +7,7 @@ use crate::ids::{FileId, Incarnation};
 use crate::time::{HolderDeadline, Instant};
 
 /// The four states. There is no way from `Ended` back to `Armed` for the same incarnation.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum State {
     /// Never armed since boot: kills nothing.
     NeverArmed,
@@ -56,7 +56,7 @@ impl LeaseName {
 }
 
 /// A lease that is guarded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Guard {
     pub(super) lease: LeaseName,
     pub(super) arm_count: u32,
@@ -69,7 +69,7 @@ pub(super) struct Guard {
 }
 
 /// A lease that has ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct End {
     pub(super) lease: LeaseName,
     pub(super) arm_count: u32,

@@ -4,6 +4,8 @@
 //! write was issued, once it is acknowledged, shown valid by a read that began after that, and only if the lease had
 //! not ended by then. This module builds no record and does no I/O; the member feeds it.
 
+#[cfg(feature = "model-check")]
+mod marks;
 mod own_copies;
 mod terms_in_use;
 
@@ -19,7 +21,7 @@ use crate::terms::Promise;
 use crate::time::{HolderDeadline, Instant, Now};
 
 /// A write of the own record that was acknowledged, and waits for its read-back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Acknowledged {
     sequence: Sequence,
     issued: Instant,
@@ -40,7 +42,7 @@ pub struct ReadBack {
 }
 
 /// The own lease.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Holder {
     mark: OwnMark,
     terms: TermsInUse,

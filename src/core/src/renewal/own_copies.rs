@@ -4,7 +4,7 @@ use crate::format::{Copies, DecodeError, HostRecord, RecordCopy};
 use crate::ids::{BootId, HostKey, Incarnation, Sequence};
 
 /// By what a record in the own sector is known to be one's own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct OwnMark {
     /// This machine.
     pub host_key: HostKey,

@@ -9,7 +9,7 @@ use crate::ids::Sequence;
 use crate::terms::{Promise, Terms};
 
 /// The promises that may be on storage, and the one that is wanted.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct TermsInUse {
     target: Promise,
     /// What both copies carried when no change was under way.
@@ -21,7 +21,7 @@ pub struct TermsInUse {
     /// What the holder has begun to keep, before any record carries it: a sooner verdict.
     keeping: Option<Promise>,
     /// Records that were issued and are not known to have landed.
-    outstanding: Vec<(Sequence, Promise)>,
+    pub(super) outstanding: Vec<(Sequence, Promise)>,
 }
 
 impl TermsInUse {

@@ -9,19 +9,19 @@ use crate::ids::Generation;
 use crate::time::{Instant, Now, ObserverDeadline};
 
 /// The evidence of one slot.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Gone {
-    latched: BTreeMap<Generation, (Evidence, Now)>,
+    pub(super) latched: BTreeMap<Generation, (Evidence, Now)>,
     /// All generations below were superseded, since when at the latest.
-    superseded: Option<(Generation, Now)>,
+    pub(super) superseded: Option<(Generation, Now)>,
     /// Bounds that were shown, not yet for `write_drain`.
-    shown: Vec<Shown>,
+    pub(super) shown: Vec<Shown>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Shown {
-    below: Generation,
-    ripe: ObserverDeadline,
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Shown {
+    pub(super) below: Generation,
+    pub(super) ripe: ObserverDeadline,
 }
 
 impl Gone {

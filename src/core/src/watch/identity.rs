@@ -6,16 +6,16 @@ use crate::format::{HostRecord, HostState};
 use crate::ids::{BootId, Generation, HostKey};
 
 /// The highest generation seen in a slot, and a conflict if there was one.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Identity {
-    highest: Option<Life>,
-    freed: Generation,
-    conflict: Option<Generation>,
+    pub(super) highest: Option<Life>,
+    pub(super) freed: Generation,
+    pub(super) conflict: Option<Generation>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Life {
-    generation: Generation,
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Life {
+    pub(super) generation: Generation,
     host_key: HostKey,
     boot_id: BootId,
 }

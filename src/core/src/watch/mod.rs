@@ -7,6 +7,8 @@ mod gone;
 mod header_read;
 mod identity;
 mod live_path;
+#[cfg(feature = "model-check")]
+mod marks;
 mod observer;
 mod reading;
 mod reckoning;
@@ -34,7 +36,7 @@ use crate::ids::{Incarnation, Slot};
 use crate::time::{Instant, Now, ObserverDeadline};
 
 /// All slots, watched.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Watch {
     rules: ClusterRules,
     /// Why nothing can be said of anybody: the file has a feature that this program does not know.

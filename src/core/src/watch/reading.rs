@@ -7,9 +7,9 @@ use crate::time::{Instant, Now};
 pub(super) const RECORD_BYTES: usize = 512;
 
 /// One slot's two copies, as read.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Reading {
-    copies: Copies<HostRecord>,
+    pub(super) copies: Copies<HostRecord>,
     /// The records' bytes: a copy that is unreadable in another way than before has changed as well.
     bytes: [Vec<u8>; 2],
     /// Before the read was issued: the earliest moment that it can speak of.

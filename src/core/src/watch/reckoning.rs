@@ -11,7 +11,7 @@ use crate::terms::{RESET_LATENCY, Terms};
 /// While a change of terms is under way the record and the fencer's echo of them differ: per term, the one with the
 /// later verdict counts (PROTOCOL 1). The largest survival maximum of all records is added to the ttl wherever an
 /// observer's rule uses it, so that this version stays safe beside one that knows survival (PROTOCOL 1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Reckoning {
     terms: Terms,
     survival_max: Duration,
@@ -20,7 +20,7 @@ pub struct Reckoning {
 }
 
 /// What of the lease file's header an observer's rules depend on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ClusterRules {
     /// Which watchdog classes below hardware are accepted, and the test bit.
     pub policy: Policy,

@@ -32,7 +32,7 @@ pub struct Latched {
 }
 
 /// One slot, watched.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SlotWatch {
     pub(super) slot: Slot,
     pub(super) reading: Option<Reading>,
@@ -54,7 +54,7 @@ pub struct SlotWatch {
     pub(super) withheld: Option<&'static str>,
     pub(super) name: String,
     /// The highest generation of the first reading: the ends of lives before it are no news.
-    first: Option<Generation>,
+    pub(super) first: Option<Generation>,
 }
 
 impl SlotWatch {
