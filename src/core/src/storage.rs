@@ -68,7 +68,7 @@ pub enum IoError {
 /// Every such procedure has the same two calls: `poll(&mut self, now: &Now) -> Step<Outcome>`, which never changes the
 /// answer until something happens, and `handle_io(&mut self, done: &IoDone)`, which takes the end of the operation that
 /// `poll` asked for. The member decides when it may use the storage thread; the procedure never assumes that it is alone.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Step<T> {
     /// Issue this, as soon as the storage thread is free, and hand the completion to `handle_io`.
     Io(IoOp),

@@ -179,3 +179,15 @@ impl LeaseEntry {
         })
     }
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for LeaseEntry {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.changed_s = 0;
+        self.term.each_mark(f);
+        self.want_term.each_mark(f);
+        if let Some(pred) = &mut self.pred {
+            pred.generation.each_mark(f);
+        }
+    }
+}

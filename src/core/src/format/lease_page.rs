@@ -132,3 +132,14 @@ impl Versioned for LeasePage {
         (self.incarnation.generation, self.sequence)
     }
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for LeasePage {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.incarnation.generation.each_mark(f);
+        self.sequence.each_mark(f);
+        for entry in self.entries.values_mut() {
+            entry.each_mark(f);
+        }
+    }
+}

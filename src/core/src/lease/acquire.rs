@@ -4,6 +4,9 @@
 //! lease, permits a start. It never waits and never tries again: a key that others got in between of comes back as
 //! [`Attempt::Again`].
 
+#[cfg(feature = "model-check")]
+mod marks;
+
 use super::own::{Edit, OwnPage};
 use super::scan::PageRead;
 use super::table::{self, HoldRule, Taken};
@@ -26,7 +29,7 @@ pub enum Attempt {
 /// The top of a key: whose, which term, which state.
 type TopId = Option<(Incarnation, Term, LeaseState)>;
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Progress {
     /// S1 has not decided yet.
     Open,
@@ -38,7 +41,7 @@ enum Progress {
     Over { attempt: Attempt, want_left: bool },
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Stage {
     FirstScan(PageRead),
     WantWrite(SectorWrite),
@@ -48,7 +51,7 @@ enum Stage {
 }
 
 /// One attempt.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Acquire {
     layout: Layout,
     keys: Vec<(AcquireRequest, Progress)>,

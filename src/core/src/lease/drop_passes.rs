@@ -17,7 +17,7 @@ use crate::storage::{IoDone, Step};
 /// Entries that may go, as they stood when that was found.
 type Candidates = BTreeMap<DomainId, (LeaseState, Term)>;
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Stage {
     First(PageRead),
     Second(PageRead, Candidates),
@@ -26,7 +26,7 @@ enum Stage {
 }
 
 /// One attempt to drop own entries of one page.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct DropPasses {
     layout: Layout,
     stage: Stage,
@@ -127,4 +127,35 @@ fn has_reason(own: &OwnPage, scan: &PageScan, entry: &LeaseEntry) -> bool {
     let superseded = view.top().is_some_and(|(_, top)| top.term > entry.term);
     let alone = entry.state == LeaseState::Stopped && view.entries.len() == 1;
     !disputed && (superseded || alone)
+}
+
+#[cfg(feature = "model-check")]
+mod marks {
+    use super::{DropPasses, Stage};
+    use crate::lease::write::SectorWrite;
+    use crate::marks::{Mark, Marks};
+
+    impl DropPasses {
+        /// The write that is under way.
+        pub(in crate::lease) fn write_mut(&mut self) -> Option<&mut SectorWrite> {
+            match &mut self.stage {
+                Stage::Write(write, _) => Some(write),
+                _ => None,
+            }
+        }
+    }
+
+    impl Marks for DropPasses {
+        fn each_mark(&mut self, f: &mut dyn FnMut(Mark<'_>)) {
+            match &mut self.stage {
+                Stage::First(read) => read.each_mark(f),
+                Stage::Second(read, candidates) => {
+                    read.each_mark(f);
+                    candidates.values_mut().for_each(|(_, term)| term.each_mark(f));
+                }
+                Stage::Write(write, _) => write.each_mark(f),
+                Stage::Over(_) => {}
+            }
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::time::{Instant, ObserverDeadline};
 /// How long libvirt must say that the domain does not run: a start that it had accepted shows by then.
 const START_SHOWS: Duration = Duration::from_secs(10);
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Found {
     token: StartToken,
     /// Since when libvirt says without a break that it does not run.
@@ -24,7 +24,7 @@ struct Found {
 }
 
 /// All of them that are still open.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct FoundTokens {
     open: Vec<Found>,
 }

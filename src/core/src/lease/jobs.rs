@@ -17,7 +17,7 @@ use crate::ids::{DomainId, Incarnation};
 use crate::storage::{IoDone, Step};
 
 /// The own sector of one page, as far as this process knows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum PageSlot {
     /// A restarted agent has not read it yet.
     NotLoaded,
@@ -44,7 +44,7 @@ impl PageSlot {
 }
 
 /// What is being done.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Work {
     Load(OwnLoad),
     Flush(SectorWrite),
@@ -56,7 +56,7 @@ pub(super) enum Work {
 }
 
 /// What came of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum WorkEnd {
     Loaded(Result<OwnPage, LoadError>),
     Flushed(WriteEnd),
@@ -67,7 +67,7 @@ pub(super) enum WorkEnd {
 }
 
 /// Something that is being done to one page.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Job {
     pub(super) page: u8,
     pub(super) work: Work,

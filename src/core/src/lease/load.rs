@@ -9,7 +9,7 @@ use crate::ids::{BootId, Incarnation};
 use crate::storage::{IoDone, IoOp, Step};
 
 /// One read of both copies of an own sector.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct OwnLoad {
     layout: Layout,
     page: u8,

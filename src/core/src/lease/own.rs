@@ -46,7 +46,7 @@ impl Edit {
 }
 
 /// The own sector of one page.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct OwnPage {
     page: u8,
     content: LeasePage,
@@ -157,4 +157,36 @@ pub fn for_next_generation(
         let _fits = next.insert(kept);
     }
     next
+}
+
+#[cfg(feature = "model-check")]
+impl OwnPage {
+    /// Revisions are compared for equality only: those of memory and of a write under way become the smallest that compare alike.
+    pub(super) fn renumber_revisions(&mut self, write: Option<&mut u64>) {
+        let (revision, stored) = (self.revision, self.stored == Some(self.revision));
+        self.revision = 0;
+        if let Some(write) = write {
+            self.revision = u64::from(*write != revision);
+            *write = 0;
+        }
+        self.stored = stored.then_some(self.revision);
+    }
+}
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for OwnPage {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.content.each_mark(f);
+    }
+}
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for Edit {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        match self {
+            Self::Want(_, term) => term.each_mark(f),
+            Self::Put(entry) => entry.each_mark(f),
+            Self::NoWant(_) | Self::Remove(_) => {}
+        }
+    }
 }

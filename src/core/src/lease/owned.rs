@@ -63,7 +63,7 @@ impl Owned {
 }
 
 /// The own leases of an incarnation.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct OwnedDomains {
     domains: BTreeMap<DomainId, Owned>,
 }
@@ -188,5 +188,25 @@ impl OwnedDomains {
             owned.running_since.is_some_and(|since| ObserverDeadline(since.plus(long)).reached(now))
         };
         self.domains.iter().filter(|(_, owned)| ran_long(owned)).map(|(domain, _)| *domain).collect()
+    }
+}
+
+#[cfg(feature = "model-check")]
+mod marks {
+    use super::{OwnedDomains, Phase};
+    use crate::marks::{Mark, Marks};
+
+    impl Marks for OwnedDomains {
+        fn each_mark(&mut self, f: &mut dyn FnMut(Mark<'_>)) {
+            for owned in self.domains.values_mut() {
+                owned.term.each_mark(f);
+                owned.running_since.each_mark(f);
+                match &mut owned.phase {
+                    Phase::Recovering => {}
+                    Phase::Held { missing } => missing.each_mark(f),
+                    Phase::Settling { proof, .. } | Phase::Ending { proof, .. } => proof.each_mark(f),
+                }
+            }
+        }
     }
 }

@@ -43,3 +43,10 @@ impl GoneProof {
 pub fn shows(half: &FencerHalf, domain: DomainId) -> bool {
     half.processes.iter().any(|process| process.domain == domain)
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for GoneProof {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.asked.each_mark(f);
+    }
+}

@@ -8,7 +8,7 @@ use crate::format::{DecodeError, Layout, LeasePage, Place, RecordCopy};
 use crate::storage::{IoDone, IoOp, Step};
 
 /// What a copy of an own sector turned out to be.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Reread {
     /// What memory says, or nobody could tell (it was not readable just now).
     Fine,
@@ -19,7 +19,7 @@ pub enum Reread {
 }
 
 /// One look at one copy.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct CopyRead {
     place: Place,
     copy: RecordCopy,

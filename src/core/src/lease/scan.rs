@@ -11,7 +11,7 @@ use crate::time::Instant;
 
 /// One read of a page, in one large read and as many small ones as there are sectors that came damaged: large reads tear
 /// on NFS, so that a sector counts as damaged only when it is so by itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PageRead {
     layout: Layout,
     page: u8,
@@ -123,4 +123,19 @@ fn why(copies: &Copies<LeasePage>) -> String {
         Err(error) => error.to_string(),
     };
     format!("copy A: {}; copy B: {}", word(&copies.a), word(&copies.b))
+}
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for PageRead {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.began.each_mark(f);
+        self.ended.each_mark(f);
+        for copies in &mut self.copies {
+            copies.a.each_mark(f);
+            copies.b.each_mark(f);
+        }
+        if let Some(Ok(scan)) = &mut self.end {
+            scan.each_mark(f);
+        }
+    }
 }

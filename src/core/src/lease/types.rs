@@ -137,7 +137,7 @@ pub enum EndReason {
 }
 
 /// What happened, for the member.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum LeaseEvent {
     /// An acquire ended for one key.
     Acquire {

@@ -11,7 +11,7 @@ use crate::ids::{DomainId, Incarnation, Slot, Term};
 use crate::time::Instant;
 
 /// A host's sector of one page.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum SectorView {
     /// The valid copy with the highest (generation, sequence).
     Valid(LeasePage),
@@ -22,7 +22,7 @@ pub enum SectorView {
 }
 
 /// One page as all hosts wrote it, each sector read once.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PageScan {
     /// Which page.
     pub page: u8,
@@ -70,7 +70,7 @@ impl PageScan {
 
 /// What all hosts' entries say of one key. The own entries are those in memory: what they say on storage is the same, or
 /// older, or unknown.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct KeyView {
     /// Each entry of the key, with whose it is.
     pub entries: Vec<(Incarnation, LeaseEntry)>,
@@ -165,5 +165,18 @@ fn conflict_of(entry: &LeaseEntry) -> Option<Conflict> {
         LeaseState::Incoming => Some(Conflict::Incoming),
         _ if entry.want_term > Term(0) => Some(Conflict::Want),
         _ => None,
+    }
+}
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for PageScan {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.began.each_mark(f);
+        self.ended.each_mark(f);
+        for sector in &mut self.sectors {
+            if let SectorView::Valid(page) = sector {
+                page.each_mark(f);
+            }
+        }
     }
 }

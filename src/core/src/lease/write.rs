@@ -20,7 +20,7 @@ pub enum WriteEnd {
 }
 
 /// One write of an own sector.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SectorWrite {
     layout: Layout,
     page: u8,
@@ -86,4 +86,19 @@ pub(super) fn unknown_copy(
         let place = layout.lease_page(page, slot, copy);
         ctx.unknown.covers(place.offset, place.len)
     })
+}
+
+#[cfg(feature = "model-check")]
+impl SectorWrite {
+    pub(super) fn revision_mut(&mut self) -> &mut u64 {
+        &mut self.revision
+    }
+}
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for SectorWrite {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.content.each_mark(f);
+        self.edits.each_mark(f);
+    }
 }

@@ -41,7 +41,7 @@ pub fn claim_wait(drift_ppm: u16) -> Duration {
 }
 
 /// The procedure.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Claiming {
     layout: Layout,
     joiner: Joiner,
@@ -53,7 +53,7 @@ pub(super) struct Claiming {
     phase: Phase,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Phase {
     Next,
     Trial { slot: Slot, good: u8, rounds: u8, slowest: Duration },

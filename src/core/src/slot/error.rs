@@ -4,7 +4,7 @@ use crate::ids::{DomainId, Slot};
 use crate::storage::IoError;
 
 /// Why a start ended without a slot. Nothing was written that could harm another host.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 pub enum JoinError {
     /// The path leads to another file by now.
     #[error("joining: {0}")]
@@ -86,7 +86,7 @@ pub enum JoinError {
 }
 
 /// Why a slot was not freed.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 pub enum FreeError {
     /// The path leads to another file by now.
     #[error("freeing slot {0}: {1}")]

@@ -22,7 +22,7 @@ use crate::storage::{IoDone, IoError, IoOp, Step};
 use crate::time::{Instant, Now, ObserverDeadline};
 
 /// What the freeing agent brings.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Freer {
     /// Its boot, for the sectors that it writes.
     pub boot_id: BootId,
@@ -35,7 +35,7 @@ pub struct Freer {
 }
 
 /// The procedure. To be started only while the own lease is valid and no write of this host into the slot is unknown.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SlotFree {
     layout: Layout,
     slot: Slot,
@@ -45,13 +45,13 @@ pub struct SlotFree {
 }
 
 /// What lies in the slot.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Target {
     claim: Result<Claim, DecodeError>,
     copies: Copies<HostRecord>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Phase {
     Look(Box<Survey>),
     /// All hosts' sectors, one page after the other.
@@ -69,7 +69,7 @@ enum Phase {
 }
 
 /// What is to be written, and what must lie there.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Plan {
     /// Before the writes, then after them.
     target: Target,

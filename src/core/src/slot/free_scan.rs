@@ -11,7 +11,7 @@ use crate::time::Now;
 use crate::unknown::{UnknownRules, UnknownWrites};
 
 /// The procedure.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct FreeScan {
     layout: Layout,
     slot: Slot,
@@ -26,7 +26,7 @@ pub(super) struct FreeScan {
 }
 
 /// What there is to mend, and the floor of the next generation.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct FreeFound {
     /// Lease pages of which no copy of the slot's sector is readable.
     pub(super) unreadable: Vec<u8>,

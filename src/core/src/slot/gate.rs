@@ -10,7 +10,7 @@ use crate::ids::{BootId, FileId, Generation};
 use crate::time::{Instant, ObserverDeadline};
 
 /// What the joining machine knows of its fencer and of writes from before. Told again whenever it changes.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct FencerSight {
     /// The fencer's half of the page as last read; none before it was seen.
     pub half: Option<FencerHalf>,
@@ -23,7 +23,7 @@ pub struct FencerSight {
 pub(super) const UNKNOWN_WRITES: &str = "writes of the process before, whose outcome is unknown";
 
 /// How this machine's last life in its slot stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum PreviousLife {
     /// Another boot wrote the record.
     OtherBoot,

@@ -21,7 +21,7 @@ use crate::time::{Instant, Now, ObserverDeadline};
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The machine that joins.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Joiner {
     /// What its record says, all but incarnation, sequence, state, freed generation and issue time, which are filled in.
     pub record: HostRecord,
@@ -36,7 +36,7 @@ pub struct Joiner {
 }
 
 /// A slot with a joining record: acknowledged in both copies and read back.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Joined {
     /// The record as written last: incarnation, sequence (the highest issued), freed generation.
     pub record: HostRecord,
@@ -45,7 +45,7 @@ pub struct Joined {
 }
 
 /// How joining ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum JoinOutcome {
     /// A new generation: arm, then write `held` (PROTOCOL 6).
     Joined(Box<Joined>),
@@ -62,7 +62,7 @@ pub enum JoinOutcome {
 }
 
 /// The procedure.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Join {
     layout: Layout,
     joiner: Joiner,
@@ -73,7 +73,7 @@ pub struct Join {
     rewritten: Sequence,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Phase {
     Survey(Box<Survey>),
     /// The life before is not over: look again then.
@@ -89,7 +89,7 @@ enum Phase {
 }
 
 /// The life that goes on.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Resumed {
     record: HostRecord,
     issued: Sequence,

@@ -15,7 +15,7 @@ use crate::time::Now;
 pub(super) type PageCopies = Vec<Copies<LeasePage>>;
 
 /// Reads of all own sectors.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct PagesRead {
     layout: Layout,
     slot: Slot,
@@ -75,7 +75,7 @@ pub(super) fn lost_page(pages: &PageCopies) -> Option<(u8, String)> {
 }
 
 /// Writes of all own sectors, copy A then B of each, for a new generation.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct PagesWrite {
     layout: Layout,
     pages: Vec<LeasePage>,

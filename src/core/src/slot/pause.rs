@@ -8,7 +8,7 @@ use crate::time::{Instant, ObserverDeadline};
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// When the next try may start, and why there must be one.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Pause {
     until: Option<Instant>,
     why: Option<IoError>,

@@ -5,7 +5,7 @@ use crate::storage::{IoDone, IoError, IoOp, Step};
 use crate::time::Instant;
 
 /// A list of byte ranges that are read one after another.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Reads {
     ranges: Vec<(u64, usize)>,
     got: Vec<Vec<u8>>,
@@ -16,7 +16,7 @@ pub(super) struct Reads {
 }
 
 /// What they gave.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct ReadsDone {
     /// In the order of the ranges.
     pub(super) bytes: Vec<Vec<u8>>,

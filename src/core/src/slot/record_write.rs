@@ -11,7 +11,7 @@ use crate::storage::{IoDone, IoError, IoOp, Step};
 use crate::time::{Instant, Now};
 
 /// The procedure.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct RecordWrite {
     layout: Layout,
     record: HostRecord,
@@ -24,7 +24,7 @@ pub(super) struct RecordWrite {
 }
 
 /// How it ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum RecordEnd {
     /// Both copies show what was written; the record as written last.
     Written(Box<HostRecord>),

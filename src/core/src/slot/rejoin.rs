@@ -19,7 +19,7 @@ use crate::time::{Instant, Now, ObserverDeadline};
 const WATCH_MARGIN: Duration = Duration::from_secs(1);
 
 /// The procedure, from the own record as the survey found it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Rejoin {
     layout: Layout,
     slot: Slot,
@@ -28,7 +28,7 @@ pub(super) struct Rejoin {
     phase: Phase,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Phase {
     /// Until the uptime is `write_drain`.
     Uptime,

@@ -10,14 +10,14 @@ use crate::storage::{IoDone, IoError, IoOp, Step};
 use crate::time::Now;
 
 /// What a sector is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum What {
     Claim(Slot),
     Record(Slot, RecordCopy),
 }
 
 /// All claims and records as read, by slot.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Slots {
     /// The claims.
     pub claims: Vec<Result<Claim, DecodeError>>,
@@ -26,7 +26,7 @@ pub struct Slots {
 }
 
 /// The procedure.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Survey {
     layout: Layout,
     reads: Reads,

@@ -1,5 +1,7 @@
 //! The facade of domain leases: own sectors, what is queued, and the one job that is at work.
 
+#[cfg(feature = "model-check")]
+mod marks;
 mod next;
 mod results;
 
@@ -26,7 +28,7 @@ use crate::time::Instant;
 use crate::unknown::NEVER;
 
 /// What does not change while an incarnation lives.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct LeasesConfig {
     /// Where the pages lie.
     pub layout: Layout,
@@ -41,7 +43,7 @@ pub struct LeasesConfig {
 }
 
 /// A key that waits for its acquire.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Queued {
     request: AcquireRequest,
     tries: u8,
@@ -62,7 +64,7 @@ struct Queued {
 /// - As they come: [`fencer`](Self::fencer), [`listed`](Self::listed), [`stopped`](Self::stopped).
 /// - Into the own record: [`page_versions`](Self::page_versions). Into the page: [`own_leases`](Self::own_leases).
 /// - `may_write` false in any call ends everything for good: this incarnation acquires and ends nothing any more.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Leases {
     config: LeasesConfig,
     pages: Vec<PageSlot>,
