@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::planted::planted;
+
 /// A change of `BOOTTIME - MONOTONIC` beyond this is a suspend, and ends the lease at once (R4).
 pub const SUSPEND_TOLERANCE: Duration = Duration::from_millis(10);
 
@@ -52,10 +54,9 @@ impl Instant {
     }
 
     fn since(self, earlier: Self) -> (Duration, Duration) {
-        (
-            Duration::from_nanos(self.boot_ns.saturating_sub(earlier.boot_ns)),
-            Duration::from_nanos(self.raw_ns.saturating_sub(earlier.raw_ns)),
-        )
+        let boot = Duration::from_nanos(self.boot_ns.saturating_sub(earlier.boot_ns));
+        let raw = Duration::from_nanos(self.raw_ns.saturating_sub(earlier.raw_ns));
+        (boot, if planted!(OneClock) { boot } else { raw })
     }
 }
 
@@ -67,7 +68,7 @@ impl HolderDeadline {
     /// True from the moment that the faster clock reaches the deadline.
     #[must_use]
     pub fn reached(self, now: Instant) -> bool {
-        now.boot_ns >= self.0.boot_ns || now.raw_ns >= self.0.raw_ns
+        now.boot_ns >= self.0.boot_ns || (now.raw_ns >= self.0.raw_ns && !planted!(OneClock))
     }
 
     /// Time left by the clock that gets there first; zero once reached.
@@ -95,7 +96,7 @@ impl ObserverDeadline {
     /// True from the moment that the slower clock reaches the deadline.
     #[must_use]
     pub fn reached(self, now: Instant) -> bool {
-        now.boot_ns >= self.0.boot_ns && now.raw_ns >= self.0.raw_ns
+        now.boot_ns >= self.0.boot_ns && (now.raw_ns >= self.0.raw_ns || planted!(OneClock))
     }
 
     /// Time left by the clock that gets there last; zero once reached.

@@ -15,6 +15,7 @@ pub use change::{Change, Promise};
 pub use preset::{Preset, Timing};
 pub use report::{Derived, report};
 
+use crate::planted::planted;
 use crate::time::{HolderDeadline, Instant};
 
 /// Between a missed pet's deadline and the machine being reset: what the driver and firmware need.
@@ -66,14 +67,25 @@ impl Terms {
     /// to the ttl, from the first version on, so that older software stays safe beside newer (PROTOCOL 1).
     #[must_use]
     pub fn verdict_after_with_survival(&self, survival: Duration) -> Duration {
-        self.widened(self.lease_ttl + survival + self.fence_budget + self.write_drain)
+        let drain = if planted!(DrainLeftOut) { Duration::ZERO } else { self.write_drain };
+        self.widened(self.lease_ttl + survival + self.fence_budget + drain)
     }
 
     /// How long after the end of the read that first showed `fencing` the verdict comes at the latest:
     /// (max(`fence_budget`, `watchdog_actual` + `reset_latency`) + `write_drain`) x (1 + drift) / (1 - drift) (PROTOCOL 3).
     #[must_use]
     pub fn cap_after_fencing(&self) -> Duration {
-        self.widened(self.fence_budget.max(self.watchdog_actual + RESET_LATENCY) + self.write_drain)
+        self.widened(self.killed_after_latch() + self.write_drain)
+    }
+
+    /// How long after the latch the domains are killed, or the machine reset, at the latest: it may have been petted right
+    /// before. max(`fence_budget`, `watchdog_actual` + `reset_latency`).
+    #[must_use]
+    pub fn killed_after_latch(&self) -> Duration {
+        if planted!(CapIgnoresWatchdog) {
+            return self.fence_budget;
+        }
+        self.fence_budget.max(self.watchdog_actual + RESET_LATENCY)
     }
 
     /// How long after the stall start an observer's own renewal must have been issued, to show that its read path was
@@ -140,7 +152,7 @@ impl Terms {
     /// `duration` by the holder's slowest clock, as measured by the observer's fastest, rounded up to 1 ms.
     fn widened(&self, duration: Duration) -> Duration {
         const MILLION: u128 = 1_000_000;
-        let drift = u128::from(self.drift_ppm);
+        let drift = if planted!(DriftLeftOut) { 0 } else { u128::from(self.drift_ppm) };
         let ms = (duration.as_nanos() * (MILLION + drift)).div_ceil((MILLION - drift) * MILLION);
         Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
     }

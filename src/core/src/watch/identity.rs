@@ -4,6 +4,7 @@
 
 use crate::format::{HostRecord, HostState};
 use crate::ids::{BootId, Generation, HostKey};
+use crate::planted::planted;
 
 /// The highest generation seen in a slot, and a conflict if there was one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -65,7 +66,8 @@ impl Identity {
             self.conflict = self.conflict.max(Some(known.generation));
         } else if life.generation > known.generation {
             // A new machine in the slot is in order only after the old one's lives were freed.
-            if life.host_key != known.host_key && record.freed_generation < known.generation {
+            let other_machine = life.host_key != known.host_key && !planted!(ConflictIsReboot);
+            if other_machine && record.freed_generation < known.generation {
                 self.conflict = self.conflict.max(Some(life.generation));
             }
             self.highest = Some(life);

@@ -1,5 +1,6 @@
 //! How an observer shows that what it reads is the storage on which the others write, and not a picture of it.
 
+use crate::planted::planted;
 use crate::time::{Instant, ObserverDeadline};
 
 /// What of its own this observer wrote and read back in the pass that is being judged.
@@ -28,6 +29,7 @@ impl LivePath {
         const PICTURE: &str =
             "no sign that this path is live: no other host's record advances, so this may be a copy";
         match *self {
+            _ if planted!(DeadPicture) => None,
             Self::NotShown(why) => Some(why),
             Self::Member { renewal_issued } if ObserverDeadline(after).reached(renewal_issued) => None,
             Self::Observer { nonce_issued } if ObserverDeadline(after).reached(nonce_issued) => {

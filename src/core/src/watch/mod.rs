@@ -59,6 +59,16 @@ impl Watch {
         }
     }
 
+    /// Goes on with the stall clocks of another process's watch: a planted bug, which no release build can have.
+    #[cfg(feature = "planted-bugs")]
+    #[must_use]
+    pub(crate) fn with_stall_clocks_of(mut self, before: Option<&Self>) -> Self {
+        for (slot, before) in self.slots.iter_mut().zip(before.iter().flat_map(|before| &before.slots)) {
+            slot.stall_start = before.stall_start;
+        }
+        self
+    }
+
     /// Takes a good scan, and judges the slots that it read by what of its own this observer wrote and read back in the
     /// same pass. Gives the evidence that it latched.
     pub fn apply(&mut self, scanned: Scanned, live: LivePath) -> Vec<Latched> {

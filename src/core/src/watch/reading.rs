@@ -1,6 +1,7 @@
 //! One slot's two copies as a read showed them, with the two instants that count (R3).
 
 use crate::format::{Copies, DecodeError, HostRecord, HostState, RecordCopy};
+use crate::planted::planted;
 use crate::time::{Instant, Now};
 
 /// Bytes of a host record; what follows it in its unit is zero, and the decoder checks that.
@@ -35,6 +36,15 @@ impl Reading {
     /// True when either copy differs from `earlier`: a lower sequence, and valid to unreadable and back included.
     #[must_use]
     pub fn changed_since(&self, earlier: &Self) -> bool {
+        if planted!(OneCopyOfTwo) {
+            return self.newest() != earlier.newest();
+        } else if planted!(StallNeedsHigherSequence) {
+            return self.advanced_since(earlier);
+        } else if planted!(UnreadableIsUnchanged) {
+            let changed =
+                |copy| self.copies.get(copy).is_ok() && self.copies.get(copy) != earlier.copies.get(copy);
+            return RecordCopy::BOTH.into_iter().any(changed);
+        }
         self.bytes != earlier.bytes || self.copies != earlier.copies
     }
 

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::format::{Header, HostRecord, Policy, RecordFlags, WatchdogClass};
-use crate::terms::{RESET_LATENCY, Terms};
+use crate::planted::planted;
+use crate::terms::Terms;
 
 /// A host's terms as an observer must read them.
 ///
@@ -48,7 +49,8 @@ impl Reckoning {
     /// From the stall's start to the verdict.
     #[must_use]
     pub fn verdict_after(&self) -> Duration {
-        self.terms.verdict_after_with_survival(self.survival_max)
+        let tick = if planted!(OneTickShort) { Duration::from_millis(1) } else { Duration::ZERO };
+        self.terms.verdict_after_with_survival(self.survival_max) - tick
     }
 
     /// From the stall's start until the victim has been killed: the own renewal that shows a live path must be issued
@@ -67,7 +69,7 @@ impl Reckoning {
     /// From the same moment until the victim has been killed, or reset: it may have been petted right before it latched.
     #[must_use]
     pub fn killed_after_fencing(&self) -> Duration {
-        self.terms.fence_budget.max(self.terms.watchdog_actual + RESET_LATENCY)
+        self.terms.killed_after_latch()
     }
 
     /// The longest gap between the starts of two good reads over which a stall clock may run: a quarter of the ttl.

@@ -14,6 +14,7 @@ use super::reckoning::{ClusterRules, Reckoning};
 use crate::evidence::Evidence;
 use crate::format::{HostRecord, HostState};
 use crate::ids::{Generation, Incarnation, Slot};
+use crate::planted::planted;
 use crate::time::{Instant, Now, ObserverDeadline};
 
 /// Evidence that was latched by the scan at hand.
@@ -95,8 +96,8 @@ impl SlotWatch {
             self.last_change = Some(ended);
             self.changes += 1;
         }
-        if changed || gap {
-            self.stall_start = ended;
+        if (changed || gap) && !self.keeps_stall_by_a_planted_bug(&reading) {
+            self.stall_start = if planted!(ObserverFromBeforeRead) { reading.started } else { ended };
         }
         self.advanced = [advanced, self.advanced[0]];
         self.identity.observe(reading.copies().valid());
@@ -105,6 +106,14 @@ impl SlotWatch {
             self.name = record.host_name.as_str().to_owned();
         }
         self.reading = Some(reading);
+    }
+
+    /// What restarts a stall clock, and with one of two planted bugs does not.
+    fn keeps_stall_by_a_planted_bug(&self, reading: &Reading) -> bool {
+        let is_taken_over = || self.reading.is_none() && self.stall_start != Instant::default();
+        let shows_fencing = || reading.newest().is_some_and(|record| record.state == HostState::Fencing);
+        (planted!(StallKeptOverRestart) && is_taken_over())
+            || (planted!(StallGoesOnAfterFencing) && shows_fencing())
     }
 
     /// A good scan left this slot out: its record was not seen to go forward in it.
@@ -146,6 +155,9 @@ impl SlotWatch {
             HostState::Released => {
                 self.latch(record.incarnation.generation, Evidence::Released, &reading, None, &mut latched);
             }
+            // Planted: it counts like any other change of the record, or like none.
+            HostState::Fencing if planted!(FencingNeedsNoCap) || planted!(StallGoesOnAfterFencing) => self
+                .judge_stall(record.incarnation.generation, &reading, live, another_advanced, &mut latched),
             _ if fencing_seen => {
                 self.judge_cap(record.incarnation.generation, &reading, live, another_advanced, &mut latched);
             }
@@ -216,12 +228,15 @@ impl SlotWatch {
         let Some(reckoning) = self.reckoning else { return };
         let start = self.stall_start;
         // The read must have *started* so late: one that began before may have been served before.
-        if !ObserverDeadline(start.plus(reckoning.verdict_after())).reached(reading.started) {
+        let (read_at, live_from) = if planted!(VerdictReadEarly) {
+            (reading.ended.instant, start)
+        } else {
+            (reading.started, start.plus(reckoning.live_path_after()))
+        };
+        if !ObserverDeadline(start.plus(reckoning.verdict_after())).reached(read_at) {
             return;
         }
-        self.withheld = reckoning
-            .no_expiry
-            .or_else(|| live.why_not(start.plus(reckoning.live_path_after()), another_advanced));
+        self.withheld = reckoning.no_expiry.or_else(|| live.why_not(live_from, another_advanced));
         if self.withheld.is_none() {
             let stall = Some((start, reckoning.verdict_after()));
             self.latch(generation, Evidence::Expired, reading, stall, latched);
