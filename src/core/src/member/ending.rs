@@ -8,6 +8,7 @@ use super::phase::{Ending, Phase};
 use super::{Command, LogLevel, Member};
 use crate::fencing::Clean;
 use crate::format::{HostState, RecordCopy};
+use crate::planted::planted;
 use crate::time::{Instant, Now, ObserverDeadline};
 
 /// Between two kills by the agent itself, where the fencer is silent.
@@ -29,7 +30,8 @@ impl Member {
         }
         let armed =
             self.holder.as_ref().is_some_and(|holder| holder.is_armed() && !holder.is_valid(now.instant));
-        if armed && !matches!(self.phase, Phase::Arming { .. }) {
+        let revivable = planted!(LateAckRevives) && (self.in_flight.is_some() || self.pass.is_scanning());
+        if armed && !revivable && !matches!(self.phase, Phase::Arming { .. }) {
             self.end(now, "the lease ran out without a renewal that counts");
         }
     }
@@ -107,7 +109,9 @@ impl Member {
 
     /// What the record of an ended incarnation says: nothing before the latch, `fencing` until CLEAN, then the receipt.
     pub(super) fn ending_state(&self, now: Instant) -> Option<HostState> {
-        self.latched()?;
+        if !planted!(FencingBeforeLatch) {
+            self.latched()?;
+        }
         Some(if self.proven_clean(now).is_some() { HostState::Fenced } else { HostState::Fencing })
     }
 
@@ -201,7 +205,7 @@ impl Member {
         let (silent, no_watchdog) = (self.fencer_is_silent(now.instant), self.config.watchdog_class == 0);
         let Phase::Ending(ending) = &mut self.phase else { return };
         let due = ending.killed.is_none_or(|last| now.instant.since_by_faster(last) >= KILL_AGAIN);
-        if silent && no_watchdog && due {
+        if silent && no_watchdog && due && !planted!(RenewsWithoutFencer) {
             ending.killed = Some(now.instant);
             let text = "the lease is over and the fencer is silent: the agent kills all domains itself";
             self.desk.note(now, LogLevel::Error, "kill-all", text);

@@ -8,6 +8,7 @@ use super::{LogLevel, Member};
 use crate::evidence::Evidence;
 use crate::format::{Conviction, ConvictionKind, HostRecord};
 use crate::ids::{Incarnation, Sequence};
+use crate::planted::planted;
 use crate::renewal::ReadBack;
 use crate::time::{Instant, Now};
 use crate::watch::{Latched, LivePath, Scanned, SlotWatch};
@@ -102,6 +103,7 @@ impl Member {
             _ if self.lease_is_live(now.instant) => LivePath::NotShown(
                 "no sign that this path is live: the own renewal of this pass was not acknowledged and read back",
             ),
+            _ if planted!(VerdictWithoutLease) => LivePath::Member { renewal_issued: now.instant },
             _ => LivePath::NotShown("this host's own lease is not valid"),
         }
     }

@@ -145,6 +145,15 @@ impl Member {
         }
     }
 
+    /// With the bug of this name planted: goes on with the stall clocks of the process before. To be called right after
+    /// [`new`](Self::new); nothing happens else.
+    #[cfg(feature = "planted-bugs")]
+    pub fn keep_stall_clocks_of(&mut self, before: &Self) {
+        if crate::planted::planted!(StallKeptOverRestart) {
+            self.watch.clone_from(&before.watch);
+        }
+    }
+
     /// Takes what happened. Poll for commands afterwards, until there is none.
     pub fn handle(&mut self, now: &Now, input: Input) {
         self.notice_suspend(now);

@@ -3,6 +3,8 @@
 use super::phase::{Phase, WeakenStep, Weakening};
 use super::{Command, Member};
 use crate::fencing::Wish;
+use crate::format::HostState;
+use crate::planted::planted;
 
 impl Member {
     /// Publishes the half if it differs from what was published. Called before every storage request and every start.
@@ -32,13 +34,22 @@ impl Member {
         match &self.phase {
             Phase::Weakening(Weakening { step: WeakenStep::LettingGo, .. }) | Phase::Disarmed => Wish::Disarm,
             Phase::Weakening(_) => Wish::DenyStarts,
+            Phase::Arming { .. } if planted!(ArmedAfterHeld) && !self.held_is_acknowledged() => {
+                self.half.wish
+            }
             // A wish to be armed stands until the fencer has proven CLEAN: the end in the page is what ends it.
             Phase::Arming { .. } | Phase::Held | Phase::Ending(_) => Wish::Armed,
-            Phase::Adopting { resting } if *resting == crate::format::HostState::Disarmed => Wish::Disarm,
+            Phase::Adopting { resting } if *resting == HostState::Disarmed => Wish::Disarm,
             Phase::Adopting { .. } | Phase::Entering(_) => Wish::Joining,
             Phase::Opening | Phase::Header(_) | Phase::Choosing | Phase::Resuming | Phase::Over => {
                 self.half.wish
             }
         }
+    }
+
+    /// True once a `held` of this arming was acknowledged: what a planted bug waits for before it arms.
+    fn held_is_acknowledged(&self) -> bool {
+        let written = self.pass.written.is_some_and(|w| w.state == HostState::Held && w.acknowledged);
+        written || self.half.wish == Wish::Armed
     }
 }

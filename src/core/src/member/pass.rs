@@ -8,6 +8,7 @@ use super::phase::Phase;
 use super::{LogLevel, Member};
 use crate::format::{HostState, RecordCopy};
 use crate::ids::Sequence;
+use crate::planted::planted;
 use crate::storage::{IoDone, IoError, IoOp, Step};
 use crate::time::{Instant, ObserverDeadline};
 use crate::watch::Scan;
@@ -152,6 +153,9 @@ impl Member {
 
     fn scan_failed(&mut self, now: &crate::time::Now, error: &IoError) {
         match error {
+            IoError::Replaced(_) if planted!(ReplacedFileIgnored) => {
+                self.holder.iter_mut().for_each(|holder| holder.count_unread(now));
+            }
             IoError::Replaced(what) => self.file_replaced(now, what),
             IoError::Failed(what) => {
                 let text = format!("the host records could not be read: {what}");

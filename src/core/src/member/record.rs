@@ -4,6 +4,7 @@ use super::Member;
 use super::phase::{Phase, WeakenStep, Weakening};
 use crate::format::{CONVICTIONS, FENCE_REQUESTS, HostName, HostRecord, HostState, RecordFlags};
 use crate::ids::{Generation, Incarnation, Sequence};
+use crate::planted::planted;
 use crate::renewal::Holder;
 use crate::terms::Promise;
 use crate::time::{Instant, Now};
@@ -17,11 +18,13 @@ impl Member {
         if self.holder.is_none() || self.replaced.is_some() {
             return None;
         }
+        let silent = self.fencer_is_silent(now) && !planted!(RenewsWithoutFencer);
         match &self.phase {
+            Phase::Arming { .. } if planted!(ArmedAfterHeld) => Some(HostState::Held),
             Phase::Adopting { resting } | Phase::Arming { resting, .. } => Some(*resting),
             // An agent whose fencer does not beat renews no more: nobody would kill at the lease's end.
             // Nor one whose fencer guards something else, or nothing.
-            Phase::Held | Phase::Weakening(_) if self.fencer_is_silent(now) || self.is_abandoned() => None,
+            Phase::Held | Phase::Weakening(_) if silent || self.is_abandoned() => None,
             Phase::Held => Some(HostState::Held),
             Phase::Weakening(Weakening { step: WeakenStep::Draining, from, .. }) => Some(*from),
             Phase::Weakening(weakening) => Some(weakening.to),

@@ -7,6 +7,7 @@ use super::{LeaseMedium, LogLevel, Member};
 use crate::fencing::{AgentHalf, Wish};
 use crate::format::{HostRecord, HostState, Layout, RecordCopy, SECTOR_LEN};
 use crate::ids::{Incarnation, Sequence};
+use crate::planted::planted;
 use crate::renewal::{Holder, TermsInUse};
 use crate::slot::{FencerSight, Join, JoinOutcome, Joined, Joiner};
 use crate::storage::{IoDone, IoOp, Step};
@@ -83,7 +84,10 @@ impl Member {
             return;
         }
         self.warnings.extend(warning);
-        self.watch = Some(Watch::new(&header));
+        let watch = Watch::new(&header);
+        #[cfg(feature = "planted-bugs")]
+        let watch = watch.with_stall_clocks_of(self.watch.as_ref());
+        self.watch = Some(watch);
         self.take_page_from_before(now, &header.layout);
         self.header = Some(header);
         self.enter(now, Phase::Choosing);
@@ -251,7 +255,8 @@ impl Member {
     /// A restarted agent goes on with an incarnation of before: it looks at its own record before it writes.
     fn resume(&mut self, now: &Now, incarnation: Incarnation, issued: Sequence, terms: TermsInUse) {
         let (key, boot) = (self.config.host_key, self.config.boot_id);
-        let mut holder = Holder::new(key, boot, incarnation, issued.max(self.half.issued), terms);
+        let issued = if planted!(SequenceTwice) { issued } else { issued.max(self.half.issued) };
+        let mut holder = Holder::new(key, boot, incarnation, issued, terms);
         let guarded =
             self.fencer.as_ref().is_some_and(|fencer| fencer.armed && fencer.incarnation == incarnation);
         if guarded {

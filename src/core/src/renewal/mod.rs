@@ -16,6 +16,7 @@ pub use terms_in_use::TermsInUse;
 
 use crate::format::{Copies, HostRecord, RecordCopy};
 use crate::ids::{BootId, HostKey, Incarnation, Sequence};
+use crate::planted::planted;
 use crate::storage::IoDone;
 use crate::terms::Promise;
 use crate::time::{HolderDeadline, Instant, Now};
@@ -152,7 +153,7 @@ impl Holder {
             return false;
         }
         self.terms.keep_sooner();
-        self.lease_end = Some(end.min(sooner_end));
+        self.lease_end = Some(if planted!(TtlLoweredAtAck) { end } else { end.min(sooner_end) });
         true
     }
 
@@ -196,6 +197,10 @@ impl Holder {
         self.mark.issued = self.mark.issued.next();
         self.terms.issue(self.mark.issued);
         self.pending = None;
+        if planted!(TtlRaisedAtIssue) && self.lease_end.is_some() {
+            let carried = self.terms.carried().terms;
+            self.lease_end = self.last_good.map(|good| carried.lease_end(good)).or(self.lease_end);
+        }
         self.mark.issued
     }
 
@@ -206,6 +211,9 @@ impl Holder {
             self.terms.acknowledged(self.mark.issued);
             let (issued, ended) = (done.issued.instant, done.ended.instant);
             self.pending = Some(Acknowledged { sequence: self.mark.issued, issued, ended });
+            if planted!(NoReadBack) {
+                self.count_unread(&done.ended);
+            }
         } else {
             self.terms.unknown();
         }
@@ -274,12 +282,24 @@ impl Holder {
             return;
         }
         self.pending = None;
-        let over = |at: Instant| self.armed && !self.is_valid(at);
+        self.extend(pending, ended, now, result);
+    }
+
+    /// Counts the renewal that was acknowledged, though no read shows it: a planted bug.
+    pub(crate) fn count_unread(&mut self, now: &Now) {
+        if let Some(pending) = self.pending {
+            self.extend(pending, now.instant, now, &mut ReadBack::default());
+        }
+    }
+
+    fn extend(&mut self, pending: Acknowledged, ended: Instant, now: &Now, result: &mut ReadBack) {
+        let over = |at: Instant| self.armed && !self.is_valid(at) && !planted!(LateAckRevives);
         if over(ended) || over(now.instant) {
             result.late = true;
             return;
         }
-        let end = self.terms.in_use().terms.lease_end(pending.issued);
+        let from = if planted!(HolderFromAck) { pending.ended } else { pending.issued };
+        let end = self.terms.in_use().terms.lease_end(from);
         self.lease_end = Some(end);
         self.last_good = Some(pending.issued);
         self.latency = Some(ended.since_by_faster(pending.issued));

@@ -6,6 +6,7 @@
 
 use crate::format::RecordCopy;
 use crate::ids::Sequence;
+use crate::planted::planted;
 use crate::terms::{Promise, Terms};
 
 /// The promises that may be on storage, and the one that is wanted.
@@ -43,6 +44,7 @@ impl TermsInUse {
     #[must_use]
     pub fn resume(target: Promise, on_storage: &[Promise]) -> Self {
         let mut state = Self::new(target);
+        let on_storage = if planted!(OldTermsAfterRestart) { &[] } else { on_storage };
         if let Some((first, rest)) = on_storage.split_first() {
             let base = rest.iter().fold(*first, |sooner, promise| sooner.sooner_of(promise));
             (state.base, state.carried) = (base, base);
@@ -54,6 +56,12 @@ impl TermsInUse {
     /// What the holder keeps: per term what ends soonest of all that may be on storage or is about to be.
     #[must_use]
     pub fn in_use(&self) -> Promise {
+        if planted!(TtlRaisedAtIssue) {
+            return self.keeping.iter().fold(self.carried, |sooner, promise| sooner.sooner_of(promise));
+        } else if planted!(TtlLoweredAtAck) {
+            let acknowledged = self.copies.iter().flatten().copied();
+            return acknowledged.reduce(|sooner, promise| sooner.sooner_of(&promise)).unwrap_or(self.carried);
+        }
         let on_storage =
             self.copies.iter().flatten().chain(self.outstanding.iter().map(|(_, promise)| promise));
         on_storage.chain(&self.keeping).fold(self.carried, |sooner, promise| sooner.sooner_of(promise))
@@ -87,6 +95,7 @@ impl TermsInUse {
     /// Takes the next step, if it may: `echo` is what the fencer keeps, `unknown` says whether any write of the own
     /// record may still land.
     pub fn advance(&mut self, echo: &Terms, unknown: bool) {
+        let unknown = unknown && !planted!(TtlRaisedOverUnknown);
         if self.keeping.is_some() {
             if *echo == self.in_use().terms {
                 self.carried = self.carried.sooner_of(&self.target);
@@ -115,6 +124,9 @@ impl TermsInUse {
 
     /// The record may still land: a later promise is taken back until that is over.
     pub fn unknown(&mut self) {
+        if planted!(TtlRaisedOverUnknown) {
+            return self.settled();
+        }
         self.carried = self.carried.sooner_of(&self.base);
     }
 

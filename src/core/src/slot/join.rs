@@ -14,6 +14,7 @@ use super::survey::{Slots, Survey, write_of};
 use crate::fencing::AgentHalf;
 use crate::format::{Copies, DecodeError, HostRecord, HostState, Layout, LeasePage, RecordCopy};
 use crate::ids::{Generation, HostKey, Incarnation, Sequence, Slot};
+use crate::planted::planted;
 use crate::storage::{IoDone, Step};
 use crate::time::{Instant, Now, ObserverDeadline};
 
@@ -261,7 +262,9 @@ impl Join {
             }
             PreviousLife::Over => Phase::Rejoin(Box::new(Rejoin::same_boot(layout, slot, joiner, copies))),
             PreviousLife::GoesOn => {
-                let issued = self.joiner.highest_issued().max(super::rejoin::highest_sequence(&copies));
+                let read = super::rejoin::highest_sequence(&copies);
+                let issued =
+                    if planted!(SequenceTwice) { read } else { self.joiner.highest_issued().max(read) };
                 let life = Resumed { record: newest.clone(), issued };
                 if newest.state == HostState::Joining {
                     Phase::LookAtPages(Box::new(life), PagesRead::new(layout, slot))
