@@ -17,7 +17,8 @@ use super::rejoin::{freed_generation, highest_sequence, joined};
 use super::survey::{Slots, range_of, read_of, write_of};
 use crate::format::{Claim, Copies, DecodeError, HostRecord, HostState, Layout, RecordCopy};
 use crate::hash::h64;
-use crate::ids::{HostKey, Incarnation, Slot};
+use crate::ids::{Generation, HostKey, Incarnation, Slot};
+use crate::planted::planted;
 use crate::storage::{IoDone, IoError, IoOp, Step};
 use crate::time::{Instant, Now, ObserverDeadline};
 
@@ -36,6 +37,11 @@ const LEAST_DRIFT_PPM: u16 = 500;
 /// other claimant that read zeros before this claim landed has been acknowledged, or has given up.
 #[must_use]
 pub fn claim_wait(drift_ppm: u16) -> Duration {
+    if planted!(ClaimWithoutWait) {
+        return Duration::ZERO;
+    } else if planted!(ClaimWaitTooShort) {
+        return CLAIM_DEADLINE;
+    }
     let drift = u32::from(drift_ppm.max(LEAST_DRIFT_PPM));
     CLAIM_DEADLINE + CLAIM_DEADLINE * (2 * drift) / 1_000_000 + Duration::from_secs(1)
 }
@@ -223,7 +229,8 @@ impl Claiming {
     /// t0 is before this read. Anything but zeros is a claim, readable or not.
     fn read_free(&mut self, slot: Slot, done: &IoDone) -> Phase {
         match &done.result {
-            Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => {
+            Ok(_) if planted!(ClaimInRecord) => self.check_record(slot),
+            Ok(bytes) if bytes.iter().all(|byte| *byte == 0) || self.ignores_claim(slot, bytes) => {
                 Phase::Write { slot, t0: done.issued.instant }
             }
             Ok(_) => Phase::Next,
@@ -257,7 +264,7 @@ impl Claiming {
         let took = t1.since_by_faster(t0);
         match &done.result {
             Err(error) => self.abandon(slot, &format!("its outcome is unknown: {error}")),
-            Ok(_) if took > CLAIM_DEADLINE => {
+            Ok(_) if took > CLAIM_DEADLINE && !planted!(ClaimNeverAbandoned) => {
                 self.abandon(slot, &format!("acknowledged after {took:?}, later than {CLAIM_DEADLINE:?}"))
             }
             Ok(_) => Phase::Wait { slot, until: t1.plus(claim_wait(self.joiner.record.terms.drift_ppm)) },
@@ -275,8 +282,16 @@ impl Claiming {
         if Claim::decode(&self.layout.claim(slot), bytes) != Ok(self.claim(slot)) {
             return self.abandon(slot, "another claim lies there");
         }
+        self.check_record(slot)
+    }
+
+    fn check_record(&self, slot: Slot) -> Phase {
         let places = RecordCopy::BOTH.map(|copy| range_of(&self.layout.host_record(slot, copy)));
         Phase::CheckRecord(slot, Reads::new(places.to_vec()))
+    }
+
+    fn ignores_claim(&self, slot: Slot, bytes: &[u8]) -> bool {
+        ignores(&Claim::decode(&self.layout.claim(slot), bytes), self.joiner.record.host_key)
     }
 
     /// Read after the claim was found mine: still zero or free, or somebody else is there.
@@ -295,7 +310,9 @@ impl Claiming {
             return self.abandon(slot, &format!("lease page {page} is unreadable ({why})"));
         }
         let highest = copies.valid().map(|record| record.incarnation.generation).max().unwrap_or_default();
-        let generation = highest.max(highest_generation(&pages)).next();
+        let of_pages =
+            if planted!(FreeResetsGeneration) { Generation(0) } else { highest_generation(&pages) };
+        let generation = highest.max(of_pages).next();
         let record = self.joiner.record_of(Incarnation { slot, generation }, freed_generation(copies));
         self.joiner.record.incarnation.slot = slot;
         Phase::WriteRecord(Box::new(RecordWrite::new(self.layout, record, highest_sequence(copies))), pages)
@@ -310,10 +327,17 @@ impl Claiming {
 /// Slots whose claim is all zero and whose record is zero or `free` in both copies, in the order of H64(`host_key`, slot).
 fn candidates(slots: &Slots, key: HostKey) -> VecDeque<Slot> {
     let all = (0u16..).map(Slot).zip(slots.claims.iter().zip(&slots.records));
-    let free = all.filter(|(_, (claim, copies))| **claim == Err(DecodeError::Empty) && is_vacant(copies));
+    let zero = |claim: &Result<Claim, DecodeError>| *claim == Err(DecodeError::Empty) || ignores(claim, key);
+    let free = all.filter(|(_, (claim, copies))| zero(claim) && is_vacant(copies));
     let mut order: Vec<Slot> = free.map(|(slot, _)| slot).collect();
     order.sort_by_key(|slot| h64(&[&key.0, &slot.0.to_le_bytes()]));
     order.into()
+}
+
+/// True for a claim that one of two planted bugs takes for no claim.
+fn ignores(claim: &Result<Claim, DecodeError>, key: HostKey) -> bool {
+    let of = |mine: bool| claim.as_ref().is_ok_and(|claim| (claim.host_key == key) == mine);
+    (planted!(OwnClaimFree) && of(true)) || (planted!(ForeignClaimSuperseded) && of(false))
 }
 
 /// Zero or `free`, in both copies.

@@ -18,6 +18,7 @@ use crate::format::{
     RecordCopy,
 };
 use crate::ids::{BootId, Generation, HostKey, Incarnation, Nonce, Sequence, Slot};
+use crate::planted::planted;
 use crate::storage::{IoDone, IoError, IoOp, Step};
 use crate::time::{Instant, Now, ObserverDeadline};
 
@@ -203,7 +204,8 @@ impl SlotFree {
             return Err(FreeError::NoClaim(self.slot));
         };
         let target = Target { claim: claim.clone(), copies: copies.clone() };
-        let claim = self.named_claim(claim)?;
+        let freed = planted!(FreedTwice) && copies.valid().any(|record| record.state == HostState::Free);
+        let claim = self.named_claim(claim, freed)?;
         let mut plan = Plan { target, free: None, writes: Vec::new(), drain: self.freer.write_drain };
         // Zero or `free` is a burned claim: on the operator's word alone, about the machine that the claim names, the only
         // one that can still write there. The record proves nothing: a claimant may stand before its first record.
@@ -221,13 +223,13 @@ impl SlotFree {
         Ok(Phase::Pages(Box::new(plan), Box::new(scan)))
     }
 
-    fn named_claim(&self, claim: &Result<Claim, DecodeError>) -> Result<Claim, FreeError> {
+    fn named_claim(&self, claim: &Result<Claim, DecodeError>, freed: bool) -> Result<Claim, FreeError> {
         let claim = match claim {
             Ok(claim) => claim.clone(),
             Err(DecodeError::Empty) => return Err(FreeError::NoClaim(self.slot)),
             Err(error) => return Err(FreeError::ClaimUnreadable(self.slot, error.to_string())),
         };
-        if claim.name.as_str() != self.machine || self.machine.is_empty() {
+        if (claim.name.as_str() != self.machine || self.machine.is_empty()) && !freed {
             let (claimed, given) = (claim.name.as_str().to_owned(), self.machine.clone());
             return Err(FreeError::Name { slot: self.slot, claimed, given });
         }
@@ -286,7 +288,8 @@ impl SlotFree {
     /// Unreadable lease pages are written empty first: a claimant must find the floor of its generation in readable sectors.
     fn with_writes(&self, mut plan: Plan, unreadable: &[u8], highest: Generation) -> Plan {
         let kept = plan.free.as_ref().map_or(Generation(0), |record| record.incarnation.generation);
-        let incarnation = Incarnation { slot: self.slot, generation: kept.max(highest) };
+        let floor = if planted!(FreeResetsGeneration) { Generation(0) } else { kept.max(highest) };
+        let incarnation = Incarnation { slot: self.slot, generation: floor };
         let empty = LeasePage::new(incarnation, self.freer.boot_id, Sequence(1));
         for page in unreadable {
             for place in RecordCopy::BOTH.map(|copy| self.layout.lease_page(*page, self.slot, copy)) {

@@ -12,6 +12,7 @@ use super::reads::{Reads, ReadsDone};
 use super::record_write::{RecordEnd, RecordWrite};
 use crate::format::{Copies, HostRecord, Layout, LeasePage, RecordCopy};
 use crate::ids::{Generation, Incarnation, Sequence, Slot};
+use crate::planted::planted;
 use crate::storage::{IoDone, IoError, Step};
 use crate::time::{Instant, Now, ObserverDeadline};
 
@@ -205,6 +206,9 @@ impl Rejoin {
                 });
             }
             Some(_) => self.copies = seen,
+        }
+        if planted!(CloneNotWatched) {
+            return Ok(Phase::ReadPages(PagesRead::new(self.layout, self.slot)));
         }
         Ok(Phase::Watch { first: done.bytes, until: done.ended.plus(self.watch_time()) })
     }
