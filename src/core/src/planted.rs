@@ -72,7 +72,6 @@ mod bugs {
     macro_rules! bugs {
         ($($area:ident { $($name:ident, $word:literal, $sentence:literal;)* })*) => {
             /// A bug that can be planted.
-            #[expect(clippy::doc_markdown, reason = "the sentences are printed, too")]
             #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
             #[repr(u16)]
             #[expect(clippy::doc_markdown, reason = "the sentences are shown on the command line too")]
