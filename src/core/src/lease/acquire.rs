@@ -14,7 +14,8 @@ use super::types::{AcquireKind, AcquireOutcome, AcquireRequest, Conflict, EndRea
 use super::view::{KeyView, PageScan};
 use super::write::{SectorWrite, WriteEnd};
 use crate::format::{Layout, LeaseBase, LeaseEntry, LeaseFlags, LeaseState, PAGE_ENTRIES};
-use crate::ids::{DomainId, Incarnation, Term};
+use crate::ids::{DomainId, Generation, Incarnation, Slot, Term};
+use crate::planted::planted;
 use crate::storage::{IoDone, Step};
 
 /// How one attempt ended for one key.
@@ -158,6 +159,12 @@ impl Acquire {
     fn write_next(&mut self, own: &mut OwnPage, second: bool) {
         let edits: Vec<Edit> =
             self.keys.iter().filter_map(|(request, progress)| edit(request, progress)).collect();
+        if second && planted!(StartBeforeOwn) {
+            for edit in &edits {
+                own.edit(edit);
+            }
+            return self.won();
+        }
         self.stage = if edits.is_empty() {
             Stage::Over
         } else {
@@ -199,6 +206,9 @@ impl Acquire {
     fn remember(&self, ctx: &LeaseContext<'_>, own: &mut OwnPage) {
         for (request, progress) in &self.keys {
             match progress {
+                Progress::Wins(entry) if planted!(OwnRolledBack) => {
+                    own.edit(&Edit::NoWant(entry.domain));
+                }
                 Progress::Wins(entry) => {
                     own.edit(&Edit::Put(table::ended(entry, EndReason::NeverRan, self.hold, ctx.wall_s())));
                 }
@@ -252,7 +262,7 @@ fn first(
     request: &AcquireRequest,
 ) -> Result<(Term, TopId), Attempt> {
     let me = own.incarnation();
-    let view = KeyView::of(scan, own, request.domain);
+    let view = view_of(ctx, scan, own, request.domain);
     if let Some(mine) = view.mine(me) {
         match mine.state {
             LeaseState::Own => return Err(Attempt::End(AcquireOutcome::AlreadyOwn(mine.term))),
@@ -277,8 +287,16 @@ fn second(
     top: &TopId,
 ) -> Result<Taken, Attempt> {
     let me = own.incarnation();
-    let view = KeyView::of(scan, own, request.domain);
+    let view = view_of(ctx, scan, own, request.domain);
+    let pred = view.predecessor(ctx.gone);
+    let taken = Taken { term, base: view.base(ctx.gone), top: view.top().map(|(_, entry)| *entry), pred };
+    if planted!(NoSecondScan) {
+        return Ok(taken);
+    }
     check(ctx, scan, &view, me)?;
+    if planted!(NoSecondLookAtTop) {
+        return Ok(taken);
+    }
     if view.highest_but_want_of(me) >= term {
         return Err(Attempt::Again(AcquireOutcome::GaveUp));
     }
@@ -286,14 +304,23 @@ fn second(
         return Err(Attempt::Again(AcquireOutcome::GaveUp));
     }
     check_kind(ctx, &view, &request.kind)?;
-    let pred = view.predecessor(ctx.gone);
-    Ok(Taken { term, base: view.base(ctx.gone), top: view.top().map(|(_, entry)| *entry), pred })
+    Ok(taken)
+}
+
+/// The key as a scan and the own memory show it.
+fn view_of(ctx: &LeaseContext<'_>, scan: &PageScan, own: &OwnPage, domain: DomainId) -> KeyView {
+    let mut view = KeyView::of(scan, own, domain);
+    if planted!(TermNotAboveDeadWants) {
+        let dead = view.entries.iter_mut().filter(|(who, _)| (ctx.gone)(*who));
+        dead.for_each(|(_, entry)| entry.want_term = Term(0));
+    }
+    view
 }
 
 /// What holds for every key, in both scans: every other host's sector is readable, gone or not, and no live incarnation
 /// stands against it.
 fn check(ctx: &LeaseContext<'_>, scan: &PageScan, view: &KeyView, me: Incarnation) -> Result<(), Attempt> {
-    if let Some(slot) = scan.unreadable(me.slot) {
+    if let Some(slot) = scan.unreadable(me.slot).filter(|slot| !is_skipped(ctx, *slot)) {
         return Err(Attempt::End(AcquireOutcome::Unreadable(slot)));
     }
     match view.conflict(me, ctx.gone) {
@@ -302,6 +329,16 @@ fn check(ctx: &LeaseContext<'_>, scan: &PageScan, view: &KeyView, me: Incarnatio
         Some((who, conflict)) => Err(busy(who, conflict)),
         None => Ok(()),
     }
+}
+
+/// Only planted bugs skip an unreadable sector. Its generation is not known: the host counts as gone if any life of it is.
+fn is_skipped(ctx: &LeaseContext<'_>, slot: Slot) -> bool {
+    let life = |generation| Incarnation { slot, generation: Generation(generation) };
+    let gone = || (1..100).any(|generation| (ctx.gone)(life(generation)));
+    if planted!(GoneUnreadableSkipped) {
+        return gone();
+    }
+    planted!(LiveUnreadableSkipped) && !gone()
 }
 
 /// A recovery goes on only if the top is recoverable, HA, and not on hold.

@@ -12,6 +12,7 @@ use super::view::{KeyView, PageScan};
 use super::write::SectorWrite;
 use crate::format::{Layout, LeaseEntry, LeaseState};
 use crate::ids::{DomainId, Term};
+use crate::planted::planted;
 use crate::storage::{IoDone, Step};
 
 /// Entries that may go, as they stood when that was found.
@@ -56,14 +57,14 @@ impl DropPasses {
                 Stage::First(read) => match read.poll() {
                     Step::Io(op) => return Step::Io(op),
                     Step::Wait(until) => return Step::Wait(until),
-                    Step::Done(scan) => self.first_ended(own, scan),
+                    Step::Done(scan) => self.first_ended(ctx, own, scan),
                 },
                 Stage::Second(read, candidates) => match read.poll() {
                     Step::Io(op) => return Step::Io(op),
                     Step::Wait(until) => return Step::Wait(until),
                     Step::Done(scan) => {
                         let candidates = std::mem::take(candidates);
-                        self.second_ended(own, scan, &candidates);
+                        self.second_ended(ctx, own, scan, &candidates);
                     }
                 },
                 Stage::Write(write, dropped) => match write.poll(ctx) {
@@ -84,8 +85,14 @@ impl DropPasses {
         }
     }
 
-    fn first_ended(&mut self, own: &OwnPage, scan: Result<PageScan, String>) {
-        let found = scan.map(|scan| candidates(own, &scan)).unwrap_or_default();
+    fn first_ended(&mut self, ctx: &LeaseContext<'_>, own: &mut OwnPage, scan: Result<PageScan, String>) {
+        let mut found = scan.as_ref().map(|scan| candidates(ctx, own, scan)).unwrap_or_default();
+        let (stopped, orphan) = (planted!(StoppedInOnePass), planted!(OrphanInOnePass));
+        let in_one_pass = |state| if state == LeaseState::Stopped { stopped } else { orphan };
+        if found.values().any(|(state, _)| in_one_pass(*state)) {
+            found.retain(|_, (state, _)| in_one_pass(*state));
+            return self.second_ended(ctx, own, scan, &found);
+        }
         self.stage = if found.is_empty() {
             Stage::Over(Vec::new())
         } else {
@@ -94,8 +101,14 @@ impl DropPasses {
         };
     }
 
-    fn second_ended(&mut self, own: &mut OwnPage, scan: Result<PageScan, String>, first: &Candidates) {
-        let mut found = scan.map(|scan| candidates(own, &scan)).unwrap_or_default();
+    fn second_ended(
+        &mut self,
+        ctx: &LeaseContext<'_>,
+        own: &mut OwnPage,
+        scan: Result<PageScan, String>,
+        first: &Candidates,
+    ) {
+        let mut found = scan.map(|scan| candidates(ctx, own, &scan)).unwrap_or_default();
         found.retain(|domain, stood| first.get(domain) == Some(stood));
         let dropped: Vec<_> = found.keys().copied().collect();
         self.stage = if dropped.is_empty() {
@@ -112,18 +125,21 @@ fn droppable(entry: &LeaseEntry) -> bool {
     matches!(entry.state, LeaseState::Orphan | LeaseState::Stopped)
 }
 
-fn candidates(own: &OwnPage, scan: &PageScan) -> Candidates {
+fn candidates(ctx: &LeaseContext<'_>, own: &OwnPage, scan: &PageScan) -> Candidates {
     if scan.unreadable(own.incarnation().slot).is_some() {
         return Candidates::new();
     }
-    let stands = |entry: &&LeaseEntry| droppable(entry) && has_reason(own, scan, entry);
+    let stands = |entry: &&LeaseEntry| droppable(entry) && has_reason(ctx, own, scan, entry);
     own.content().entries().filter(stands).map(|entry| (entry.domain, (entry.state, entry.term))).collect()
 }
 
 /// For an orphan: a higher term among own, orphan, stopped, saved. For a stopped: that, or no other entry of the key.
-fn has_reason(own: &OwnPage, scan: &PageScan, entry: &LeaseEntry) -> bool {
+fn has_reason(ctx: &LeaseContext<'_>, own: &OwnPage, scan: &PageScan, entry: &LeaseEntry) -> bool {
     let view = KeyView::of(scan, own, entry.domain);
-    let disputed = view.entries.iter().any(|(_, e)| e.want_term > Term(0) || e.state == LeaseState::Incoming);
+    let (live, dead) = (planted!(DropIgnoresWants), planted!(DropIgnoresDeadWants));
+    let ignores = |who| if (ctx.gone)(who) { dead } else { live };
+    let wanted = |who, entry: &LeaseEntry| entry.want_term > Term(0) && !ignores(who);
+    let disputed = view.entries.iter().any(|(who, e)| wanted(*who, e) || e.state == LeaseState::Incoming);
     let superseded = view.top().is_some_and(|(_, top)| top.term > entry.term);
     let alone = entry.state == LeaseState::Stopped && view.entries.len() == 1;
     !disputed && (superseded || alone)

@@ -7,6 +7,7 @@
 
 use crate::format::{LeaseEntry, LeaseFlags, LeasePage, LeaseState, Place};
 use crate::ids::{BootId, DomainId, Incarnation, Sequence, Term};
+use crate::planted::planted;
 
 /// One change of one entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -147,6 +148,7 @@ pub fn for_next_generation(
     let mut next = LeasePage::new(me, boot_id, sequence);
     for entry in found.entries() {
         let state = match entry.state {
+            LeaseState::Own if planted!(OrphansDroppedAtRejoin) => continue,
             LeaseState::Own => LeaseState::Orphan,
             LeaseState::Empty | LeaseState::Incoming => continue,
             kept => kept,

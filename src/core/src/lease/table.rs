@@ -5,6 +5,7 @@
 use super::types::{AcquireKind, DomainSpec, EndReason, LeaseContext, LeasePolicy};
 use crate::format::{LeaseBase, LeaseEntry, LeaseFlags, LeaseState};
 use crate::ids::{DomainId, Incarnation, Term};
+use crate::planted::planted;
 
 /// What bounds failing starts: the numbers by which an entry goes on hold.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -122,6 +123,7 @@ pub fn ended(entry: &LeaseEntry, reason: EndReason, hold: HoldRule, wall_s: u32)
     let ha = entry.flags.contains(LeaseFlags::HA);
     let state = match reason {
         EndReason::NeverRan => match entry.base {
+            LeaseBase::Recoverable if planted!(FailedStartStopped) => LeaseState::Stopped,
             LeaseBase::Recoverable => LeaseState::Orphan,
             LeaseBase::Saved => LeaseState::Saved,
             LeaseBase::None | LeaseBase::Stopped => LeaseState::Stopped,

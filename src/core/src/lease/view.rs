@@ -8,6 +8,7 @@ use super::own::OwnPage;
 use super::types::Conflict;
 use crate::format::{LeaseBase, LeaseEntry, LeasePage, LeaseState};
 use crate::ids::{DomainId, Incarnation, Slot, Term};
+use crate::planted::planted;
 use crate::time::Instant;
 
 /// A host's sector of one page.
@@ -117,7 +118,9 @@ impl KeyView {
     /// orphan of a host that has rejoined must not convict it), and only then its domain has died with its host.
     #[must_use]
     pub fn predecessor(&self, gone: &dyn Fn(Incarnation) -> bool) -> Option<Incarnation> {
-        self.top().filter(|(who, entry)| entry.state == LeaseState::Own && gone(*who)).map(|(who, _)| *who)
+        let also = |entry: &LeaseEntry| planted!(PredOnOrphan) && entry.state == LeaseState::Orphan;
+        let own = |who, entry: &LeaseEntry| entry.state == LeaseState::Own && gone(who);
+        self.top().filter(|(who, entry)| own(*who, entry) || also(entry)).map(|(who, _)| *who)
     }
 
     /// The highest of **all** terms and wants, the dead hosts' too.
@@ -163,7 +166,7 @@ fn conflict_of(entry: &LeaseEntry) -> Option<Conflict> {
     match entry.state {
         LeaseState::Own => Some(Conflict::Own),
         LeaseState::Incoming => Some(Conflict::Incoming),
-        _ if entry.want_term > Term(0) => Some(Conflict::Want),
+        _ if entry.want_term > Term(0) && !planted!(WantIsNoConflict) => Some(Conflict::Want),
         _ => None,
     }
 }

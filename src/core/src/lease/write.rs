@@ -6,6 +6,7 @@
 use super::own::{Edit, OwnPage};
 use super::types::LeaseContext;
 use crate::format::{Layout, LeasePage, RecordCopy};
+use crate::planted::planted;
 use crate::storage::{IoDone, IoOp, Step};
 
 /// How a write of both copies ended.
@@ -37,7 +38,9 @@ impl SectorWrite {
     #[must_use]
     pub fn new(layout: Layout, own: &mut OwnPage, edits: Vec<Edit>) -> Self {
         let (content, revision) = own.snapshot(&edits);
-        Self { layout, page: own.page(), content, edits, revision, next: RecordCopy::A, end: None }
+        let in_turn = RecordCopy::of_sequence(content.sequence);
+        let next = if planted!(OneCopyOfPage) { in_turn } else { RecordCopy::A };
+        Self { layout, page: own.page(), content, edits, revision, next, end: None }
     }
 
     /// The next write, or the end. Not to be called while its own write is outstanding.
@@ -61,7 +64,7 @@ impl SectorWrite {
         if done.result.is_err() {
             own.distrust();
             self.end = Some(WriteEnd::Unknown);
-        } else if self.next == RecordCopy::A {
+        } else if self.next == RecordCopy::A && !planted!(OneCopyOfPage) {
             self.next = RecordCopy::B;
         } else {
             own.acknowledged(&self.edits, self.revision);
@@ -82,6 +85,9 @@ pub(super) fn unknown_copy(
     slot: crate::ids::Slot,
     ctx: &LeaseContext<'_>,
 ) -> bool {
+    if planted!(RewriteWhileUnknown) {
+        return false;
+    }
     RecordCopy::BOTH.into_iter().any(|copy| {
         let place = layout.lease_page(page, slot, copy);
         ctx.unknown.covers(place.offset, place.len)

@@ -169,7 +169,8 @@ impl Member {
         let shown = ending
             .receipted
             .is_some_and(|since| now.instant.since_by_slower(since) >= self.receipt_shown_for());
-        if ending.receipts == [true; 2] && idle && shown && !self.unknown.any() {
+        let settled = !self.unknown.any() || planted!(RejoinBeforeDrain);
+        if ending.receipts == [true; 2] && idle && shown && settled {
             self.rejoin(now);
         }
     }

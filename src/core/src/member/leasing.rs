@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use super::phase::Phase;
 use super::{Command, LogLevel, Member, RecoveryStatus, StartFailure};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Verdict};
 use crate::fencing::StartToken;
 use crate::format::{HostState, LeaseFlags, LeasePage, LeaseState};
 use crate::ids::{Incarnation, Slot};
 use crate::lease::{
     LeaseContext, LeaseEvent, LeasePolicy, Leases, LeasesConfig, OwnPage, PageScan, SectorView,
 };
+use crate::planted::planted;
 use crate::recovery::{GoneHost, Recoveries, RecoveryAction, Survey, Survivor};
 use crate::storage::{IoDone, IoOp, Step};
 use crate::time::{Instant, Now};
@@ -102,8 +103,16 @@ impl Member {
                 past || self.convictions.is_published(incarnation)
             }
             Some((Evidence::Fenced | Evidence::Superseded | Evidence::Released, _)) => true,
-            None => false,
+            None => planted!(StalledIsGone) && self.is_stalled(incarnation),
         }
+    }
+
+    /// Only a planted bug calls a host gone that is stalled.
+    fn is_stalled(&self, incarnation: Incarnation) -> bool {
+        let watch = self.watch.as_ref();
+        let report = watch.and_then(|watch| watch.report(incarnation.slot, self.last.instant));
+        let view = report.map(|report| report.view).filter(|view| view.incarnation == incarnation);
+        view.is_some_and(|view| matches!(view.verdict, Verdict::Stalled { .. }))
     }
 
     fn is_vacant(&self, slot: Slot) -> bool {
@@ -272,8 +281,9 @@ impl Member {
         });
         let gone = watch.slots().filter_map(|slot| {
             let incarnation = slot.incarnation().filter(|incarnation| self.counts_as_gone(*incarnation))?;
-            let (evidence, _) = watch.evidence(incarnation)?;
-            Some(GoneHost { incarnation, evidence: evidence.as_str(), stall_start: slot.stall_start() })
+            let evidence = watch.evidence(incarnation).map(|(evidence, _)| evidence.as_str());
+            let evidence = evidence.or(planted!(StalledIsGone).then_some("stalled"))?;
+            Some(GoneHost { incarnation, evidence, stall_start: slot.stall_start() })
         });
         let drains = watch.records().map(|record| record.effective_terms().write_drain);
         Some(Survey {

@@ -7,6 +7,7 @@
 use crate::fencing::{AgentHalf, Clean, FencerHalf, Wish};
 use crate::format::{Copies, HostRecord, HostState};
 use crate::ids::{BootId, FileId, Generation};
+use crate::planted::planted;
 use crate::time::{Instant, ObserverDeadline};
 
 /// What the joining machine knows of its fencer and of writes from before. Told again whenever it changes.
@@ -62,7 +63,9 @@ impl Evidence<'_> {
             return PreviousLife::GoesOn;
         }
         match self.ended(fencer) {
-            PreviousLife::Over if self.fencer.unknown_write => self.unsettled(),
+            PreviousLife::Over if self.fencer.unknown_write && !planted!(RejoinBeforeDrain) => {
+                self.unsettled()
+            }
             life => life,
         }
     }

@@ -23,6 +23,7 @@ use crate::fencing::{FencerHalf, OwnLease, StartToken};
 use crate::format::{Layout, LeaseEntry, LeasePage, LeaseState, RecordCopy};
 use crate::ids::{BootId, DomainId, Incarnation};
 use crate::member::StopReason;
+use crate::planted::planted;
 use crate::storage::{IoDone, Step};
 use crate::time::Instant;
 use crate::unknown::NEVER;
@@ -294,7 +295,11 @@ impl Leases {
             return;
         };
         let hold = HoldRule::new(&self.config.policy, ctx.hosts);
-        self.edit(domain, &Edit::Put(table::ended(&entry, reason, hold, ctx.wall_s())));
+        let ended = table::ended(&entry, reason, hold, ctx.wall_s());
+        self.edit(domain, &Edit::Put(ended));
+        if planted!(NoTombstone) && ended.state == LeaseState::Stopped {
+            self.edit(domain, &Edit::Remove(domain));
+        }
         self.domains.remove(domain);
         self.ended.insert(domain);
         self.events.push_back(LeaseEvent::OwnChanged);

@@ -83,8 +83,14 @@ fn an_unreadable_sector_keeps_everything() {
 fn both_passes_must_see_the_reason_and_the_second_begins_after_the_first() {
     //   host 0: pass 1 (clean) ................. pass 2 (a want: keeps it)
     //   host 1:                 want 5 lands
+    for old in [LeaseState::Orphan, LeaseState::Stopped] {
+        assert!(says_after_a_want_between_the_passes(old).is_some(), "{old:?}");
+    }
+}
+
+fn says_after_a_want_between_the_passes(old: LeaseState) -> Option<LeaseEntry> {
     let mut lab = Lab::new(3);
-    lab.put(who(0, 1), 2, &[entry(1, LeaseState::Orphan, 3)]);
+    lab.put(who(0, 1), 2, &[entry(1, old, 3)]);
     lab.put(who(1, 1), 2, &[entry(1, LeaseState::Stopped, 4)]);
     let mut host = lab.host(who(0, 1));
     lab.run(&mut host);
@@ -102,7 +108,7 @@ fn both_passes_must_see_the_reason_and_the_second_begins_after_the_first() {
     }
     lab.put(who(1, 1), 3, &[LeaseEntry { want_term: Term(5), ..entry(1, LeaseState::Stopped, 4) }]);
     lab.run(&mut host);
-    assert!(lab.says(0, 1).is_some());
+    lab.says(0, 1)
 }
 
 #[test]
