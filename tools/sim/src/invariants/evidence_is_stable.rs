@@ -1,0 +1,40 @@
+//! What an observer has called gone stays gone.
+
+use std::collections::BTreeMap;
+
+use leasefence_core::ids::Incarnation;
+
+use super::{Happened, Judge};
+use crate::world::World;
+
+/// Remembers what each process has said.
+#[derive(Debug, Default)]
+pub(super) struct EvidenceIsStable {
+    said: BTreeMap<usize, (u32, BTreeMap<Incarnation, &'static str>)>,
+}
+
+impl Judge for EvidenceIsStable {
+    fn sentence(&self) -> &'static str {
+        "What an observer has called gone stays gone."
+    }
+
+    fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
+        let Happened::Scanned { host } = *happened else { return None };
+        let process = world.process_of(host);
+        let said = self.said.entry(host).or_default();
+        if said.0 != process {
+            *said = (process, BTreeMap::new());
+        }
+        for incarnation in world.lives() {
+            let evidence = world.evidence_of(host, incarnation);
+            match (said.1.get(&incarnation), evidence) {
+                (None, Some(evidence)) => drop(said.1.insert(incarnation, evidence)),
+                (Some(before), None) => {
+                    return Some(format!("{} has called {incarnation} {before}, and says so no more", world.name_of(host)));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,55 @@
+//! No incarnation is called gone before the last write that it may make has landed.
+
+use std::collections::BTreeSet;
+
+use leasefence_core::ids::Incarnation;
+
+use super::{Happened, Judge};
+use crate::world::World;
+
+/// Looks at each verdict once, at the moment at which it is given.
+#[derive(Debug, Default)]
+pub(super) struct EvidenceIsTrue {
+    /// What has been looked at: by whom (and by which process of his), of whom.
+    seen: BTreeSet<(usize, u32, Incarnation)>,
+}
+
+impl Judge for EvidenceIsTrue {
+    fn sentence(&self) -> &'static str {
+        "No incarnation is called gone before the last write that it may make has landed."
+    }
+
+    fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
+        let Happened::Scanned { host } = *happened else { return None };
+        let process = world.process_of(host);
+        for incarnation in world.lives() {
+            let name = (host, process, incarnation);
+            if self.seen.contains(&name) {
+                continue;
+            }
+            let Some(evidence) = world.evidence_of(host, incarnation) else { continue };
+            self.seen.insert(name);
+            if let Some(run) = world.writer_of(incarnation) {
+                let run = &world.runs[run];
+                return Some(format!(
+                    "{} says that {incarnation} is {evidence}, and domain {} of it on host-{} may still write",
+                    world.name_of(host),
+                    run.domain,
+                    run.host
+                ));
+            }
+            // A life that goes on: its host holds its lease, and may start what it likes.
+            if let Some(victim) = world.host_of(incarnation)
+                && world.hosts[victim].life() == Some(incarnation)
+                && world.holds(victim)
+                && !world.end_has_passed(victim)
+            {
+                return Some(format!(
+                    "{} says that {incarnation} is {evidence}, and host-{victim} holds its lease under it",
+                    world.name_of(host)
+                ));
+            }
+        }
+        None
+    }
+}

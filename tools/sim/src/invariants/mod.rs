@@ -1,0 +1,103 @@
+//! What must always be so: one file for each sentence, headed by it. Judges see everything that happens and the whole
+//! truth; they never change the world.
+
+mod definitions;
+mod evidence_is_stable;
+mod evidence_is_true;
+mod kills_have_reasons;
+mod liveness;
+mod never_revived;
+mod one_holder;
+mod one_owner;
+mod one_start;
+mod one_writer;
+mod pets;
+mod receipts;
+mod tolerance;
+
+use std::fmt;
+
+use leasefence_core::ids::{DomainId, Term};
+
+use crate::plan::Plan;
+use crate::world::World;
+
+/// What just happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Happened {
+    /// A run began.
+    Began { run: usize },
+    /// A run was killed.
+    Killed { run: usize },
+    /// Bytes reached the lease file.
+    Landed { client: usize, offset: u64, len: usize },
+    /// An observer took the answer of the storage: what it knows may have changed.
+    Scanned { host: usize },
+    /// A fencer wrote its half of the page.
+    Published { host: usize },
+    /// The watchdog was petted.
+    Petted { host: usize },
+    /// A host's core asked for a start.
+    Permitted { host: usize, domain: DomainId, term: Term },
+    /// All is over: it must be well again.
+    End,
+}
+
+/// What was violated, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// The sentence.
+    pub sentence: &'static str,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VIOLATED: {} {}", self.sentence, self.seen)
+    }
+}
+
+/// Looks for one violation.
+pub(crate) trait Judge: fmt::Debug + Send {
+    /// The sentence that it checks.
+    fn sentence(&self) -> &'static str;
+    /// What it sees against it.
+    fn judge(&mut self, world: &World, happened: &Happened) -> Option<String>;
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Judges(Vec<Box<dyn Judge>>);
+
+impl Judges {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let mut judges: Vec<Box<dyn Judge>> = vec![
+            Box::new(one_writer::OneWriter),
+            Box::new(evidence_is_true::EvidenceIsTrue::default()),
+            Box::new(evidence_is_stable::EvidenceIsStable::default()),
+            Box::new(receipts::Receipts),
+            Box::new(one_holder::OneHolder),
+            Box::new(one_owner::OneOwner::default()),
+            Box::new(one_start::OneStart::default()),
+            Box::new(never_revived::NeverRevived::default()),
+            Box::new(definitions::Definitions::default()),
+            Box::new(pets::Pets),
+            Box::new(kills_have_reasons::KillsHaveReasons),
+        ];
+        if plan.classes == [crate::plan::Class::Tolerated] {
+            judges.push(Box::new(tolerance::Tolerance));
+        }
+        if !plan.breaks_assumptions() {
+            judges.push(Box::new(liveness::Liveness));
+        }
+        Self(judges)
+    }
+
+    pub(crate) fn judge(&mut self, world: &World, happened: &Happened) -> Option<Violation> {
+        self.0.iter_mut().find_map(|judge| {
+            let seen = judge.judge(world, happened)?;
+            Some(Violation { sentence: judge.sentence(), seen })
+        })
+    }
+}

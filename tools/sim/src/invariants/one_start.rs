@@ -1,0 +1,30 @@
+//! A domain is restarted once for each death: a recovery's term is above all terms that the domain ever ran under.
+
+use std::collections::BTreeMap;
+
+use leasefence_core::ids::Term;
+
+use super::{Happened, Judge};
+use crate::world::World;
+
+/// Remembers the highest term of each domain.
+#[derive(Debug, Default)]
+pub(super) struct OneStart {
+    highest: BTreeMap<usize, Term>,
+}
+
+impl Judge for OneStart {
+    fn sentence(&self) -> &'static str {
+        "A domain is restarted once for each death."
+    }
+
+    fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
+        let Happened::Began { run } = *happened else { return None };
+        let run = &world.runs[run];
+        let term = run.term?;
+        let before = self.highest.insert(run.domain, term)?;
+        (term <= before).then(|| {
+            format!("domain {} begins on host-{} under term {term}, after it ran under {before}", run.domain, run.host)
+        })
+    }
+}

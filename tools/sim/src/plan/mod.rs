@@ -1,0 +1,146 @@
+//! What a seed stands for: the cluster, its hosts and domains, and the faults in order. All of it is drawn before the
+//! world begins, so that a fault or a host can be taken out of a plan without changing the others.
+
+mod draw;
+mod fault;
+mod faults;
+
+use std::fmt::Write;
+
+use leasefence_core::fencing::StorageKind;
+use leasefence_core::format::{Policy, WatchdogClass};
+use leasefence_core::terms::Terms;
+
+pub use draw::Options;
+pub use fault::{Class, Damage, Direction, DomainIndex, Fault, FaultKind, HostIndex, Operator, Sector};
+
+use crate::time::S;
+
+/// The lease file and its storage.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClusterPlan {
+    /// Slots in the file.
+    pub max_hosts: u16,
+    /// Lease pages.
+    pub pages: u8,
+    /// Bytes of a unit: 512 on a block device, or 4096.
+    pub unit: u32,
+    /// What counts as proof.
+    pub policy: Policy,
+    /// The longest that the lease storage holds a write before applying it.
+    pub hold: u64,
+    /// Of each guests' storage the kind, and the longest that it holds a write.
+    pub storages: Vec<(StorageKind, u64)>,
+    /// An observer without a slot watches too.
+    pub observer: bool,
+}
+
+/// A host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostPlan {
+    /// Which machine: hosts with the same number share an identity (a clone).
+    pub machine: u8,
+    /// True for a machine that is off until a fault switches it on.
+    pub spare: bool,
+    /// Where its clocks begin, in nanoseconds.
+    pub boot_offset: u64,
+    /// The drift of its oscillator in parts per million, within the bound.
+    pub drift_ppm: i32,
+    /// Its configuration.
+    pub terms: Terms,
+    /// What resets it.
+    pub watchdog: WatchdogClass,
+    /// From the moment that the watchdog's time is over to the reset, at most the reset latency.
+    pub reset_takes: u64,
+    /// The largest latency of each way to the lease storage while all is well.
+    pub latency: u64,
+    /// Between two beats of its fencer while nothing happens.
+    pub beat: u64,
+    /// When it is switched on.
+    pub boots_at: u64,
+    /// From power on until agent and fencer run.
+    pub boot_takes: u64,
+    /// Free memory in MiB.
+    pub memory_mib: u32,
+}
+
+/// A domain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DomainPlan {
+    /// Where it runs first.
+    pub host: HostIndex,
+    /// Restarted elsewhere.
+    pub ha: bool,
+    /// Which storages carry its disks: one, or two.
+    pub storages: [Option<usize>; 2],
+    /// When a user starts it there.
+    pub starts_at: u64,
+}
+
+/// All that a seed stands for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// The classes that its faults were drawn from.
+    pub classes: Vec<Class>,
+    /// The cluster.
+    pub cluster: ClusterPlan,
+    /// Its hosts.
+    pub hosts: Vec<HostPlan>,
+    /// Its domains.
+    pub domains: Vec<DomainPlan>,
+    /// In the order of time.
+    pub faults: Vec<Fault>,
+    /// When everything is mended.
+    pub mended_at: u64,
+    /// How long after that all must be well.
+    pub heals_within: u64,
+}
+
+impl Plan {
+    /// True when a violation is what this plan is to show: its faults break a stated assumption.
+    #[must_use]
+    pub fn breaks_assumptions(&self) -> bool {
+        self.classes.iter().any(|class| class.breaks_assumptions())
+    }
+
+    /// When the world ends.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.mended_at + self.heals_within
+    }
+
+    /// The plan in words: the hosts, then the faults, each with its number for the replay.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut text = format!(
+            "seed {}: {} hosts, {} domains, {} faults of {:?}, mended at {} s\n",
+            self.seed,
+            self.hosts.len(),
+            self.domains.len(),
+            self.faults.len(),
+            self.classes,
+            self.mended_at / S
+        );
+        for (index, host) in self.hosts.iter().enumerate() {
+            let ttl = host.terms.lease_ttl.as_secs_f64();
+            let (class, drift) = (host.watchdog, host.drift_ppm);
+            let spare = if host.spare { ", spare" } else { "" };
+            let line = writeln!(text, "  host-{index}: ttl {ttl} s, watchdog {class:?}, drift {drift} ppm{spare}");
+            debug_assert!(line.is_ok());
+        }
+        for (number, fault) in self.faults.iter().enumerate() {
+            let line = writeln!(text, "  #{number} {fault}");
+            debug_assert!(line.is_ok());
+        }
+        text
+    }
+
+    /// The plan with these faults alone, by their numbers.
+    #[must_use]
+    pub fn with_faults(&self, numbers: &[usize]) -> Self {
+        let faults = numbers.iter().filter_map(|number| self.faults.get(*number).copied()).collect();
+        Self { faults, ..self.clone() }
+    }
+}

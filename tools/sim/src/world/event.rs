@@ -1,0 +1,72 @@
+//! What happens next: a queue in the order of time, and of its filling where times are equal.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use leasefence_core::ids::{DomainId, Term};
+
+/// Something that is due. Numbers tell a thing from a later one of its kind: what is out of date does nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Event {
+    PowerOn { host: usize },
+    StartFencer { host: usize, boot: u32 },
+    StartAgent { host: usize, boot: u32 },
+    Agent { host: usize, number: u32 },
+    Look { host: usize, process: u32 },
+    Beat { host: usize, number: u32 },
+    Offer { host: usize, boot: u32 },
+    Bite { host: usize, pet: u32 },
+    Listing { host: usize, process: u32 },
+    Open { host: usize, process: u32 },
+    Io { client: usize, number: u32 },
+    TimeOut { client: usize, number: u32 },
+    Land { write: u32 },
+    Barrier { host: usize, process: u32, domain: DomainId, issued: u64 },
+    Begin { host: usize, boot: u32, start: Start },
+    Started { host: usize, boot: u32, start: Start },
+    Stored { host: usize, boot: u32, domain: usize, chain: u64 },
+    Exit { run: usize },
+    Told { host: usize, process: u32, run: usize },
+    Quiesced { host: usize, boot: u32, storage: usize },
+    Observer { number: u32 },
+    Fault { number: usize },
+    Over { number: usize },
+    Mend,
+    Tend,
+    UserStart { domain: usize },
+    End,
+}
+
+/// A start that an agent's process has permitted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Start {
+    pub(crate) process: u32,
+    pub(crate) domain: DomainId,
+    pub(crate) term: Term,
+    pub(crate) hash: u64,
+}
+
+/// The queue.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue {
+    heap: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    filled: u64,
+}
+
+impl Queue {
+    /// Puts an event in its place.
+    pub(crate) fn at(&mut self, at: u64, event: Event) {
+        self.filled += 1;
+        self.heap.push(Reverse((at, self.filled, event)));
+    }
+
+    /// The next event and its time.
+    pub(crate) fn next(&mut self) -> Option<(u64, Event)> {
+        self.heap.pop().map(|Reverse((at, _, event))| (at, event))
+    }
+
+    /// How many events were put in.
+    pub(crate) fn filled(&self) -> u64 {
+        self.filled
+    }
+}

@@ -1,0 +1,315 @@
+//! Faults strike, and end.
+
+use leasefence_core::format::RecordCopy;
+use leasefence_core::ids::Slot;
+use leasefence_core::member::{Input, Request, RequestId};
+use leasefence_core::terms::Timing;
+use leasefence_core::time::HolderDeadline;
+use std::time::Duration;
+
+use super::World;
+use super::event::Event;
+use super::run::Ended;
+use crate::plan::{Damage, Direction, FaultKind, HostIndex, Operator, Sector};
+use crate::time::{MS, S, nanos};
+
+impl World {
+    pub(crate) fn fault_strikes(&mut self, number: usize) {
+        let fault = self.plan.faults[number];
+        let host = fault.host;
+        self.tell_host(host, "fault", || format!("#{number} {:?}", fault.kind));
+        if let Some(lasts) = self.strike(host, fault.kind) {
+            self.queue.at(self.at + lasts, Event::Over { number });
+        }
+    }
+
+    /// Gives how long it lasts, if it has an end.
+    fn strike(&mut self, host: HostIndex, kind: FaultKind) -> Option<u64> {
+        let path = &mut self.clients[host].path;
+        match kind {
+            FaultKind::Cut { direction, lasts, times_out } => {
+                self.cut(host, direction);
+                self.clients[host].path.times_out = times_out;
+                return Some(lasts);
+            }
+            FaultKind::CutAll { lasts } => {
+                (0..self.clients.len()).for_each(|client| self.cut(client, Direction::Both));
+                return Some(lasts);
+            }
+            FaultKind::Slow { latency, lasts } => {
+                path.slow = latency;
+                return Some(lasts);
+            }
+            FaultKind::LandsLate { writes, after } => path.lands_late = (writes, after),
+            FaultKind::AckLost { writes } => path.ack_lost = writes,
+            FaultKind::ReadsFail { reads } => path.reads_fail = reads,
+            FaultKind::ReadsLate { reads, after } => path.reads_late = (reads, after),
+            FaultKind::Torn { lasts } => path.torn = Some(lasts),
+            FaultKind::Damaged { sector, how } => self.damage(host, sector, how),
+            FaultKind::Replaced { lasts } => {
+                path.replaced += 1;
+                return Some(lasts);
+            }
+            FaultKind::StaleReads { age, lasts } => {
+                path.stale = Some(age);
+                return Some(lasts);
+            }
+            FaultKind::DoneTwice { after } => path.twice = Some(after),
+            _ => return self.strike_host(host, kind),
+        }
+        None
+    }
+
+    fn strike_host(&mut self, host: HostIndex, kind: FaultKind) -> Option<u64> {
+        let at = self.at;
+        match kind {
+            FaultKind::Slewed { ppm, lasts } => {
+                self.hosts[host].clock.slew(at, ppm);
+                return Some(lasts);
+            }
+            FaultKind::WallStep { seconds } => self.hosts[host].clock.step_wall(seconds),
+            FaultKind::AgentPaused { lasts, before_command: 0 } => self.pause_agent(host, lasts),
+            FaultKind::AgentPaused { lasts, before_command } => {
+                self.hosts[host].agent.pause_at = Some((before_command, lasts));
+            }
+            FaultKind::FencerPaused { lasts } => self.pause_fencer(host, lasts),
+            FaultKind::BothPaused { lasts } => {
+                self.pause_agent(host, lasts);
+                self.pause_fencer(host, lasts);
+            }
+            FaultKind::FrozenAtLastPet => {
+                self.pause_agent(host, 3600 * S);
+                self.hosts[host].fencer.freezes_at_last_pet = true;
+                self.want_beat(host, at);
+            }
+            FaultKind::Suspend { lasts } | FaultKind::HostPaused { lasts } => {
+                self.stand_still(host);
+                return Some(lasts);
+            }
+            FaultKind::Unkillable { lasts } => {
+                self.hosts[host].unkillable += 1;
+                return Some(lasts);
+            }
+            FaultKind::DataCut { lasts } => {
+                self.hosts[host].data_cut += 1;
+                return Some(lasts);
+            }
+            FaultKind::DataStall { storage, lasts } => {
+                let until = &mut self.storages[storage].stalled_until;
+                *until = (*until).max(at + lasts);
+            }
+            FaultKind::LibvirtHung { lasts } => {
+                self.hosts[host].libvirt_hung += 1;
+                return Some(lasts);
+            }
+            FaultKind::ImageLocked { lasts } => {
+                self.hosts.iter_mut().for_each(|host| host.image_locked += 1);
+                return Some(lasts);
+            }
+            FaultKind::StartsFail { starts } => self.hosts[host].starts_fail = starts,
+            _ => self.strike_process(host, kind),
+        }
+        None
+    }
+
+    fn strike_process(&mut self, host: HostIndex, kind: FaultKind) {
+        match kind {
+            FaultKind::AgentCrash { back_after } => self.restart_agent(host, back_after),
+            FaultKind::FencerCrash { back_after, page_kept } => {
+                self.kill_fencer(host, page_kept);
+                let boot = self.hosts[host].boot;
+                self.queue.at(self.at + back_after, Event::StartFencer { host, boot });
+            }
+            FaultKind::PowerLoss { back_after } => self.power_cycle(host, back_after),
+            FaultKind::MassPowerLoss { back_after, stagger } => {
+                for host in 0..self.hosts.len() {
+                    let later = stagger * u64::try_from(host).unwrap_or_default();
+                    self.power_cycle(host, back_after + later);
+                }
+            }
+            FaultKind::GuestCrash { domain } => {
+                if let Some(run) = self.running(domain) {
+                    self.end_run(run, Ended::Crashed);
+                }
+            }
+            FaultKind::NewTerms { ttl } => {
+                let timing = Timing::derive(Duration::from_nanos(ttl));
+                let watchdog_actual = self.hosts[host].terms.watchdog_actual;
+                self.hosts[host].terms =
+                    leasefence_core::terms::Terms { watchdog_actual, ..timing.terms };
+                self.restart_agent(host, 200 * MS);
+            }
+            FaultKind::MadAgent => self.agent_goes_mad(host),
+            FaultKind::Clone { lasts } => self.clone_on(lasts),
+            FaultKind::Operator(operator) => self.operator(host, operator),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn fault_is_over(&mut self, number: usize) {
+        let fault = self.plan.faults[number];
+        let (host, at) = (fault.host, self.at);
+        if self.mended {
+            return;
+        }
+        self.tell_host(host, "over", || format!("#{number}"));
+        match fault.kind {
+            FaultKind::Cut { direction, .. } => {
+                self.clients[host].path.times_out = None;
+                self.heal(host, direction);
+            }
+            FaultKind::CutAll { .. } => {
+                (0..self.clients.len()).for_each(|client| self.heal(client, Direction::Both));
+            }
+            FaultKind::Slow { .. } => self.clients[host].path.slow = 0,
+            FaultKind::Replaced { .. } => self.clients[host].path.replaced -= 1,
+            FaultKind::StaleReads { .. } => self.clients[host].path.stale = None,
+            FaultKind::Slewed { .. } => self.hosts[host].clock.slew(at, 0),
+            FaultKind::Suspend { .. } => self.move_on(host, true),
+            FaultKind::HostPaused { .. } => self.move_on(host, false),
+            FaultKind::Unkillable { .. } => self.hosts[host].unkillable -= 1,
+            FaultKind::DataCut { .. } => {
+                self.hosts[host].data_cut -= 1;
+                if self.hosts[host].data_cut == 0 {
+                    self.data_path_heals(host);
+                }
+            }
+            FaultKind::LibvirtHung { .. } => self.hosts[host].libvirt_hung -= 1,
+            FaultKind::ImageLocked { .. } => self.hosts.iter_mut().for_each(|host| host.image_locked -= 1),
+            _ => {}
+        }
+    }
+
+    fn cut(&mut self, client: usize, direction: Direction) {
+        let path = &mut self.clients[client].path;
+        path.requests_cut += u8::from(direction != Direction::Answers);
+        path.answers_cut += u8::from(direction != Direction::Requests);
+    }
+
+    fn heal(&mut self, client: usize, direction: Direction) {
+        let path = &mut self.clients[client].path;
+        path.requests_cut -= u8::from(direction != Direction::Answers);
+        path.answers_cut -= u8::from(direction != Direction::Requests);
+        self.path_heals(client);
+    }
+
+    pub(crate) fn pause_fencer(&mut self, host: HostIndex, lasts: u64) {
+        let fencer = &mut self.hosts[host].fencer;
+        fencer.paused_until = fencer.paused_until.max(self.at + lasts);
+        self.tell_host(host, "fencer-stopped", || format!("for {} ms", lasts / MS));
+    }
+
+    fn restart_agent(&mut self, host: HostIndex, back_after: u64) {
+        if self.hosts[host].agent.member.is_some() {
+            self.tell_host(host, "agent", || "its process ends".to_owned());
+            self.kill_agent(host);
+            let boot = self.hosts[host].boot;
+            self.queue.at(self.at + back_after, Event::StartAgent { host, boot });
+        }
+    }
+
+    fn power_cycle(&mut self, host: HostIndex, back_after: u64) {
+        if self.hosts[host].powered {
+            self.power_off(host);
+            self.queue.at(self.at + back_after, Event::PowerOn { host });
+        }
+    }
+
+    fn running(&self, domain: usize) -> Option<usize> {
+        self.domains[domain].runs.last().copied().filter(|run| self.runs[*run].killed.is_none())
+    }
+
+    /// A bug in the agent writes an end that lies far beyond any lease, and the process dies of another.
+    fn agent_goes_mad(&mut self, host: HostIndex) {
+        let now = self.hosts[host].clock.now(self.at).instant;
+        if self.hosts[host].agent.member.is_some()
+            && let Some(page) = &mut self.hosts[host].page
+        {
+            page.lease_end = HolderDeadline(now.plus(Duration::from_secs(3600)));
+            self.beat_soon(host);
+            self.restart_agent(host, 20 * S);
+        }
+    }
+
+    fn clone_on(&mut self, lasts: u64) {
+        let Some(host) = self.plan.hosts.iter().position(|host| host.spare) else { return };
+        self.power_on(host);
+        // Its power goes when everything is mended, or before.
+        let _ = lasts;
+    }
+
+    /// A sector of the host's slot, or of the file, is damaged on the medium.
+    fn damage(&mut self, host: HostIndex, sector: Sector, how: Damage) {
+        let layout = self.file.layout;
+        let slot = self.hosts[host].life().map_or(Slot(0), |life| life.slot);
+        let copy = if self.rng.bool() { RecordCopy::A } else { RecordCopy::B };
+        let page = self.rng.u8(..layout.pages());
+        let other = Slot((slot.0 + 1) % layout.max_hosts());
+        let place = |slot| match sector {
+            Sector::Record => layout.host_record(slot, copy),
+            Sector::LeasePage => layout.lease_page(page, slot, copy),
+            Sector::Claim => layout.claim(slot),
+            Sector::Header => layout.first_header(),
+        };
+        let (here, there) = (place(slot), place(other));
+        let mut bytes = self.file.read(here.offset, here.len);
+        match how {
+            Damage::Corrupt => {
+                let byte = self.rng.usize(..512);
+                bytes[byte] ^= 1 << self.rng.u8(..8);
+            }
+            Damage::Zeroed => bytes.fill(0),
+            Damage::Misdirected => bytes = self.file.read(there.offset, here.len),
+        }
+        let medium = self.clients.len();
+        self.land(medium, here.offset, &bytes);
+    }
+
+    fn operator(&mut self, host: HostIndex, operator: Operator) {
+        match operator {
+            Operator::Fence { of } => self.ask(host, Request::Fence { host: self.hosts[of].name.clone() }),
+            // An operator looks before he speaks.
+            Operator::Confirm { of } if !self.hosts[of].powered => {
+                let reason = "it is off".to_owned();
+                self.ask(host, Request::Confirm { host: self.hosts[of].name.clone(), reason });
+            }
+            Operator::Confirm { .. } => {}
+            Operator::Disarm => self.ask(host, Request::Disarm),
+            Operator::Arm => self.ask(host, Request::Arm),
+            Operator::Stop { domain } => {
+                if let Some(run) = self.running(domain)
+                    && self.hosts[self.runs[run].host].libvirt_hung == 0
+                {
+                    self.end_run(run, Ended::Stopped);
+                }
+            }
+            Operator::Start { domain } => self.user_starts(domain),
+            Operator::Snapshot { domain } => {
+                if self.running(domain).is_some() {
+                    self.domains[domain].chain += 1;
+                }
+            }
+            Operator::SlotFree { of } => self.free_slot(host, of),
+        }
+    }
+
+    fn free_slot(&mut self, host: HostIndex, of: HostIndex) {
+        let off = !self.hosts[of].powered;
+        let slot = self.hosts[of].lives.keys().next_back().map(|life| life.slot.0);
+        if let (true, Some(slot)) = (off, slot) {
+            self.ask(host, Request::SlotFree { slot, machine: self.hosts[of].name.clone() });
+        }
+    }
+
+    pub(crate) fn ask(&mut self, host: HostIndex, request: Request) {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        self.tell_host(host, "asked", || format!("{request:?}"));
+        self.give(host, Input::Request(id, request));
+    }
+
+    /// What a host's lease lasts by its terms.
+    pub(crate) fn ttl(&self, host: HostIndex) -> u64 {
+        nanos(self.hosts[host].terms.lease_ttl)
+    }
+}

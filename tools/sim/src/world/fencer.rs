@@ -1,0 +1,350 @@
+//! The fencer's process and the watchdog: one beat as the daemon does it, sooner where the page or the processes changed.
+//! Between two beats in which nothing changed only the beat itself differs, so quiet hosts beat as seldom as a pet needs.
+
+use leasefence_core::fencing::{
+    AgentHalf, CopyUse, Fencer, FencerHalf, MarkerFound, PageView, Quiet, RestoredPage, Scan, StorageKind,
+};
+use leasefence_core::format::WatchdogClass;
+use leasefence_core::terms::RESET_LATENCY;
+
+use super::World;
+use super::event::Event;
+use super::host::FencerProcess;
+use crate::invariants::Happened;
+use crate::time::{MS, nanos};
+
+/// The daemon's beat: what changes in the page is seen within it.
+const BEAT: u64 = 50 * MS;
+/// While exits are awaited.
+const FAST_BEAT: u64 = 10 * MS;
+/// Within this an agent that runs has found a new fencer.
+const OFFER: u64 = 400 * MS;
+/// How long it takes to quiesce a storage.
+const QUIESCE: std::ops::Range<u64> = 50 * MS..600 * MS;
+
+impl World {
+    /// A new fencer's process; it finds its page in the service manager's store.
+    pub(crate) fn start_fencer(&mut self, host: usize, boot: u32) {
+        let this = &mut self.hosts[host];
+        if !this.powered || this.boot != boot || this.fencer.fencer.is_some() {
+            return;
+        }
+        let now = this.clock.now(self.at);
+        let restored = RestoredPage { own: Some(&this.fencer.half), agent: this.page.as_ref() };
+        let has_page = this.page.is_some() && !this.fencer.page_lost;
+        let restored = if has_page { restored } else { RestoredPage::default() };
+        let marker = this.fencer.marker.unwrap_or(MarkerFound::None);
+        let fencer = Fencer::start(&now, this.boot_id(host), marker, &restored);
+        this.fencer = FencerProcess {
+            fencer: Some(fencer),
+            half: std::mem::take(&mut this.fencer.half),
+            marker: this.fencer.marker,
+            number: this.fencer.number,
+            next_beat: u64::MAX,
+            page_lost: this.fencer.page_lost && this.page.is_some(),
+            ..FencerProcess::default()
+        };
+        let lost = this.fencer.page_lost;
+        self.tell_host(host, "fencer", || format!("starts{}", if lost { " without its page" } else { "" }));
+        if lost {
+            let after = self.below(OFFER);
+            self.queue.at(self.at + after, Event::Offer { host, boot });
+        }
+        self.want_beat(host, self.at);
+    }
+
+    /// The agent has found the new fencer, and offers its copy of the page.
+    pub(crate) fn page_offered(&mut self, host: usize, boot: u32) {
+        let this = &mut self.hosts[host];
+        if this.boot != boot || this.stands_still() || !this.fencer.page_lost {
+            return;
+        }
+        let later = this.agent.paused_until.max(this.fencer.paused_until);
+        if this.agent.member.is_none() || this.fencer.fencer.is_none() || later > self.at {
+            self.queue.at(later.max(self.at + OFFER), Event::Offer { host, boot });
+            return;
+        }
+        let now = this.clock.now(self.at);
+        let (Some(fencer), Some(page)) = (&mut this.fencer.fencer, &this.page) else { return };
+        let how = fencer.judge_copy(page, false);
+        match how {
+            CopyUse::Restart => {
+                let restored = RestoredPage { own: Some(&this.fencer.half), agent: Some(page) };
+                let marker = this.fencer.marker.unwrap_or(MarkerFound::None);
+                *fencer = Fencer::start(&now, fencer_boot(page), marker, &restored);
+            }
+            CopyUse::KeepEnded => fencer.page_replaced(),
+            // The agent writes its half into the fencer's new page.
+            CopyUse::Refuse => {}
+        }
+        this.fencer.page_lost = false;
+        self.tell_host(host, "fencer", || format!("the agent offers its copy of the page: {how:?}"));
+        self.want_beat(host, self.at);
+    }
+
+    /// The fencer's process is gone.
+    pub(crate) fn kill_fencer(&mut self, host: usize, page_kept: bool) {
+        let fencer = &mut self.hosts[host].fencer;
+        fencer.fencer = None;
+        fencer.number += 1;
+        fencer.next_beat = u64::MAX;
+        // What the agent holds is then the other end of a page that nobody reads any more, until it offers its copy.
+        fencer.page_lost |= !page_kept;
+    }
+
+    /// The fencer is to beat at this time, or sooner.
+    pub(crate) fn want_beat(&mut self, host: usize, at: u64) {
+        let fencer = &mut self.hosts[host].fencer;
+        if fencer.fencer.is_some() && fencer.next_beat > at {
+            fencer.next_beat = at;
+            fencer.number += 1;
+            self.queue.at(at, Event::Beat { host, number: fencer.number });
+        }
+    }
+
+    /// Something has changed that the daemon sees at its next beat.
+    pub(crate) fn beat_soon(&mut self, host: usize) {
+        let wait = self.below(BEAT);
+        self.want_beat(host, self.at + wait);
+    }
+
+    pub(crate) fn fencer_wakes(&mut self, host: usize, number: u32) {
+        let this = &mut self.hosts[host];
+        if this.fencer.number != number || this.stands_still() {
+            return;
+        }
+        this.fencer.next_beat = u64::MAX;
+        if this.fencer.paused_until > self.at {
+            let until = this.fencer.paused_until;
+            self.want_beat(host, until);
+            return;
+        }
+        self.beat(host);
+        self.want_next_beat(host);
+    }
+
+    /// The agent's half was written.
+    pub(crate) fn page_written(&mut self, host: usize, half: AgentHalf) {
+        let this = &mut self.hosts[host];
+        let urgent = this.page.as_ref().is_none_or(|before| is_urgent(before, &half));
+        if half.incarnation.generation.0 > 0 {
+            this.lives.entry(half.incarnation).or_insert(this.boot);
+        }
+        this.page = Some(half);
+        self.name_runs(host);
+        if urgent {
+            self.beat_soon(host);
+        }
+    }
+
+    fn beat(&mut self, host: usize) {
+        let at = self.at;
+        let this = &mut self.hosts[host];
+        let now = this.clock.now(at);
+        let Some(fencer) = &mut this.fencer.fencer else { return };
+        let page = this.page.as_ref().filter(|_| !this.fencer.page_lost);
+        fencer.handle_page(&now, page.map_or(PageView::Unreadable, PageView::Good));
+        if let Some(marker) = fencer.marker_wanted() {
+            this.fencer.marker = Some(MarkerFound::Marker(marker));
+            fencer.marker_written();
+        }
+        let mut changed = self.publish(host);
+        self.kill_condemned(host);
+        let this = &mut self.hosts[host];
+        if let Some(fencer) = &mut this.fencer.fencer {
+            let scan = Scan { started: now.instant, complete: true, processes: &this.processes };
+            fencer.handle_scan(&now, &scan);
+            for event in fencer.take_events() {
+                self.story.tell(at, super::Lane::Host(host), "fencer", || event.to_string());
+            }
+        }
+        changed |= self.publish(host);
+        self.quiesce(host);
+        self.tend_watchdog(host);
+        if changed {
+            self.look_soon(host);
+        }
+    }
+
+    /// Writes the half into the page. True when more than the beat has changed.
+    fn publish(&mut self, host: usize) -> bool {
+        let this = &mut self.hosts[host];
+        let Some(fencer) = &mut this.fencer.fencer else { return false };
+        if this.fencer.page_lost {
+            // Into a page that no agent has.
+            fencer.published();
+            return false;
+        }
+        let (old, new) = (&mut this.fencer.half, fencer.half());
+        let changed = differs(old, new);
+        let latched = old.latched.is_none() && new.latched.is_some();
+        if changed {
+            old.clone_from(new);
+        } else {
+            (old.beat, old.scans, old.lease_end) = (new.beat, new.scans, new.lease_end);
+        }
+        fencer.published();
+        self.counts.fences += u64::from(latched);
+        self.happened(&Happened::Published { host });
+        changed
+    }
+
+    fn kill_condemned(&mut self, host: usize) {
+        let this = &self.hosts[host];
+        let Some(fencer) = this.fencer.fencer.as_ref().filter(|fencer| fencer.kills()) else { return };
+        let condemned: Vec<usize> =
+            this.processes.iter().filter(|p| fencer.condemns(p)).filter_map(|p| usize::try_from(p.pid).ok()).collect();
+        for run in condemned {
+            self.kill_run(run - 1, "by the fencer");
+        }
+    }
+
+    fn want_next_beat(&mut self, host: usize) {
+        let this = &self.hosts[host];
+        let Some(fencer) = &this.fencer.fencer else { return };
+        let fast = fencer.waits_for_copy() || (fencer.owes_proof() && !fencer.half().unproven);
+        let mut pause = if fast { FAST_BEAT } else { self.plan.hosts[host].beat };
+        let now = this.clock.now(self.at).instant;
+        if let Some(end) = fencer.next_end() {
+            pause = pause.min(nanos(end.left(now)));
+        }
+        if this.fencer.freezes_at_last_pet
+            && let Some(left) = self.until_last_pet(host)
+        {
+            pause = pause.min(left.max(1));
+        }
+        self.want_beat(host, self.at + pause.max(1));
+    }
+
+    /// How long until the last pet that the rule allows, by the faster clock.
+    fn until_last_pet(&self, host: usize) -> Option<u64> {
+        let this = &self.hosts[host];
+        let half = this.fencer.fencer.as_ref()?.half();
+        let end = half.latched.or(half.armed.then_some(half.lease_end))?;
+        let reset = half.terms.watchdog_actual + RESET_LATENCY;
+        let before = reset.checked_sub(half.terms.fence_budget);
+        let now = this.clock.now(self.at).instant;
+        let left = end.left(now);
+        Some(match before {
+            Some(before) => nanos(left.saturating_sub(before)),
+            None => nanos(left + (half.terms.fence_budget - reset)),
+        })
+    }
+
+    /// After the latch, and with all processes gone, each storage is shown quiet: where the way to it is whole, by an
+    /// acknowledgement; else by force, which drops what this kernel still has.
+    fn quiesce(&mut self, host: usize) {
+        let this = &self.hosts[host];
+        let owes = this.fencer.fencer.as_ref().is_some_and(Fencer::owes_proof);
+        if !owes || !this.guests.is_empty() {
+            return;
+        }
+        let targets = this.page.iter().flat_map(|page| &page.quiesce).filter(|target| target.kind == StorageKind::Nfs);
+        let storages: Vec<usize> = targets.filter_map(|target| usize::try_from(target.device).ok()).collect();
+        for storage in storages {
+            let storage = storage - 1;
+            if self.hosts[host].fencer.quiescing.insert(storage) {
+                let takes = QUIESCE.start + self.below(QUIESCE.end - QUIESCE.start);
+                let boot = self.hosts[host].boot;
+                self.queue.at(self.at + takes, Event::Quiesced { host, boot, storage });
+            }
+        }
+    }
+
+    pub(crate) fn storage_quiesced(&mut self, host: usize, boot: u32, storage: usize) {
+        let this = &self.hosts[host];
+        if this.boot != boot || this.stands_still() || this.fencer.fencer.is_none() {
+            return;
+        }
+        if this.fencer.paused_until > self.at {
+            let until = this.fencer.paused_until;
+            self.queue.at(until, Event::Quiesced { host, boot, storage });
+            return;
+        }
+        let outcome = self.quiesce_storage(host, storage);
+        let target = leasefence_core::fencing::QuiesceTarget {
+            kind: StorageKind::Nfs,
+            device: u64::try_from(storage + 1).unwrap_or_default(),
+        };
+        let this = &mut self.hosts[host];
+        this.fencer.quiescing.remove(&storage);
+        if let Some(fencer) = &mut this.fencer.fencer {
+            fencer.handle_quiesced(&target, outcome);
+        }
+        self.tell_host(host, "quiesce", || format!("storage {storage}: {outcome:?}"));
+        if outcome != Quiet::Unproven {
+            self.want_beat(host, self.at + MS);
+        }
+    }
+
+    /// Pets by the core's rule. The device is opened at the first arming of a boot.
+    fn tend_watchdog(&mut self, host: usize) {
+        let this = &mut self.hosts[host];
+        let Some(fencer) = &this.fencer.fencer else { return };
+        if self.plan.hosts[host].watchdog == WatchdogClass::None {
+            return;
+        }
+        this.watchdog.open |= fencer.half().armed_since_boot;
+        if !this.watchdog.open {
+            return;
+        }
+        let now = this.clock.now(self.at).instant;
+        let last = this.clock.now(this.watchdog.last_pet).instant;
+        if fencer.may_pet(now, last) {
+            self.pet(host);
+        }
+        if self.hosts[host].fencer.freezes_at_last_pet && self.until_last_pet(host) == Some(0) {
+            self.hosts[host].fencer.freezes_at_last_pet = false;
+            self.hosts[host].fencer.paused_until = u64::MAX;
+            self.tell_host(host, "fencer", || "frozen at the last pet that the rule allows".to_owned());
+        }
+    }
+
+    fn pet(&mut self, host: usize) {
+        let this = &mut self.hosts[host];
+        this.watchdog.last_pet = self.at;
+        this.watchdog.pets += 1;
+        let pet = this.watchdog.pets;
+        let bites = self.at + nanos(this.terms.watchdog_actual) + self.plan.hosts[host].reset_takes;
+        self.queue.at(bites, Event::Bite { host, pet });
+        self.happened(&Happened::Petted { host });
+    }
+
+    pub(crate) fn watchdog_bites(&mut self, host: usize, pet: u32) {
+        let this = &self.hosts[host];
+        if this.watchdog.open && this.watchdog.pets == pet && !this.stands_still() {
+            self.counts.resets += 1;
+            self.tell_host(host, "reset", || "by the watchdog".to_owned());
+            self.power_off(host);
+            let back = self.plan.hosts[host].boot_takes;
+            self.queue.at(self.at + back, Event::PowerOn { host });
+        }
+    }
+}
+
+/// What in the agent's half must be seen at the daemon's next beat; a later end may wait for the next regular one.
+fn is_urgent(before: &AgentHalf, after: &AgentHalf) -> bool {
+    before.wish != after.wish
+        || before.arm_count != after.arm_count
+        || before.incarnation != after.incarnation
+        || before.tokens != after.tokens
+        || before.terms != after.terms
+        || after.lease_end.0.boot_ns < before.lease_end.0.boot_ns
+}
+
+fn fencer_boot(page: &AgentHalf) -> leasefence_core::ids::BootId {
+    page.boot_id
+}
+
+fn differs(old: &FencerHalf, new: &FencerHalf) -> bool {
+    let names = |half: &FencerHalf| half.processes.iter().map(|p| (p.pid, p.start_time)).collect::<Vec<_>>();
+    old.armed != new.armed
+        || old.arm_count != new.arm_count
+        || old.incarnation != new.incarnation
+        || old.latched != new.latched
+        || old.clean != new.clean
+        || old.unproven != new.unproven
+        || old.terms != new.terms
+        || old.processes.len() != new.processes.len()
+        || names(old) != names(new)
+}

@@ -1,0 +1,244 @@
+//! Guests: their processes, and until when a write of theirs may land. A guest that runs may write at every instant; what
+//! it wrote waits in the host's kernel where the way is cut, and on the storage until that applies it.
+
+use leasefence_core::fencing::{DomainProcess, Quiet, StorageKind};
+use leasefence_core::ids::{DomainId, Term};
+
+use super::event::Event;
+use super::run::{Ended, Run};
+use super::{Lane, World};
+use crate::invariants::Happened;
+use crate::time::{MS, S};
+
+/// From SIGKILL to the exit of a process that does not wait for the kernel.
+const EXIT: u64 = 30 * MS;
+/// How long libvirt takes to tell that a domain ended.
+const TELL: u64 = 500 * MS;
+
+impl World {
+    /// A process of a domain appears.
+    pub(crate) fn begin_run(&mut self, domain: usize, host: usize, term: Option<Term>, chain: u64) -> usize {
+        let number = self.runs.len();
+        let this = &self.hosts[host];
+        let run = Run {
+            domain,
+            host,
+            boot: this.boot,
+            incarnation: this.life(),
+            term,
+            chain,
+            began: self.at,
+            killed: None,
+            exited: None,
+            quiet: None,
+            quiet_as_assumed: None,
+            ended_by: None,
+        };
+        let process = DomainProcess {
+            domain: self.domains[domain].id,
+            pid: u32::try_from(number + 1).unwrap_or(u32::MAX),
+            start_time: this.clock.now(self.at).instant.boot_ns / (10 * MS),
+            scan: 0,
+        };
+        self.counts.runs += 1;
+        self.counts.recoveries += u64::from(term.is_some());
+        self.tell_host(host, "runs", || format!("domain {domain} begins, {}", by(term)));
+        self.runs.push(run);
+        self.domains[domain].runs.push(number);
+        self.domains[domain].stopped_by_user = false;
+        let this = &mut self.hosts[host];
+        this.guests.push(number);
+        this.processes.push(process);
+        this.known.insert(domain);
+        self.happened(&Happened::Began { run: number });
+        self.beat_soon(host);
+        number
+    }
+
+    /// Runs that began before their host had an incarnation are under the first that it gets.
+    pub(crate) fn name_runs(&mut self, host: usize) {
+        let life = self.hosts[host].life();
+        for run in &self.hosts[host].guests {
+            let run = &mut self.runs[*run];
+            run.incarnation = run.incarnation.or(life);
+        }
+    }
+
+    /// The processes that the agent knows of, of one domain or of all, are killed by it.
+    pub(crate) fn agent_kills(&mut self, host: usize, domain: Option<DomainId>) {
+        let half = &self.hosts[host].fencer.half;
+        let listed: Vec<DomainId> = half.processes.iter().map(|process| process.domain).collect();
+        let meant = |world: &Self, run: &usize| {
+            let id = world.domains[world.runs[*run].domain].id;
+            domain.is_none_or(|domain| domain == id) && (domain.is_some() || listed.contains(&id))
+        };
+        let runs: Vec<usize> = self.hosts[host].guests.iter().filter(|run| meant(self, run)).copied().collect();
+        for run in runs {
+            self.kill_run(run, "by the agent");
+        }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill_run(&mut self, run: usize, who: &'static str) {
+        if self.runs[run].killed.is_some() {
+            return;
+        }
+        self.runs[run].killed = Some(self.at);
+        let (host, domain) = (self.runs[run].host, self.runs[run].domain);
+        self.tell_host(host, "kill", || format!("domain {domain} {who}"));
+        self.happened(&Happened::Killed { run });
+        let after = self.below(EXIT);
+        self.queue.at(self.at + after, Event::Exit { run });
+    }
+
+    /// It ends by itself.
+    pub(crate) fn end_run(&mut self, run: usize, why: Ended) {
+        if self.runs[run].killed.is_none() {
+            self.runs[run].ended_by = Some(why);
+            self.runs[run].killed = Some(self.at);
+            let domain = self.runs[run].domain;
+            self.domains[domain].stopped_by_user |= why == Ended::Stopped;
+            let host = self.runs[run].host;
+            self.tell_host(host, "ends", || format!("domain {domain}: {why:?}"));
+            self.queue.at(self.at, Event::Exit { run });
+        }
+    }
+
+    /// The process is gone, unless it waits for the kernel: until a block device of this kernel is at work again, or for
+    /// as long as it is unkillable.
+    pub(crate) fn process_exits(&mut self, run: usize) {
+        let (host, boot) = (self.runs[run].host, self.runs[run].boot);
+        if self.runs[run].exited.is_some() || self.hosts[host].boot != boot {
+            return;
+        }
+        if self.hosts[host].stands_still() || self.hosts[host].unkillable > 0 {
+            self.queue.at(self.at + 50 * MS, Event::Exit { run });
+            return;
+        }
+        let stalled = self.storages_of(run).filter(|storage| self.storages[*storage].kind == StorageKind::OneKernel);
+        let until = stalled.map(|storage| self.storages[storage].stalled_until).max().unwrap_or_default();
+        if until > self.at {
+            self.queue.at(until, Event::Exit { run });
+            return;
+        }
+        self.runs[run].exited = Some(self.at);
+        self.forget_process(host, run);
+        self.writes_on_their_way(run);
+        let process = self.hosts[host].agent.process;
+        let after = self.below(TELL);
+        self.queue.at(self.at + after, Event::Told { host, process, run });
+        self.beat_soon(host);
+    }
+
+    fn forget_process(&mut self, host: usize, run: usize) {
+        let this = &mut self.hosts[host];
+        this.guests.retain(|guest| *guest != run);
+        this.processes.retain(|process| usize::try_from(process.pid).ok() != Some(run + 1));
+    }
+
+    pub(crate) fn storages_of(&self, run: usize) -> impl Iterator<Item = usize> + use<> {
+        self.plan.domains[self.runs[run].domain].storages.into_iter().flatten()
+    }
+
+    /// What a process that is gone has written: with a file system of this kernel all of it has landed; over a network it
+    /// is on its way, or waits in this kernel while the way is cut.
+    fn writes_on_their_way(&mut self, run: usize) {
+        let host = self.runs[run].host;
+        let over_network =
+            self.storages_of(run).any(|storage| self.storages[storage].kind == StorageKind::Nfs);
+        if over_network && self.hosts[host].data_cut > 0 {
+            self.hosts[host].queued.push(run);
+        } else if over_network {
+            self.lands_from_now(run);
+        } else {
+            self.quiet(run, self.at, self.at);
+        }
+    }
+
+    /// All that it wrote has been received, and lands as soon as each storage applies it.
+    pub(crate) fn lands_from_now(&mut self, run: usize) {
+        let storages: Vec<usize> = self.storages_of(run).collect();
+        let hold = storages.iter().map(|storage| self.storages[*storage].hold).max().unwrap_or_default();
+        let stall = storages.iter().map(|storage| self.storages[*storage].stalled_until).max().unwrap_or_default();
+        self.quiet(run, self.at.max(stall) + hold, self.at + hold);
+    }
+
+    fn quiet(&mut self, run: usize, truly: u64, as_assumed: u64) {
+        let run = &mut self.runs[run];
+        (run.quiet, run.quiet_as_assumed) = (Some(truly), Some(as_assumed));
+    }
+
+    /// The way to the guests' storage is whole again: what waited in the kernel goes out.
+    pub(crate) fn data_path_heals(&mut self, host: usize) {
+        for run in std::mem::take(&mut self.hosts[host].queued) {
+            self.lands_from_now(run);
+        }
+    }
+
+    /// Quiesces a storage after the kill.
+    pub(crate) fn quiesce_storage(&mut self, host: usize, storage: usize) -> Quiet {
+        if !self.hosts[host].guests.is_empty() {
+            return Quiet::Unproven;
+        }
+        let stalled = self.storages[storage].stalled_until > self.at;
+        if self.hosts[host].data_cut > 0 || stalled {
+            // What this kernel still has is dropped; what was received lands.
+            for run in std::mem::take(&mut self.hosts[host].queued) {
+                self.lands_from_now(run);
+            }
+            return Quiet::Forced;
+        }
+        let (at, boot) = (self.at, self.hosts[host].boot);
+        let waits = |run: &Run| run.host == host && run.boot == boot && run.exited.is_some() && run.may_write(at);
+        // An acknowledgement comes when all before it has landed.
+        if self.runs.iter().any(waits) { Quiet::Unproven } else { Quiet::Acknowledged }
+    }
+
+    /// Power is lost: processes and kernel are gone; what the storages have received lands.
+    pub(crate) fn runs_lose_power(&mut self, host: usize) {
+        self.hosts[host].queued.clear();
+        self.hosts[host].processes.clear();
+        self.hosts[host].guests.clear();
+        for run in 0..self.runs.len() {
+            let this = &self.runs[run];
+            if this.host == host && this.boot == self.hosts[host].boot && this.quiet.is_none() {
+                let cut = this.exited.is_some();
+                self.runs[run].killed.get_or_insert(self.at);
+                self.runs[run].exited.get_or_insert(self.at);
+                if cut {
+                    self.quiet(run, self.at, self.at);
+                } else {
+                    self.lands_from_now(run);
+                }
+            }
+        }
+    }
+
+    /// A user starts a domain for the first time, or again after a user stopped it; never where it may still run.
+    pub(crate) fn user_starts(&mut self, domain: usize) {
+        let host = self.plan.domains[domain].host;
+        let first = self.domains[domain].runs.is_empty();
+        let may = first || self.domains[domain].stopped_by_user;
+        let busy = self.domains[domain].runs.last().is_some_and(|run| self.runs[*run].may_write(self.at));
+        if !may || busy {
+            return;
+        }
+        let this = &self.hosts[host];
+        if this.stands_still() || this.libvirt_hung > 0 || this.agent.member.is_none() {
+            if first {
+                self.queue.at(self.at + S, Event::UserStart { domain });
+            }
+            return;
+        }
+        let chain = self.domains[domain].chain;
+        self.begin_run(domain, host, None, chain);
+    }
+
+    pub(crate) fn tell_storage(&mut self, event: &'static str, text: impl FnOnce() -> String) {
+        self.story.tell(self.at, Lane::Storage, event, text);
+    }
+}
+
+fn by(term: Option<Term>) -> String {
+    term.map_or_else(|| "started by a user".to_owned(), |term| format!("recovered under term {term}"))
+}

@@ -1,0 +1,140 @@
+//! One host: its power, clocks, agent, fencer, watchdog, kernel and libvirt, and what they share.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use leasefence_core::fencing::{AgentHalf, DomainProcess, Fencer, FencerHalf, MarkerFound};
+use leasefence_core::ids::{BootId, Incarnation};
+use leasefence_core::member::{Command, Input, Member};
+use leasefence_core::terms::Terms;
+
+use super::clock::Clock;
+
+/// The agent's process.
+#[derive(Debug, Default)]
+pub(crate) struct Agent {
+    pub(crate) member: Option<Member>,
+    /// Which process: what was meant for an earlier one is lost.
+    pub(crate) process: u32,
+    pub(crate) inbox: VecDeque<Input>,
+    /// Stopped before this command was executed.
+    pub(crate) held: Option<Command>,
+    pub(crate) paused_until: u64,
+    /// Stops before so many more commands, for so long.
+    pub(crate) pause_at: Option<(u8, u64)>,
+    /// Tells the turn that is wanted from those that are out of date.
+    pub(crate) number: u32,
+    pub(crate) wanted_at: u64,
+    /// A look at the fencer's half is under way sooner than the regular one.
+    pub(crate) look_soon: bool,
+}
+
+/// The fencer's process, and what it leaves to the next one.
+#[derive(Debug, Default)]
+pub(crate) struct FencerProcess {
+    pub(crate) fencer: Option<Fencer>,
+    /// Its half of the page.
+    pub(crate) half: FencerHalf,
+    pub(crate) marker: Option<MarkerFound>,
+    pub(crate) paused_until: u64,
+    pub(crate) number: u32,
+    pub(crate) next_beat: u64,
+    /// The page that the agent has is not the one that this process reads.
+    pub(crate) page_lost: bool,
+    /// Storages whose quiescence is under way.
+    pub(crate) quiescing: BTreeSet<usize>,
+    /// Stops after the last pet that the rule allows.
+    pub(crate) freezes_at_last_pet: bool,
+}
+
+/// The watchdog's device.
+#[derive(Debug, Default)]
+pub(crate) struct Watchdog {
+    pub(crate) open: bool,
+    pub(crate) pets: u32,
+    pub(crate) last_pet: u64,
+}
+
+/// One host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) machine: u8,
+    pub(crate) terms: Terms,
+    pub(crate) clock: Clock,
+    pub(crate) powered: bool,
+    pub(crate) boot: u32,
+    pub(crate) booted_at: u64,
+    /// The whole host stands still since.
+    pub(crate) still_since: Option<u64>,
+    pub(crate) page: Option<AgentHalf>,
+    pub(crate) agent: Agent,
+    pub(crate) fencer: FencerProcess,
+    pub(crate) watchdog: Watchdog,
+    /// Runs whose process is there.
+    pub(crate) guests: Vec<usize>,
+    /// The same, as the fencer finds them.
+    pub(crate) processes: Vec<DomainProcess>,
+    /// Runs that are over, with writes in this kernel.
+    pub(crate) queued: Vec<usize>,
+    /// Domains that its libvirt knows.
+    pub(crate) known: BTreeSet<usize>,
+    pub(crate) data_cut: u8,
+    pub(crate) unkillable: u8,
+    pub(crate) libvirt_hung: u8,
+    pub(crate) image_locked: u8,
+    pub(crate) starts_fail: u8,
+    /// Why its agent could not go on when it last ended.
+    pub(crate) refused: Option<String>,
+    /// Each incarnation that it had, and in which boot.
+    pub(crate) lives: BTreeMap<Incarnation, u32>,
+}
+
+impl Host {
+    pub(crate) fn new(index: usize, machine: u8, terms: Terms) -> Self {
+        Self {
+            name: format!("host-{index}"),
+            machine,
+            terms,
+            clock: Clock::default(),
+            powered: false,
+            boot: 0,
+            booted_at: 0,
+            still_since: None,
+            page: None,
+            agent: Agent::default(),
+            fencer: FencerProcess::default(),
+            watchdog: Watchdog::default(),
+            guests: Vec::new(),
+            processes: Vec::new(),
+            queued: Vec::new(),
+            known: BTreeSet::new(),
+            data_cut: 0,
+            unkillable: 0,
+            libvirt_hung: 0,
+            image_locked: 0,
+            starts_fail: 0,
+            refused: None,
+            lives: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn boot_id(&self, index: usize) -> BootId {
+        let number = u128::from(self.boot) + 1 + ((index as u128 + 1) << 64);
+        BootId(number.to_le_bytes())
+    }
+
+    pub(crate) fn incarnation(&self) -> Option<Incarnation> {
+        self.agent.member.as_ref().and_then(Member::incarnation)
+    }
+
+    /// The incarnation that its page names: what its guests run under.
+    pub(crate) fn life(&self) -> Option<Incarnation> {
+        let page = self.page.as_ref()?;
+        (page.incarnation.generation.0 > 0).then_some(page.incarnation)
+    }
+
+    /// True while nothing of it moves.
+    pub(crate) fn stands_still(&self) -> bool {
+        !self.powered || self.still_since.is_some()
+    }
+}

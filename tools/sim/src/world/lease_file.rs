@@ -1,0 +1,100 @@
+//! The lease file on its storage: bytes, and the writes that have not landed yet.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use leasefence_core::format::Layout;
+use leasefence_core::format::init::{InitParameters, header_writes};
+use leasefence_core::ids::{ClusterId, FileId};
+use std::time::Duration;
+
+use crate::plan::ClusterPlan;
+
+/// A write that its caller has no answer for.
+#[derive(Clone, Debug)]
+pub(crate) struct LateWrite {
+    pub(crate) client: usize,
+    pub(crate) offset: u64,
+    pub(crate) data: Vec<u8>,
+    /// It waits in its client until the way there is whole.
+    pub(crate) parked: bool,
+}
+
+/// The bytes that all share.
+#[derive(Clone, Debug)]
+pub(crate) struct LeaseFile {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) layout: Layout,
+    pub(crate) late: BTreeMap<u32, LateWrite>,
+    pub(crate) written: u32,
+    /// What was overwritten, newest last, while some path shows old bytes.
+    pub(crate) history: Option<VecDeque<(u64, u64, Vec<u8>)>>,
+}
+
+impl LeaseFile {
+    pub(crate) fn new(plan: &ClusterPlan, keeps_history: bool) -> Self {
+        let header = InitParameters {
+            file_id: FileId([9; 16]),
+            cluster_id: ClusterId([8; 16]),
+            cluster_name: "sim".to_owned(),
+            sector_size: plan.unit,
+            max_hosts: plan.max_hosts,
+            pages: plan.pages,
+            policy: plan.policy,
+            min_write_drain: Duration::from_millis(500),
+            longest_verdict_after: Duration::from_secs(900),
+        }
+        .header()
+        .expect("the parameters of a plan are good");
+        let size = usize::try_from(header.layout.total_size()).expect("a small file");
+        let mut file = Self {
+            bytes: vec![0; size],
+            layout: header.layout,
+            late: BTreeMap::new(),
+            written: 0,
+            history: keeps_history.then(VecDeque::new),
+        };
+        for (place, bytes) in header_writes(&header) {
+            file.write(0, place.offset, &bytes);
+        }
+        file
+    }
+
+    pub(crate) fn write(&mut self, at: u64, offset: u64, data: &[u8]) {
+        let start = usize::try_from(offset).expect("inside the file");
+        let place = &mut self.bytes[start..start + data.len()];
+        if let Some(history) = &mut self.history {
+            history.push_back((at, offset, place.to_vec()));
+        }
+        place.copy_from_slice(data);
+    }
+
+    pub(crate) fn byte(&self, offset: u64) -> u8 {
+        usize::try_from(offset).ok().and_then(|at| self.bytes.get(at)).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn read(&self, offset: u64, len: usize) -> Vec<u8> {
+        let start = usize::try_from(offset).expect("inside the file");
+        self.bytes[start..start + len].to_vec()
+    }
+
+    /// What a read would have shown at the time `then`.
+    pub(crate) fn read_as_of(&self, then: u64, offset: u64, len: usize) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        for (at, offset, before) in self.history.iter().flatten().rev() {
+            if *at <= then {
+                break;
+            }
+            let start = usize::try_from(*offset).expect("inside the file");
+            bytes[start..start + before.len()].copy_from_slice(before);
+        }
+        let start = usize::try_from(offset).expect("inside the file");
+        bytes[start..start + len].to_vec()
+    }
+
+    /// Notes a write that is to land later; gives its number.
+    pub(crate) fn keep(&mut self, write: LateWrite) -> u32 {
+        self.written += 1;
+        self.late.insert(self.written, write);
+        self.written
+    }
+}

@@ -1,0 +1,207 @@
+//! Libvirt and the starter's threads: lists, events, definitions, barriers, starts.
+
+use std::time::Duration;
+
+use leasefence_core::fencing::QuiesceTarget;
+use leasefence_core::ids::DomainId;
+use leasefence_core::member::{DomainReport, Input, Protection, StartFailure, StopReason};
+
+use super::World;
+use super::event::{Event, Start};
+use super::run::Ended;
+use crate::invariants::Happened;
+use crate::time::{MS, S};
+
+const LISTING: u64 = 2 * S;
+/// Loading a definition from shared storage.
+const LOAD: u64 = 50 * MS;
+/// From libvirt's call to the process, and on to its answer.
+const START: u64 = 400 * MS;
+
+impl World {
+    pub(crate) fn list_domains(&mut self, host: usize, process: u32) {
+        let this = &self.hosts[host];
+        if this.agent.process != process || this.agent.member.is_none() {
+            return;
+        }
+        if this.libvirt_hung > 0 {
+            self.give(host, Input::LibvirtAway("hung".to_owned()));
+        } else if !this.stands_still() {
+            let used: u32 = u32::try_from(this.guests.len()).unwrap_or_default() * 64;
+            let memory_mib = self.plan.hosts[host].memory_mib.saturating_sub(used);
+            let reports = this.known.iter().map(|domain| self.report(host, *domain)).collect();
+            self.give(host, Input::Capacity { memory_mib });
+            self.give(host, Input::Domains(reports));
+        }
+        self.queue.at(self.at + LISTING, Event::Listing { host, process });
+    }
+
+    fn report(&self, host: usize, domain: usize) -> DomainReport {
+        let this = &self.domains[domain];
+        let plan = &self.plan.domains[domain];
+        let running = self.hosts[host].guests.iter().any(|run| self.runs[*run].domain == domain);
+        let target = |storage: &usize| QuiesceTarget {
+            kind: self.storages[*storage].kind,
+            device: u64::try_from(storage + 1).unwrap_or_default(),
+        };
+        DomainReport {
+            domain: this.id,
+            name: format!("domain-{domain}"),
+            running,
+            protection: Protection { ha: plan.ha, priority: 1, exempt: false },
+            vcpus: 1,
+            memory_mib: 64,
+            definition_hash: this.chain,
+            definition_version: u32::from(this.stored.contains(&this.chain)),
+            storages: plan.storages.iter().flatten().map(target).collect(),
+        }
+    }
+
+    /// Libvirt's event that a domain stopped.
+    pub(crate) fn libvirt_tells(&mut self, host: usize, process: u32, run: usize) {
+        let this = &self.hosts[host];
+        if this.agent.process != process || !this.powered {
+            return;
+        }
+        if this.libvirt_hung > 0 || this.still_since.is_some() {
+            self.queue.at(self.at + S, Event::Told { host, process, run });
+            return;
+        }
+        let reason = match self.runs[run].ended_by {
+            Some(Ended::Stopped) => StopReason::Shutdown,
+            Some(Ended::Crashed) | None => StopReason::Crashed,
+        };
+        let domain = self.domains[self.runs[run].domain].id;
+        self.give(host, Input::Stopped { domain, reason });
+    }
+
+    pub(crate) fn store_definition(&mut self, host: usize, domain: DomainId) {
+        let Some(domain) = self.domain(domain) else { return };
+        let (boot, chain) = (self.hosts[host].boot, self.domains[domain].chain);
+        let after = LOAD + self.below(S);
+        self.queue.at(self.at + after, Event::Stored { host, boot, domain, chain });
+    }
+
+    pub(crate) fn definition_stored(&mut self, host: usize, boot: u32, domain: usize, chain: u64) {
+        let this = &self.hosts[host];
+        if this.boot == boot && !this.stands_still() {
+            self.domains[domain].stored.push(chain);
+        }
+    }
+
+    pub(crate) fn domain(&self, id: DomainId) -> Option<usize> {
+        self.domains.iter().position(|domain| domain.id == id)
+    }
+
+    /// A barrier on every storage of the domain: it is acknowledged when all that was received before it has landed.
+    pub(crate) fn barrier_begins(&mut self, host: usize, domain: DomainId) {
+        let process = self.hosts[host].agent.process;
+        let after = MS + self.below(50 * MS);
+        self.queue.at(self.at + after, Event::Barrier { host, process, domain, issued: self.at });
+    }
+
+    pub(crate) fn barrier_ends(&mut self, host: usize, process: u32, id: DomainId, issued: u64) {
+        let (this, Some(domain)) = (&self.hosts[host], self.domain(id)) else { return };
+        if this.agent.process != process || this.agent.member.is_none() {
+            return;
+        }
+        let storages = self.plan.domains[domain].storages;
+        let stalled = storages.iter().flatten().map(|storage| self.storages[*storage].stalled_until).max();
+        let received: Vec<u64> =
+            self.domains[domain].runs.iter().filter_map(|run| self.runs[*run].quiet).filter(|q| *q > self.at).collect();
+        let landed = received.into_iter().max().unwrap_or_default();
+        let ready = stalled.unwrap_or_default().max(landed);
+        if this.data_cut > 0 || this.stands_still() {
+            self.queue.at(self.at + 100 * MS, Event::Barrier { host, process, domain: id, issued });
+        } else if ready > self.at {
+            self.queue.at(ready, Event::Barrier { host, process, domain: id, issued });
+        } else {
+            let result = Ok(Duration::from_nanos(self.at - issued));
+            self.give(host, Input::Barrier { domain: id, result });
+        }
+    }
+
+    /// The token is in the page. The fencer's half is read once more, after that; then a thread of the agent begins.
+    pub(crate) fn start_permitted(&mut self, host: usize, start: Start) {
+        let this = &self.hosts[host];
+        let now = this.clock.now(self.at).instant;
+        let half = &this.fencer.half;
+        let permitted = this.page.as_ref().is_some_and(|own| {
+            let beats = now.since_by_faster(half.beat) <= own.terms.longest_gap();
+            !own.lease_end.reached(now) && half.armed && half.latched.is_none() && beats
+        });
+        self.happened(&Happened::Permitted { host, domain: start.domain, term: start.term });
+        if !permitted {
+            return self.start_fails(host, start, "the lease ended before the start");
+        }
+        let boot = this_boot(self, host);
+        let after = MS + self.below(LOAD);
+        self.queue.at(self.at + after, Event::Begin { host, boot, start });
+    }
+
+    /// The starter's thread: the definition, the lease once more, libvirt's call.
+    pub(crate) fn start_begins(&mut self, host: usize, boot: u32, start: Start) {
+        let this = &self.hosts[host];
+        if this.boot != boot || this.agent.process != start.process || this.agent.member.is_none() {
+            return;
+        }
+        if this.stands_still() || this.agent.paused_until > self.at {
+            let later = this.agent.paused_until.max(self.at + 50 * MS);
+            self.queue.at(later, Event::Begin { host, boot, start });
+            return;
+        }
+        let now = this.clock.now(self.at).instant;
+        let over = this.page.as_ref().is_none_or(|page| {
+            page.wish != leasefence_core::fencing::Wish::Armed || page.lease_end.reached(now)
+        });
+        let Some(domain) = self.domain(start.domain) else { return };
+        if !self.domains[domain].stored.contains(&start.hash) {
+            let why = StartFailure::Definition("no definition of this chain is stored".to_owned());
+            return self.start_ended(host, start, Err(why));
+        }
+        if over {
+            return self.start_fails(host, start, "the lease ended before the start");
+        }
+        if this.image_locked > 0 {
+            return self.start_ended(host, start, Err(StartFailure::ImageLocked));
+        }
+        if this.starts_fail > 0 {
+            self.hosts[host].starts_fail -= 1;
+            return self.start_fails(host, start, "out of luck");
+        }
+        let after = MS + self.below(START);
+        self.queue.at(self.at + after, Event::Started { host, boot, start });
+    }
+
+    /// Libvirt has the process made, whatever became of the agent meanwhile.
+    pub(crate) fn process_appears(&mut self, host: usize, boot: u32, start: Start) {
+        let this = &self.hosts[host];
+        if this.boot != boot || !this.powered {
+            return;
+        }
+        if this.still_since.is_some() || this.libvirt_hung > 0 {
+            self.queue.at(self.at + 100 * MS, Event::Started { host, boot, start });
+            return;
+        }
+        let Some(domain) = self.domain(start.domain) else { return };
+        if this.guests.iter().any(|run| self.runs[*run].domain == domain) {
+            return self.start_fails(host, start, "it runs already");
+        }
+        self.begin_run(domain, host, Some(start.term), start.hash);
+        self.start_ended(host, start, Ok(()));
+    }
+
+    fn start_fails(&mut self, host: usize, start: Start, why: &str) {
+        self.start_ended(host, start, Err(StartFailure::Failed(why.to_owned())));
+    }
+
+    fn start_ended(&mut self, host: usize, start: Start, result: Result<(), StartFailure>) {
+        if self.hosts[host].agent.process == start.process {
+            self.give(host, Input::StartEnded { domain: start.domain, term: start.term, result });
+        }
+    }
+}
+
+fn this_boot(world: &World, host: usize) -> u32 {
+    world.hosts[host].boot
+}

@@ -1,0 +1,76 @@
+//! The end of the faults: all ways are whole, all machines on, all processes run, an operator tends what needs one. Then
+//! the cluster has to be well again by itself.
+
+use leasefence_core::fencing::Wish;
+use leasefence_core::member::Request;
+
+use super::World;
+use super::event::Event;
+use crate::time::{MS, S};
+
+const TEND: u64 = 10 * S;
+
+impl World {
+    pub(crate) fn mend(&mut self) {
+        self.mended = true;
+        self.tell_storage("mended", || "all faults are over".to_owned());
+        for client in 0..self.clients.len() {
+            let path = &mut self.clients[client].path;
+            *path = super::path::Path { latency: path.latency, ..super::path::Path::default() };
+            self.path_heals(client);
+        }
+        for storage in &mut self.storages {
+            storage.stalled_until = storage.stalled_until.min(self.at);
+        }
+        for host in 0..self.hosts.len() {
+            self.mend_host(host);
+        }
+        self.queue.at(self.at + TEND, Event::Tend);
+    }
+
+    fn mend_host(&mut self, host: usize) {
+        if self.plan.hosts[host].spare {
+            self.power_off(host);
+            return;
+        }
+        let at = self.at;
+        self.move_on(host, false);
+        let this = &mut self.hosts[host];
+        this.clock.slew(at, 0);
+        (this.data_cut, this.unkillable, this.libvirt_hung, this.image_locked) = (0, 0, 0, 0);
+        this.starts_fail = 0;
+        this.fencer.paused_until = at;
+        this.fencer.freezes_at_last_pet = false;
+        this.agent.paused_until = this.agent.paused_until.min(at);
+        this.agent.pause_at = None;
+        self.data_path_heals(host);
+        if !self.hosts[host].powered {
+            self.power_on(host);
+            return;
+        }
+        let boot = self.hosts[host].boot;
+        self.queue.at(at + 10 * MS, Event::StartFencer { host, boot });
+        self.queue.at(at + 20 * MS, Event::StartAgent { host, boot });
+        self.hosts[host].fencer.next_beat = u64::MAX;
+        self.want_beat(host, at);
+        self.hosts[host].agent.wanted_at = u64::MAX;
+        self.want_agent(host, at);
+    }
+
+    /// What an operator does every now and then until all is well.
+    pub(crate) fn tend(&mut self) {
+        for host in 0..self.hosts.len() {
+            let disarmed = self.hosts[host].page.as_ref().is_some_and(|page| page.wish == Wish::Disarm);
+            if disarmed {
+                self.ask(host, Request::Arm);
+            }
+        }
+        for domain in 0..self.domains.len() {
+            if self.should_run(domain) && !self.runs_now(domain) {
+                let id = self.domains[domain].id;
+                (0..self.hosts.len()).for_each(|host| self.ask(host, Request::Resume { domain: id }));
+            }
+        }
+        self.queue.at(self.at + TEND, Event::Tend);
+    }
+}

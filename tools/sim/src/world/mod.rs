@@ -1,0 +1,267 @@
+//! The world: hosts, their ways to one lease file, the guests' storages, and one queue of what happens next. It drives
+//! the shipped core as agent and fencer do, in virtual time; it reads no clock and draws all chance from the seed.
+
+mod agent;
+mod clock;
+mod event;
+mod faults;
+mod fencer;
+mod guests;
+mod host;
+mod lease_file;
+mod libvirt;
+mod mend;
+mod observer;
+mod path;
+mod power;
+mod run;
+mod storage;
+mod truth;
+
+use leasefence_core::fencing::StorageKind;
+use leasefence_core::ids::DomainId;
+
+pub(crate) use event::Event;
+use event::Queue;
+use host::Host;
+use lease_file::LeaseFile;
+use observer::ObserverProcess;
+use path::{Client, Path};
+pub use run::{Ended, Run};
+
+use crate::invariants::{Happened, Judges, Violation};
+use crate::plan::Plan;
+use crate::story::{Lane, Story};
+
+/// A domain, as the world knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Domain {
+    pub(crate) id: DomainId,
+    /// All runs, in order.
+    pub(crate) runs: Vec<usize>,
+    /// Its disk chain now; each snapshot makes a higher one.
+    pub(crate) chain: u64,
+    /// The chains whose definitions are stored.
+    pub(crate) stored: Vec<u64>,
+    /// A user shut it down, and nobody has started it since.
+    pub(crate) stopped_by_user: bool,
+}
+
+/// A guests' storage.
+#[derive(Clone, Debug)]
+pub(crate) struct DataStorage {
+    pub(crate) kind: StorageKind,
+    /// The longest that it holds a write.
+    pub(crate) hold: u64,
+    /// Its back end stands still until then.
+    pub(crate) stalled_until: u64,
+}
+
+/// How a seed ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// What was violated, if anything was.
+    pub violation: Option<Violation>,
+    /// Nanoseconds of the world's time that were lived through.
+    pub lived: u64,
+    /// Events that were handled.
+    pub events: u64,
+    /// Runs of domains, recoveries among them, latched ends, verdicts: that something happened at all.
+    pub counts: Counts,
+}
+
+/// That something happened at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Runs of domains.
+    pub runs: u64,
+    /// Runs that a recovery began.
+    pub recoveries: u64,
+    /// Latched ends.
+    pub fences: u64,
+    /// Incarnations that somebody called gone.
+    pub verdicts: u64,
+    /// Hosts reset by their watchdog.
+    pub resets: u64,
+}
+
+impl Counts {
+    /// The sum of both.
+    pub fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.recoveries += other.recoveries;
+        self.fences += other.fences;
+        self.verdicts += other.verdicts;
+        self.resets += other.resets;
+    }
+}
+
+/// All of it.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) at: u64,
+    pub(crate) plan: Plan,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) queue: Queue,
+    pub(crate) file: LeaseFile,
+    /// The hosts' ways to the lease storage, then the observer's.
+    pub(crate) clients: Vec<Client>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) domains: Vec<Domain>,
+    pub(crate) storages: Vec<DataStorage>,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) observer: Option<ObserverProcess>,
+    pub(crate) counts: Counts,
+    pub(crate) story: Story,
+    /// Faults are over; what was broken is whole again.
+    pub(crate) mended: bool,
+    pub(crate) requests: u64,
+    judges: Judges,
+    violation: Option<Violation>,
+    over: bool,
+}
+
+impl World {
+    /// The world of a plan, before anything has happened. A story is kept only where somebody will read it.
+    #[must_use]
+    pub fn new(plan: Plan, keeps_story: bool) -> Self {
+        let keeps_history = plan.breaks_assumptions();
+        let hosts: Vec<Host> = plan
+            .hosts
+            .iter()
+            .enumerate()
+            .map(|(index, host)| Host::new(index, host.machine, host.terms))
+            .collect();
+        let mut clients: Vec<Client> = plan
+            .hosts
+            .iter()
+            .map(|host| Client { path: Path { latency: host.latency, ..Path::default() }, ..Client::default() })
+            .collect();
+        clients.push(Client { path: Path { latency: crate::time::MS, ..Path::default() }, ..Client::default() });
+        let domains = (0..plan.domains.len()).map(|index| Domain::new(index)).collect();
+        let storages = plan.cluster.storages.iter();
+        let mut world = Self {
+            at: 0,
+            rng: fastrand::Rng::with_seed(plan.seed ^ 0x005e_ed0f_7a11_5000),
+            queue: Queue::default(),
+            file: LeaseFile::new(&plan.cluster, keeps_history),
+            clients,
+            hosts,
+            domains,
+            storages: storages.map(|(kind, hold)| DataStorage { kind: *kind, hold: *hold, stalled_until: 0 }).collect(),
+            runs: Vec::new(),
+            observer: plan.cluster.observer.then(|| ObserverProcess::new(plan.seed)),
+            counts: Counts::default(),
+            story: Story::new(keeps_story, plan.hosts.len()),
+            mended: false,
+            requests: 0,
+            judges: Judges::new(&plan),
+            violation: None,
+            over: false,
+            plan,
+        };
+        world.fill_queue();
+        world
+    }
+
+    fn fill_queue(&mut self) {
+        for (host, plan) in self.plan.hosts.iter().enumerate().filter(|(_, plan)| !plan.spare) {
+            self.queue.at(plan.boots_at, Event::PowerOn { host });
+        }
+        for (domain, plan) in self.plan.domains.iter().enumerate() {
+            self.queue.at(plan.starts_at, Event::UserStart { domain });
+        }
+        for (number, fault) in self.plan.faults.iter().enumerate() {
+            self.queue.at(fault.at, Event::Fault { number });
+        }
+        if self.observer.is_some() {
+            self.queue.at(0, Event::Observer { number: 0 });
+        }
+        self.queue.at(self.plan.mended_at, Event::Mend);
+        self.queue.at(self.plan.end(), Event::End);
+    }
+
+    /// Lives through the plan, to its end or to the first violation.
+    pub fn live(&mut self) -> Outcome {
+        while !self.over && self.violation.is_none() {
+            let Some((at, event)) = self.queue.next() else { break };
+            self.at = at;
+            self.dispatch(event);
+        }
+        Outcome {
+            violation: self.violation.clone(),
+            lived: self.at,
+            events: self.queue.filled(),
+            counts: self.counts,
+        }
+    }
+
+    /// What was told.
+    #[must_use]
+    pub fn story(&self) -> &Story {
+        &self.story
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::PowerOn { host } => self.power_on(host),
+            Event::StartFencer { host, boot } => self.start_fencer(host, boot),
+            Event::StartAgent { host, boot } => self.start_agent(host, boot),
+            Event::Agent { host, number } => self.agent_wakes(host, number),
+            Event::Look { host, process } => self.agent_looks(host, process),
+            Event::Beat { host, number } => self.fencer_wakes(host, number),
+            Event::Offer { host, boot } => self.page_offered(host, boot),
+            Event::Bite { host, pet } => self.watchdog_bites(host, pet),
+            Event::Listing { host, process } => self.list_domains(host, process),
+            Event::Open { host, process } => self.lease_opens(host, process),
+            Event::Io { client, number } => self.io_moves(client, number),
+            Event::TimeOut { client, number } => self.io_times_out(client, number),
+            Event::Land { write } => self.late_write_lands(write),
+            Event::Barrier { host, process, domain, issued } => self.barrier_ends(host, process, domain, issued),
+            Event::Begin { host, boot, start } => self.start_begins(host, boot, start),
+            Event::Started { host, boot, start } => self.process_appears(host, boot, start),
+            Event::Stored { host, boot, domain, chain } => self.definition_stored(host, boot, domain, chain),
+            Event::Exit { run } => self.process_exits(run),
+            Event::Told { host, process, run } => self.libvirt_tells(host, process, run),
+            Event::Quiesced { host, boot, storage } => self.storage_quiesced(host, boot, storage),
+            Event::Observer { number } => self.observer_wakes(number),
+            Event::Fault { number } => self.fault_strikes(number),
+            Event::Over { number } => self.fault_is_over(number),
+            Event::Mend => self.mend(),
+            Event::Tend => self.tend(),
+            Event::UserStart { domain } => self.user_starts(domain),
+            Event::End => self.end(),
+        }
+    }
+
+    fn end(&mut self) {
+        self.over = true;
+        self.happened(&Happened::End);
+    }
+
+    /// Shows the judges what happened; the first violation ends the world.
+    pub(crate) fn happened(&mut self, happened: &Happened) {
+        if self.violation.is_some() {
+            return;
+        }
+        let mut judges = std::mem::take(&mut self.judges);
+        self.violation = judges.judge(self, happened);
+        self.judges = judges;
+        if let Some(violation) = &self.violation {
+            self.story.tell(self.at, Lane::Storage, "violation", || violation.to_string());
+        }
+    }
+
+    /// A number below `most`, or zero.
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
+        if most == 0 { 0 } else { self.rng.u64(..most) }
+    }
+}
+
+impl Domain {
+    fn new(index: usize) -> Self {
+        let number = u8::try_from(index + 1).unwrap_or(u8::MAX);
+        let id = DomainId([number; 16]);
+        Self { id, runs: Vec::new(), chain: 1, stored: Vec::new(), stopped_by_user: false }
+    }
+}

@@ -1,0 +1,56 @@
+//! A run of a domain: from its process's first moment to the last one at which a write of it may land. A guest that runs
+//! may write at every instant, so the world keeps intervals and not single writes: what could happen counts.
+
+use leasefence_core::ids::{Incarnation, Term};
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Which domain.
+    pub domain: usize,
+    /// Where.
+    pub host: usize,
+    /// In which boot of the host.
+    pub boot: u32,
+    /// Under which incarnation; none while the host has none.
+    pub incarnation: Option<Incarnation>,
+    /// Under which term Leasefence started it; none: a user did.
+    pub term: Option<Term>,
+    /// Its disk chain.
+    pub chain: u64,
+    /// When its process appeared.
+    pub began: u64,
+    /// When it was killed.
+    pub killed: Option<u64>,
+    /// When its process was gone.
+    pub exited: Option<u64>,
+    /// After this no write of it lands; none: that is not known yet.
+    pub quiet: Option<u64>,
+    /// The same where every storage keeps to its `write_drain`, as is assumed.
+    pub quiet_as_assumed: Option<u64>,
+    /// A user or the guest ended it, or it crashed; none: it was killed.
+    pub ended_by: Option<Ended>,
+}
+
+/// Why a run ended by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ended {
+    /// A user's stop.
+    Stopped,
+    /// A crash.
+    Crashed,
+}
+
+impl Run {
+    /// True while a write of it may still land.
+    #[must_use]
+    pub fn may_write(&self, at: u64) -> bool {
+        self.quiet.is_none_or(|quiet| quiet > at)
+    }
+
+    /// The same where every storage keeps to its `write_drain`.
+    #[must_use]
+    pub fn may_write_as_assumed(&self, at: u64) -> bool {
+        self.quiet_as_assumed.is_none_or(|quiet| quiet > at)
+    }
+}

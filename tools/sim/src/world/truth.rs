@@ -1,0 +1,73 @@
+//! What is really so, which no host can know: the judges ask here.
+
+use leasefence_core::ids::Incarnation;
+use leasefence_core::member::Member;
+
+use super::World;
+
+impl World {
+    /// The host that has had this incarnation.
+    pub(crate) fn host_of(&self, incarnation: Incarnation) -> Option<usize> {
+        self.hosts.iter().position(|host| host.lives.contains_key(&incarnation))
+    }
+
+    /// A run under this incarnation, or an earlier life of its slot on the same host, of which a write may still land.
+    pub(crate) fn writer_of(&self, incarnation: Incarnation) -> Option<usize> {
+        let writes = |run: &super::Run| {
+            run.incarnation == Some(incarnation) && run.may_write_as_assumed(self.at)
+        };
+        self.runs.iter().rposition(writes)
+    }
+
+    /// What this observer (a host's member, or the one without a slot) says of an incarnation.
+    pub(crate) fn evidence_of(&self, observer: usize, incarnation: Incarnation) -> Option<&'static str> {
+        match self.hosts.get(observer) {
+            Some(host) => {
+                let evidence = host.agent.member.as_ref().and_then(|member| Member::evidence(member, incarnation));
+                evidence.map(|(evidence, _)| evidence.as_str())
+            }
+            None => self.observer.as_ref().and_then(|this| this.evidence(incarnation)),
+        }
+    }
+
+    /// True for an HA domain that has run and that no user has stopped.
+    pub(crate) fn should_run(&self, domain: usize) -> bool {
+        let this = &self.domains[domain];
+        self.plan.domains[domain].ha && !this.runs.is_empty() && !this.stopped_by_user
+    }
+
+    /// True while a process of it is there.
+    pub(crate) fn runs_now(&self, domain: usize) -> bool {
+        self.domains[domain].runs.last().is_some_and(|run| self.runs[*run].killed.is_none())
+    }
+
+    /// True while the host's lease is held, by its record and its fencer.
+    pub(crate) fn holds(&self, host: usize) -> bool {
+        let this = &self.hosts[host];
+        let half = &this.fencer.half;
+        this.powered && this.agent.member.is_some() && half.armed && half.latched.is_none()
+    }
+}
+
+impl World {
+    /// All incarnations that ever were.
+    pub(crate) fn lives(&self) -> impl Iterator<Item = Incarnation> + '_ {
+        self.hosts.iter().flat_map(|host| host.lives.keys().copied())
+    }
+
+    /// Which process of an observer it is.
+    pub(crate) fn process_of(&self, observer: usize) -> u32 {
+        self.hosts.get(observer).map_or(0, |host| host.agent.process)
+    }
+
+    /// An observer's name.
+    pub(crate) fn name_of(&self, observer: usize) -> String {
+        self.hosts.get(observer).map_or_else(|| "the observer".to_owned(), |host| host.name.clone())
+    }
+
+    /// True when the end that a host's fencer guards has passed: it acts at its next beat.
+    pub(crate) fn end_has_passed(&self, host: usize) -> bool {
+        let this = &self.hosts[host];
+        this.fencer.half.lease_end.reached(this.clock.now(self.at).instant)
+    }
+}
