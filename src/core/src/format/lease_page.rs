@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::copies::Versioned;
 use super::layout::{Place, SECTOR_LEN};
 use super::lease_entry::{ENTRY_LEN, LeaseEntry};
+use super::raw;
 use super::sector::{DecodeError, HEADER_LEN, SectorHeader, SectorKind};
 use crate::ids::{BootId, DomainId, Generation, Incarnation, Sequence};
 
@@ -110,7 +111,7 @@ impl LeasePage {
         let incarnation = Incarnation { slot: header.slot, generation: header.generation };
         let mut page = Self::new(incarnation, header.boot_id, header.sequence);
         for room in record[ENTRIES_AT..ENTRIES_END].chunks_exact(ENTRY_LEN) {
-            if room.iter().any(|byte| *byte != 0) {
+            if !raw::is_zero(room) {
                 page.admit(LeaseEntry::decode(room)?)?;
             }
         }

@@ -43,6 +43,7 @@ pub use layout::{
 pub use lease_entry::{LeaseBase, LeaseEntry, LeaseFlags, LeaseState};
 pub use lease_page::{LeasePage, PAGE_ENTRIES, PageFull};
 pub use observer::ObserverSector;
+pub(crate) use raw::is_zero;
 pub use sector::{DecodeError, FORMAT_VERSION, MAGIC, SectorHeader, SectorKind};
 pub use text::{ClusterName, FixedText, HostName, JournalText};
 

@@ -5,6 +5,14 @@
 
 use std::time::Duration;
 
+/// True when all bytes are zero. Most of a lease file is, and each scan looks at all of it: a block of bytes at a time, which
+/// the compiler turns into a few wide loads, is many times as fast as stopping at the first byte that is not.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    let any = |block: &[u8]| block.iter().fold(0, |any, byte| any | byte);
+    blocks.iter().all(|block| any(block) == 0) && any(rest) == 0
+}
+
 pub(super) fn get<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[at..at + N]);

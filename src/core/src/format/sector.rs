@@ -226,12 +226,14 @@ impl SectorHeader {
         if unit.len() != place.len || unit.len() < kind.record_len() {
             return Err(DecodeError::Length { got: unit.len(), want: place.len });
         }
-        if unit.iter().all(|byte| *byte == 0) {
+        if raw::is_zero(unit) {
             return Err(DecodeError::Empty);
         }
         check_whole(kind, unit)?;
         let padding = &unit[kind.record_len()..];
-        if let Some(index) = padding.iter().position(|byte| *byte != 0) {
+        if !raw::is_zero(padding)
+            && let Some(index) = padding.iter().position(|byte| *byte != 0)
+        {
             return Err(DecodeError::Padding { at: kind.record_len() + index });
         }
         Ok((Self::fields(unit), FileId(raw::get(unit, FILE_ID_AT))))

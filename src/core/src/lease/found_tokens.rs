@@ -60,6 +60,10 @@ impl FoundTokens {
         self.open.len() != before
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     pub(super) fn is_open(&self, domain: DomainId) -> bool {
         self.open.iter().any(|found| found.token.domain == domain)
     }

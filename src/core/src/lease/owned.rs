@@ -46,6 +46,8 @@ struct Owned {
     ran: bool,
     running_since: Option<Instant>,
     phase: Phase,
+    /// True once its faults were forgiven: under its term it gets no new ones.
+    forgiven: bool,
 }
 
 impl Owned {
@@ -72,13 +74,13 @@ impl OwnedDomains {
     /// A lease was acquired.
     pub(super) fn acquired(&mut self, domain: DomainId, term: Term, recovering: bool) {
         let phase = if recovering { Phase::Recovering } else { Phase::Held { missing: None } };
-        self.domains.insert(domain, Owned { term, ran: false, running_since: None, phase });
+        self.domains.insert(domain, Owned { term, ran: false, running_since: None, phase, forgiven: false });
     }
 
     /// A restarted agent found an own entry. `ran`: the page's list has it, under this term, as seen running.
     pub(super) fn found(&mut self, domain: DomainId, term: Term, ran: bool, now: Instant) {
         let phase = Phase::Settling { proof: GoneProof::new(now), answered: false };
-        self.domains.insert(domain, Owned { term, ran, running_since: None, phase });
+        self.domains.insert(domain, Owned { term, ran, running_since: None, phase, forgiven: false });
     }
 
     /// The lease is not owned any more.
@@ -101,13 +103,23 @@ impl OwnedDomains {
     /// The page's list.
     #[must_use]
     pub(super) fn to_page(&self) -> Vec<OwnLease> {
+        self.listed_in_page().collect()
+    }
+
+    /// True when the page's list is this one.
+    #[must_use]
+    pub(super) fn is_page(&self, list: &[OwnLease]) -> bool {
+        self.listed_in_page().eq(list.iter().copied())
+    }
+
+    fn listed_in_page(&self) -> impl Iterator<Item = OwnLease> {
         let lease = |(domain, owned): (&DomainId, &Owned)| OwnLease {
             domain: *domain,
             term: owned.term,
             ran: owned.ran,
             outgoing: false,
         };
-        self.domains.iter().map(lease).collect()
+        self.domains.iter().map(lease)
     }
 
     /// A recovery saw its domain running. True when that is news.
@@ -173,6 +185,14 @@ impl OwnedDomains {
         owned.phase = Phase::Ending { reason, proof: GoneProof::new(now) };
     }
 
+    /// True while an entry waits for the fencer's proof.
+    #[must_use]
+    pub(super) fn heeds_fencer(&self) -> bool {
+        self.domains
+            .values()
+            .any(|owned| matches!(owned.phase, Phase::Settling { .. } | Phase::Ending { .. }))
+    }
+
     /// The fencer's half: which entries may be ended now, and why.
     pub(super) fn proven(&mut self, half: &FencerHalf) -> Vec<(DomainId, EndReason)> {
         self.domains
@@ -181,13 +201,18 @@ impl OwnedDomains {
             .collect()
     }
 
-    /// Those that have been running for so long, by the slower clock: their faults are forgiven.
+    /// Those that have been running for so long, by the slower clock: their faults are forgiven. Each is told once.
     #[must_use]
-    pub(super) fn running_for(&self, long: Duration, now: Instant) -> Vec<DomainId> {
+    pub(super) fn forgive(&mut self, long: Duration, now: Instant) -> Vec<DomainId> {
         let ran_long = |owned: &Owned| {
             owned.running_since.is_some_and(|since| ObserverDeadline(since.plus(long)).reached(now))
         };
-        self.domains.iter().filter(|(_, owned)| ran_long(owned)).map(|(domain, _)| *domain).collect()
+        let due = self.domains.iter_mut().filter(|(_, owned)| !owned.forgiven && ran_long(owned));
+        due.map(|(domain, owned)| {
+            owned.forgiven = true;
+            *domain
+        })
+        .collect()
     }
 }
 

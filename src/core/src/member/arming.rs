@@ -79,6 +79,9 @@ impl Member {
 
     /// A change of terms under way takes its next step.
     pub(super) fn advance_terms(&mut self, now: &Now) {
+        if self.holder.as_ref().is_none_or(|holder| holder.terms().is_settled()) {
+            return;
+        }
         let unknown = self.own_record_unknown();
         let Some(echo) = self.fencer.as_ref().map(|fencer| fencer.terms) else { return };
         if let Some(holder) = &mut self.holder {

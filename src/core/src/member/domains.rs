@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::leasing::Leasing;
 use super::phase::Phase;
 use super::{Command, DomainReport, DomainStatus, LogLevel, Member, StartFailure, StopReason};
-use crate::fencing::{QuiesceTarget, StorageKind};
+use crate::fencing::{FencerHalf, QuiesceTarget, StorageKind};
 use crate::format::{LeaseFlags, LeaseState};
 use crate::ids::{DomainId, Term};
 use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, Conflict, DomainSpec, EndReason};
@@ -32,6 +32,9 @@ pub(super) struct Domains {
     refused: BTreeMap<DomainId, (String, Instant)>,
     /// When its definition was asked to be stored.
     stored: BTreeMap<DomainId, Instant>,
+    /// True while each protected domain that runs is owned, its definition is stored, and nothing that this follows from
+    /// has changed since it was looked at: then there is nothing to do for any of them, whatever the time.
+    pub(super) settled: bool,
 }
 
 impl Domains {
@@ -39,6 +42,7 @@ impl Domains {
     pub(super) fn all_ended(&mut self) {
         self.reports.values_mut().for_each(|report| report.running = false);
         self.answered = false;
+        self.settled = false;
         self.refused.clear();
     }
 }
@@ -50,11 +54,12 @@ impl Member {
         let running: BTreeSet<DomainId> =
             reports.values().filter(|report| report.running).map(|report| report.domain).collect();
         let specs: Vec<_> = reports.values().map(|report| (report.domain, spec_of(report))).collect();
+        self.domains.settled &= self.domains.reports == reports;
         self.domains.reports = reports;
         (self.domains.answered, self.domains.away) = (true, None);
         if let Some(leasing) = &mut self.leasing {
-            leasing.leases.listed(&running, now.instant);
-            let Leasing { leases, recoveries, .. } = leasing;
+            let Leasing { leases, recoveries, .. } = &mut **leasing;
+            leases.listed(&running, now.instant);
             recoveries.listed(leases, &running, now);
             specs.iter().for_each(|(domain, spec)| leases.update(*domain, spec));
         }
@@ -72,6 +77,7 @@ impl Member {
         if let Some(report) = self.domains.reports.get_mut(&domain) {
             report.running = false;
         }
+        self.domains.settled = false;
         if let Some(leasing) = &mut self.leasing {
             leasing.leases.stopped(domain, reason, now.instant);
             leasing.recoveries.stopped(domain, now.instant);
@@ -102,6 +108,10 @@ impl Member {
 
     /// The fencer's half: it proves deaths, and closes tokens.
     pub(super) fn fencer_seen(&mut self, now: &Now) {
+        let heeded = |leasing: &Leasing| leasing.leases.heeds_fencer() || leasing.recoveries.heeds_fencer();
+        if !self.leasing.as_deref().is_some_and(heeded) {
+            return;
+        }
         let Some(half) = self.fencer.clone() else { return };
         self.with_leasing(now, |context, leasing| {
             let Leasing { leases, recoveries, .. } = leasing;
@@ -110,8 +120,20 @@ impl Member {
         });
     }
 
+    /// A half of the fencer is about to be taken: other processes than in the one before are news.
+    pub(super) fn note_processes(&mut self, half: &FencerHalf) {
+        let before = self.fencer.iter().flat_map(|before| &before.processes);
+        let same =
+            before.map(|process| process.domain).eq(half.processes.iter().map(|process| process.domain));
+        self.domains.settled &= same;
+    }
+
     /// Gets a lease for each protected domain that runs, and a stored definition for each that is owned.
     pub(super) fn domain_turn(&mut self, now: &Now) {
+        let fresh = self.leasing.as_ref().is_some_and(|leasing| leasing.leases.has_events());
+        if self.domains.settled && !fresh && matches!(self.phase, Phase::Adopting { .. } | Phase::Held) {
+            return;
+        }
         self.refresh_exempt_and_storages();
         if !matches!(self.phase, Phase::Adopting { .. } | Phase::Held) {
             return;
@@ -129,6 +151,18 @@ impl Member {
             }
             self.want_definition(now, domain);
         }
+        self.domains.settled = self.all_domains_are_settled();
+    }
+
+    fn all_domains_are_settled(&self) -> bool {
+        let reports = &self.domains.reports;
+        let settled = |domain: DomainId| {
+            let known = reports.get(&domain).is_none_or(|report| report.definition_version > 0);
+            known && self.leasing.as_ref().is_some_and(|leasing| leasing.leases.owns(domain))
+        };
+        self.domains.refused.is_empty()
+            && !reports.values().any(|report| report.protection.exempt)
+            && self.running_protected().into_iter().all(settled)
     }
 
     fn wants_lease(&self, now: &Now, domain: DomainId) -> bool {

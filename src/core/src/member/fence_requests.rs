@@ -73,6 +73,11 @@ impl FenceRequests {
         closed
     }
 
+    /// When the next own request is over, if nothing is proven before.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.asks.iter().map(|ask| ask.opened.plus(OPEN_FOR)).min_by_key(|end| end.boot_ns)
+    }
+
     /// All own requests, closed: the incarnation that asked is over.
     pub(super) fn close_all(&mut self) -> Vec<Ask> {
         self.seen.clear();

@@ -24,6 +24,8 @@ pub(super) struct Leasing {
     pub(super) recoveries: Recoveries,
     /// Each page as last read, for `status`.
     scans: BTreeMap<u8, PageScan>,
+    /// When lease work goes on, as it said when it was last asked.
+    pub(super) due: Option<Instant>,
     /// True once it was told that it may not write any more: it takes part no more.
     lost: bool,
 }
@@ -62,7 +64,9 @@ impl Member {
     fn begin_leasing(&mut self, own: Incarnation, leases: Leases) {
         let Some(header) = &self.header else { return };
         let recoveries = Recoveries::new(self.config.recovery, header.layout, own);
-        self.leasing = Some(Leasing { leases, recoveries, scans: BTreeMap::new(), lost: false });
+        self.leasing =
+            Some(Box::new(Leasing { leases, recoveries, scans: BTreeMap::new(), due: None, lost: false }));
+        self.domains.settled = false;
     }
 
     /// Calls leases and recoveries with what they may rely on now.
@@ -120,7 +124,7 @@ impl Member {
     }
 
     fn hosts(&self) -> u16 {
-        let hosts = self.watch.as_ref().map_or(0, |watch| watch.records().count());
+        let hosts = self.watch.as_ref().map_or(0, crate::watch::Watch::hosts);
         u16::try_from(hosts).unwrap_or(u16::MAX).max(1)
     }
 
@@ -129,10 +133,16 @@ impl Member {
         if !self.leases_work() {
             return None;
         }
-        match self.with_leasing(now, |context, leasing| leasing.leases.poll(context))? {
-            Step::Io(op) => Some(op),
-            Step::Wait(_) | Step::Done(()) => None,
+        let step = self.with_leasing(now, |context, leasing| leasing.leases.poll(context))?;
+        let (op, due) = match step {
+            Step::Io(op) => (Some(op), None),
+            Step::Wait(until) => (None, Some(until)),
+            Step::Done(()) => (None, None),
+        };
+        if let Some(leasing) = &mut self.leasing {
+            leasing.due = due;
         }
+        op
     }
 
     /// An operation of lease work ended.
@@ -161,6 +171,7 @@ impl Member {
                 let Leasing { leases, recoveries, .. } = leasing;
                 recoveries.handle_lease_event(context, leases, &event);
             });
+            self.domains.settled = false;
             self.take_lease_event(now, event);
         }
         while let Some(action) = self.next_recovery_action(now) {
@@ -312,10 +323,10 @@ impl Member {
         let Some(leasing) = &self.leasing else { return };
         self.half.tokens = leasing.tokens();
         // A restarted agent's list stands until the own sectors are read back.
-        let own = leasing.leases.own_leases();
         let pages = self.header.as_ref().map_or(0, |header| header.layout.pages());
-        if (0..pages).all(|page| leasing.leases.page(page).is_some()) {
-            self.half.own = own;
+        let known = (0..pages).all(|page| leasing.leases.page(page).is_some());
+        if known && !leasing.leases.are_listed(&self.half.own) {
+            self.half.own = leasing.leases.own_leases();
         }
     }
 

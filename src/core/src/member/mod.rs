@@ -41,6 +41,7 @@ use crate::fencing::{AgentHalf, FencerHalf};
 use crate::format::Header;
 use crate::ids::{Generation, Incarnation};
 use crate::renewal::Holder;
+use crate::storage::Step;
 use crate::time::{HolderDeadline, Instant, Now};
 use crate::unknown::{UnknownRules, UnknownWrites};
 use crate::watch::Watch;
@@ -54,8 +55,8 @@ use pass::Pass;
 use phase::Phase;
 use storage_turn::InFlight;
 
-/// The longest that a member sleeps: its deadlines are exact, and what it waits for by looking (the fencer's half, a
-/// procedure's wait) is looked at this often.
+/// The longest that a member sleeps while it waits for something by looking (a procedure's wait, a domain without a
+/// lease): its deadlines are exact. While it only holds its lease it sleeps until the next of them.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
 /// A host's part in the protocol.
@@ -95,7 +96,7 @@ pub struct Member {
     arm_request: Option<RequestId>,
     /// What keeps a joining host from being armed.
     hindrance: Option<String>,
-    leasing: Option<Leasing>,
+    leasing: Option<Box<Leasing>>,
     domains: Domains,
     freeing: Option<Freeing>,
     /// Free memory here; none while libvirt cannot start anything.
@@ -161,6 +162,7 @@ impl Member {
             Input::Opened(medium) => self.opened(now, medium),
             Input::Io(done) => self.io_done(now, &done),
             Input::Fencer(half) => {
+                self.note_processes(&half);
                 self.fencer = Some(half);
                 self.watch_own_end(now);
                 self.fencer_seen(now);
@@ -186,12 +188,14 @@ impl Member {
         self.desk.pop()
     }
 
-    /// When to send [`Input::Tick`], if nothing else happens before; none while only an input can change anything.
+    /// When to send [`Input::Tick`], if nothing else happens before; none while only an input can change anything. The
+    /// fencer's half is not among what is woken for: the driver gives it as often as the fencer beats.
     #[must_use]
     pub fn wake_at(&self) -> Option<Instant> {
         let now = self.last.instant;
         let mut wait = match self.phase {
             Phase::Opening | Phase::Over => return None,
+            Phase::Held if self.only_deadlines_count() => self.next_deadline_in(now),
             _ => LONGEST_SLEEP,
         };
         if self.in_flight.is_none() {
@@ -203,6 +207,30 @@ impl Member {
             wait = if left.is_zero() { wait } else { wait.min(left) };
         }
         Some(now.plus(wait))
+    }
+
+    /// True while nothing is waited for by looking.
+    fn only_deadlines_count(&self) -> bool {
+        let terms_settled = self.holder.as_ref().is_some_and(|holder| holder.terms().is_settled());
+        terms_settled && self.domains.settled && self.freeing.is_none()
+    }
+
+    /// Time until something beside passes and the lease's end is due: lease work, a recovery, the read that ends an unknown
+    /// write, the end of a fence request. One whose moment has come was looked at just now.
+    fn next_deadline_in(&self, now: Instant) -> Duration {
+        let leasing = self.leasing.as_ref();
+        let unknown = match self.unknown.poll(now) {
+            Step::Wait(until) => Some(until),
+            Step::Io(_) | Step::Done(()) => None,
+        };
+        let due = [
+            unknown,
+            leasing.and_then(|leasing| leasing.due),
+            leasing.and_then(|leasing| leasing.recoveries.wake_at(now)),
+            self.fence_requests.next_end(),
+        ];
+        let left = due.into_iter().flatten().map(|due| HolderDeadline(due).left(now));
+        left.filter(|left| !left.is_zero()).min().unwrap_or(Duration::MAX)
     }
 
     /// The own incarnation, once there is one.

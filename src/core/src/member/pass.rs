@@ -95,9 +95,13 @@ impl Member {
     }
 
     fn begin_scan(&mut self) -> Option<(IoOp, bool)> {
-        let layout = self.header.as_ref()?.layout;
-        self.pass.scan = Some(Scan::new(layout, false));
+        self.pass.scan = self.new_scan();
         self.next_scan_read().map(|op| (op, false))
+    }
+
+    fn new_scan(&self) -> Option<Scan> {
+        let scan = Scan::new(self.header.as_ref()?.layout, false);
+        Some(self.watch.iter().fold(scan, Scan::knowing))
     }
 
     /// The next read of the scan under way.
@@ -127,10 +131,8 @@ impl Member {
             let text = format!("a write of the own record has an unknown outcome: {why}");
             self.desk.note(now, LogLevel::Warn, "renewal-unknown", text);
         }
-        if self.pass.scan.is_none()
-            && let Some(header) = &self.header
-        {
-            self.pass.scan = Some(Scan::new(header.layout, false));
+        if self.pass.scan.is_none() {
+            self.pass.scan = self.new_scan();
         }
     }
 

@@ -79,6 +79,12 @@ impl TermsInUse {
         self.carried != self.target || self.copies.iter().flatten().any(|promise| *promise != self.target)
     }
 
+    /// True when there is nothing to advance: the wanted terms are carried, and no record of others may still land.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.keeping.is_none() && self.outstanding.is_empty() && self.carried == self.target
+    }
+
     /// The promise that the holder would have to keep next, where the wanted one brings a verdict sooner: it may begin to
     /// once its lease is younger than that ttl.
     #[must_use]

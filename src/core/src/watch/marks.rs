@@ -10,6 +10,7 @@ impl Marks for Watch {
     fn each_mark(&mut self, f: &mut dyn FnMut(Mark<'_>)) {
         self.last_scan = None;
         self.slots.each_mark(f);
+        self.keep_deadline();
     }
 }
 
@@ -27,8 +28,9 @@ impl Marks for SlotWatch {
 
 impl Marks for Reading {
     fn each_mark(&mut self, f: &mut dyn FnMut(Mark<'_>)) {
-        self.copies.a.each_mark(f);
-        self.copies.b.each_mark(f);
+        let copies = self.copies_mut();
+        copies.a.each_mark(f);
+        copies.b.each_mark(f);
         self.started.each_mark(f);
         self.ended.each_mark(f);
     }

@@ -43,6 +43,10 @@ pub struct Watch {
     unreadable: Option<&'static str>,
     slots: Vec<SlotWatch>,
     last_scan: Option<Now>,
+    /// Of all slots, kept: it is asked for far more often than it changes.
+    next_deadline: Option<ObserverDeadline>,
+    /// How many slots have a host, kept likewise.
+    hosts: usize,
 }
 
 impl Watch {
@@ -56,6 +60,8 @@ impl Watch {
             unreadable: (!header.features.readable()).then_some(UNKNOWN_FEATURE),
             slots: header.layout.slots().map(SlotWatch::new).collect(),
             last_scan: None,
+            next_deadline: None,
+            hosts: 0,
         }
     }
 
@@ -72,6 +78,13 @@ impl Watch {
     /// Takes a good scan, and judges the slots that it read by what of its own this observer wrote and read back in the
     /// same pass. Gives the evidence that it latched.
     pub fn apply(&mut self, scanned: Scanned, live: LivePath) -> Vec<Latched> {
+        let latched = self.take_scan(scanned, live);
+        self.hosts = self.records().count();
+        self.keep_deadline();
+        latched
+    }
+
+    fn take_scan(&mut self, scanned: Scanned, live: LivePath) -> Vec<Latched> {
         self.last_scan = Some(scanned.ended);
         let mut read = vec![false; self.slots.len()];
         for (slot, reading) in scanned.readings {
@@ -99,7 +112,14 @@ impl Watch {
 
     /// Latches an operator's word for an incarnation, once the own conviction of it is acknowledged.
     pub fn confirm(&mut self, incarnation: Incarnation, since: Now) -> Option<Latched> {
-        self.slots.get_mut(incarnation.slot.index())?.confirm(incarnation.generation, since)
+        let latched = self.slots.get_mut(incarnation.slot.index())?.confirm(incarnation.generation, since);
+        self.keep_deadline();
+        latched
+    }
+
+    fn keep_deadline(&mut self) {
+        let due = self.slots.iter().filter_map(SlotWatch::next_deadline);
+        self.next_deadline = due.min_by_key(|due| due.0.boot_ns);
     }
 
     /// Why an incarnation is gone, and since when this observer could say so. None: it is not gone.
@@ -124,6 +144,12 @@ impl Watch {
         self.slots.iter().filter_map(SlotWatch::record)
     }
 
+    /// How many slots have a host with a valid record.
+    #[must_use]
+    pub fn hosts(&self) -> usize {
+        self.hosts
+    }
+
     /// After the last good scan.
     #[must_use]
     pub fn last_scan(&self) -> Option<Now> {
@@ -134,8 +160,7 @@ impl Watch {
     /// thing, if nothing changes.
     #[must_use]
     pub fn next_deadline(&self) -> Option<ObserverDeadline> {
-        let due = self.slots.iter().filter_map(SlotWatch::next_deadline);
-        due.min_by_key(|due| due.0.boot_ns)
+        self.next_deadline
     }
 
     /// True when a read that starts at `now` could prove something by time: an observer without a slot writes its nonce

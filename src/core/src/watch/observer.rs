@@ -223,7 +223,9 @@ impl Observer {
 
     fn scan(&mut self, nonce: Option<(Nonce, Instant)>) {
         if let Some(header) = &self.header {
-            self.stage = Stage::Scanning { scan: Scan::new(header.layout, nonce.is_some()), nonce };
+            let scan = Scan::new(header.layout, nonce.is_some());
+            let scan = self.watch.iter().fold(scan, Scan::knowing);
+            self.stage = Stage::Scanning { scan, nonce };
         }
     }
 

@@ -1,6 +1,8 @@
 //! One slot's two copies as a read showed them, with the two instants that count (R3).
 
-use crate::format::{Copies, DecodeError, HostRecord, HostState, RecordCopy};
+use std::sync::Arc;
+
+use crate::format::{Copies, DecodeError, HostRecord, HostState, RecordCopy, is_zero};
 use crate::planted::planted;
 use crate::time::{Instant, Now};
 
@@ -10,13 +12,20 @@ pub(super) const RECORD_BYTES: usize = 512;
 /// One slot's two copies, as read.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Reading {
-    pub(super) copies: Copies<HostRecord>,
-    /// The records' bytes: a copy that is unreadable in another way than before has changed as well.
-    bytes: [Vec<u8>; 2],
+    /// Shared, since most slots show the same in one scan after another.
+    shown: Arc<Shown>,
     /// Before the read was issued: the earliest moment that it can speak of.
     pub started: Instant,
     /// After it returned: from here a stall is counted.
     pub ended: Now,
+}
+
+/// What the two copies showed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Shown {
+    copies: Copies<HostRecord>,
+    /// The records' bytes: a copy that is unreadable in another way than before has changed as well.
+    bytes: [Vec<u8>; 2],
 }
 
 impl Reading {
@@ -24,13 +33,33 @@ impl Reading {
     #[must_use]
     pub fn new(copies: Copies<HostRecord>, units: [&[u8]; 2], started: Instant, ended: Now) -> Self {
         let bytes = units.map(|unit| unit[..unit.len().min(RECORD_BYTES)].to_vec());
-        Self { copies, bytes, started, ended }
+        Self { shown: Arc::new(Shown { copies, bytes }), started, ended }
+    }
+
+    /// A later reading of units whose bytes are the same: nothing is decoded again.
+    ///
+    /// None when they are not, or where this reading could not understand a copy: then the bytes behind the record, which
+    /// are not kept, may be what was wrong with it.
+    pub(super) fn again(&self, units: [&[u8]; 2], started: Instant, ended: Now) -> Option<Self> {
+        let whole = RecordCopy::BOTH
+            .iter()
+            .all(|copy| matches!(self.copies().get(*copy), Ok(_) | Err(DecodeError::Empty)));
+        let same = |(unit, bytes): (&[u8], &Vec<u8>)| {
+            unit.split_at_checked(RECORD_BYTES).is_some_and(|(record, rest)| record == bytes && is_zero(rest))
+        };
+        let same = whole && units.into_iter().zip(&self.shown.bytes).all(same);
+        same.then(|| Self { shown: Arc::clone(&self.shown), started, ended })
     }
 
     /// The two copies.
     #[must_use]
     pub fn copies(&self) -> &Copies<HostRecord> {
-        &self.copies
+        &self.shown.copies
+    }
+
+    #[cfg(feature = "model-check")]
+    pub(super) fn copies_mut(&mut self) -> &mut Copies<HostRecord> {
+        &mut Arc::make_mut(&mut self.shown).copies
     }
 
     /// True when either copy differs from `earlier`: a lower sequence, and valid to unreadable and back included.
@@ -41,17 +70,22 @@ impl Reading {
         } else if planted!(StallNeedsHigherSequence) {
             return self.advanced_since(earlier);
         } else if planted!(UnreadableIsUnchanged) {
-            let changed =
-                |copy| self.copies.get(copy).is_ok() && self.copies.get(copy) != earlier.copies.get(copy);
+            let changed = |copy| {
+                self.copies().get(copy).is_ok() && self.copies().get(copy) != earlier.copies().get(copy)
+            };
             return RecordCopy::BOTH.into_iter().any(changed);
         }
-        self.bytes != earlier.bytes || self.copies != earlier.copies
+        !self.shows_the_same(earlier)
+    }
+
+    pub(super) fn shows_the_same(&self, earlier: &Self) -> bool {
+        Arc::ptr_eq(&self.shown, &earlier.shown) || self.shown == earlier.shown
     }
 
     /// The valid copy with the highest (generation, sequence), the one that is taken.
     #[must_use]
     pub fn newest(&self) -> Option<&HostRecord> {
-        self.copies.newest().map(|(_, record)| record)
+        self.copies().newest().map(|(_, record)| record)
     }
 
     /// True when the newest record is further than the newest of `earlier`: a sign of life, not only a change.
@@ -65,13 +99,13 @@ impl Reading {
     /// True when the slot has no host: both copies never written, or the newest is `free`.
     #[must_use]
     pub fn is_vacant(&self) -> bool {
-        self.copies.both_empty() || self.newest().is_some_and(|record| record.state == HostState::Free)
+        self.copies().both_empty() || self.newest().is_some_and(|record| record.state == HostState::Free)
     }
 
     /// Why a copy's version cannot be understood by this program, if so: then nothing can be said of the host.
     #[must_use]
     pub fn unknown_version(&self) -> Option<&DecodeError> {
-        [RecordCopy::A, RecordCopy::B].into_iter().find_map(|copy| match self.copies.get(copy) {
+        [RecordCopy::A, RecordCopy::B].into_iter().find_map(|copy| match self.copies().get(copy) {
             Err(error @ (DecodeError::WrongVersion(_) | DecodeError::BadValue { .. })) => Some(error),
             _ => None,
         })
@@ -83,7 +117,7 @@ impl Reading {
         let fault = |name: &str, copy: &Result<HostRecord, DecodeError>| {
             copy.as_ref().err().map(|error| format!("copy {name}: {error}"))
         };
-        let both = [fault("A", &self.copies.a), fault("B", &self.copies.b)];
+        let both = [fault("A", &self.copies().a), fault("B", &self.copies().b)];
         both.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::Watch;
 use super::reading::Reading;
 use crate::format::{Copies, DecodeError, HostRecord, Layout, RecordCopy};
 use crate::ids::Slot;
@@ -27,7 +28,13 @@ pub struct Scanned {
 pub struct Scan {
     layout: Layout,
     with_observers: bool,
+    /// What is known of each slot from an earlier scan, by slot.
+    known: Vec<Option<Reading>>,
+    /// By slot; empty until the large read has ended.
+    readings: Vec<Reading>,
+    /// What the large read gave, while sectors of it are read again by themselves.
     bytes: Vec<u8>,
+    observers: Vec<u8>,
     started: Instant,
     ended: Now,
     /// Sectors to be read by themselves: a large read tears on NFS, where one sector does not.
@@ -43,7 +50,10 @@ impl Scan {
         Self {
             layout,
             with_observers,
+            known: Vec::new(),
+            readings: Vec::new(),
             bytes: Vec::new(),
+            observers: Vec::new(),
             started: Instant::default(),
             ended: Now::default(),
             again: VecDeque::new(),
@@ -52,13 +62,19 @@ impl Scan {
         }
     }
 
+    /// Takes over what the last scan showed: units whose bytes are still the same are not decoded again.
+    #[must_use]
+    pub fn knowing(self, watch: &Watch) -> Self {
+        Self { known: watch.slots().map(|slot| slot.reading().cloned()).collect(), ..self }
+    }
+
     /// What it needs next, or what it showed. Its error is that of the large read: no slot was read.
     #[must_use]
     pub fn poll(&self) -> Step<Result<Scanned, IoError>> {
         if let Some(error) = &self.failed {
             return Step::Done(Err(error.clone()));
         }
-        if self.bytes.is_empty() {
+        if self.readings.is_empty() {
             return Step::Io(IoOp::Read { offset: self.layout.host_records().start, len: self.len() });
         }
         match self.again.front() {
@@ -72,7 +88,7 @@ impl Scan {
 
     /// The end of the read that `poll` asked for.
     pub fn handle_io(&mut self, done: &IoDone) {
-        if self.bytes.is_empty() {
+        if self.readings.is_empty() {
             self.take_large(done);
         } else if let Some((slot, copy)) = self.again.pop_front() {
             self.take_single(slot, copy, done);
@@ -87,8 +103,8 @@ impl Scan {
 
     fn take_large(&mut self, done: &IoDone) {
         (self.started, self.ended) = (done.issued.instant, done.ended);
-        match &done.result {
-            Ok(bytes) if bytes.len() == self.len() => self.bytes.clone_from(bytes),
+        let bytes = match &done.result {
+            Ok(bytes) if bytes.len() == self.len() => bytes,
             Ok(bytes) => {
                 let text = format!("read {} of {} bytes of the host records", bytes.len(), self.len());
                 self.failed = Some(IoError::Failed(text));
@@ -98,13 +114,21 @@ impl Scan {
                 self.failed = Some(error.clone());
                 return;
             }
-        }
+        };
         for slot in self.layout.slots() {
-            for copy in RecordCopy::BOTH {
-                if self.decode(slot, copy).is_err_and(|error| error != DecodeError::Empty) {
-                    self.again.push_back((slot, copy));
-                }
-            }
+            let reading = self.reading(slot, bytes);
+            let damaged = |copy: &RecordCopy| {
+                reading.copies().get(*copy).as_ref().is_err_and(|error| *error != DecodeError::Empty)
+            };
+            self.again.extend(RecordCopy::BOTH.into_iter().filter(damaged).map(|copy| (slot, copy)));
+            self.readings.push(reading);
+        }
+        if !self.again.is_empty() {
+            self.bytes.clone_from(bytes);
+        }
+        if self.with_observers {
+            let start = self.layout.observers().start - self.layout.host_records().start;
+            self.observers = bytes[usize::try_from(start).unwrap_or(usize::MAX)..].to_vec();
         }
     }
 
@@ -112,7 +136,10 @@ impl Scan {
         self.ended = done.ended;
         let range = self.range(slot, copy);
         match &done.result {
-            Ok(bytes) if bytes.len() == range.len() => self.bytes[range].copy_from_slice(bytes),
+            Ok(bytes) if bytes.len() == range.len() => {
+                self.bytes[range].copy_from_slice(bytes);
+                self.readings[slot.index()] = self.reading(slot, &self.bytes);
+            }
             Err(error @ IoError::Replaced(_)) => self.failed = Some(error.clone()),
             Ok(_) | Err(_) => self.dropped.push(slot),
         }
@@ -124,26 +151,27 @@ impl Scan {
         start..start + place.len
     }
 
-    fn unit(&self, slot: Slot, copy: RecordCopy) -> &[u8] {
-        &self.bytes[self.range(slot, copy)]
-    }
-
-    fn decode(&self, slot: Slot, copy: RecordCopy) -> Result<HostRecord, DecodeError> {
-        HostRecord::decode(&self.layout.host_record(slot, copy), self.unit(slot, copy))
-    }
-
     fn scanned(&self) -> Scanned {
-        let slots = self.layout.slots().filter(|slot| !self.dropped.contains(slot));
-        let readings = slots.map(|slot| (slot, self.reading(slot))).collect();
-        let start = usize::try_from(self.layout.observers().start - self.layout.host_records().start);
-        let observers =
-            start.ok().and_then(|start| self.bytes.get(start..)).map(<[u8]>::to_vec).unwrap_or_default();
-        Scanned { readings, observers, started: self.started, ended: self.ended }
+        let (started, ended) = (self.started, self.ended);
+        let slots = self.layout.slots().zip(&self.readings).filter(|(slot, _)| !self.dropped.contains(slot));
+        // Each reading ends with the last read of the scan.
+        let whole = |reading: &Reading| {
+            let mut reading = reading.clone();
+            reading.ended = ended;
+            reading
+        };
+        let readings = slots.map(|(slot, reading)| (slot, whole(reading))).collect();
+        Scanned { readings, observers: self.observers.clone(), started, ended }
     }
 
-    fn reading(&self, slot: Slot) -> Reading {
-        let copies = Copies { a: self.decode(slot, RecordCopy::A), b: self.decode(slot, RecordCopy::B) };
-        let units = [self.unit(slot, RecordCopy::A), self.unit(slot, RecordCopy::B)];
-        Reading::new(copies, units, self.started, self.ended)
+    /// A slot's copies in the bytes of the large read.
+    fn reading(&self, slot: Slot, bytes: &[u8]) -> Reading {
+        let units = RecordCopy::BOTH.map(|copy| &bytes[self.range(slot, copy)]);
+        let known = self.known.get(slot.index()).and_then(Option::as_ref);
+        known.and_then(|known| known.again(units, self.started, self.ended)).unwrap_or_else(|| {
+            let [a, b] = [(RecordCopy::A, units[0]), (RecordCopy::B, units[1])]
+                .map(|(copy, unit)| HostRecord::decode(&self.layout.host_record(slot, copy), unit));
+            Reading::new(Copies { a, b }, units, self.started, self.ended)
+        })
     }
 }

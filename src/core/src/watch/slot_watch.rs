@@ -100,10 +100,13 @@ impl SlotWatch {
             self.stall_start = if planted!(ObserverFromBeforeRead) { reading.started } else { ended };
         }
         self.advanced = [advanced, self.advanced[0]];
-        self.identity.observe(reading.copies().valid());
-        self.first = self.first.or(self.identity.highest());
-        if let Some(record) = reading.newest().filter(|record| record.state != HostState::Free) {
-            self.name = record.host_name.as_str().to_owned();
+        // What was read before says nothing new.
+        if !self.reading.as_ref().is_some_and(|seen| reading.shows_the_same(seen)) {
+            self.identity.observe(reading.copies().valid());
+            self.first = self.first.or(self.identity.highest());
+            if let Some(record) = reading.newest().filter(|record| record.state != HostState::Free) {
+                record.host_name.as_str().clone_into(&mut self.name);
+            }
         }
         self.reading = Some(reading);
     }

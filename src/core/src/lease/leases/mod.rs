@@ -244,6 +244,12 @@ impl Leases {
         self.domains.to_page()
     }
 
+    /// True when the page lists them as they are.
+    #[must_use]
+    pub fn are_listed(&self, list: &[OwnLease]) -> bool {
+        self.domains.is_page(list)
+    }
+
     /// The version of each page, for the own record: a hint to peers that there is something to read.
     #[must_use]
     pub fn page_versions(&self) -> [u16; 16] {
@@ -305,6 +311,12 @@ impl Leases {
         self.events.push_back(LeaseEvent::OwnChanged);
     }
 
+    /// True while the fencer's half can close a token or prove that an entry's process is gone.
+    #[must_use]
+    pub fn heeds_fencer(&self) -> bool {
+        !self.tokens.is_empty() || self.domains.heeds_fencer()
+    }
+
     /// The fencer's half: entries whose process it shows gone are ended.
     pub fn fencer(&mut self, ctx: &LeaseContext<'_>, half: &FencerHalf) {
         // Tokens close also after the latch: the fencer waits for that.
@@ -332,6 +344,12 @@ impl Leases {
     /// Libvirt's event that a domain stopped. Its entry ends once the fencer shows no process of it.
     pub fn stopped(&mut self, domain: DomainId, reason: StopReason, now: Instant) {
         self.domains.stopped(domain, reason, now);
+    }
+
+    /// True while something happened that was not taken yet.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The next thing that happened.

@@ -175,7 +175,7 @@ impl Leases {
 
     /// The owner zeroes failures and deaths, and with them the hold, after long enough running on its own clock.
     pub(super) fn forgive(&mut self, ctx: &LeaseContext<'_>) {
-        for domain in self.domains.running_for(self.config.policy.forgive_after, ctx.now.instant) {
+        for domain in self.domains.forgive(self.config.policy.forgive_after, ctx.now.instant) {
             self.resume(domain);
         }
     }

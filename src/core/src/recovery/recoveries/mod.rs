@@ -173,6 +173,12 @@ impl Recoveries {
         }
     }
 
+    /// True while the fencer's half can prove something for a recovery.
+    #[must_use]
+    pub fn heeds_fencer(&self) -> bool {
+        !self.domains.is_empty()
+    }
+
     /// The fencer's half: it closes tokens.
     pub fn fencer(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases, half: &FencerHalf) {
         let before = self.tokens();
@@ -240,7 +246,10 @@ impl Recoveries {
 
     /// The next thing to do.
     pub fn poll(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases) -> Option<RecoveryAction> {
-        if !self.lost && ctx.may_write {
+        // Most of the time there is none.
+        if self.domains.is_empty() {
+            self.next_round = None;
+        } else if !self.lost && ctx.may_write {
             self.advance(ctx, leases);
             // While acquires are ended, each would be refused at once, and looked for again.
             if !leases.is_closed() {
