@@ -4,7 +4,7 @@
 use leasefence_core::fencing::{AgentHalf, FencerHalf};
 use leasefence_core::ids::DomainId;
 use leasefence_core::time::Instant;
-use leasefence_page::{AgentPage, EncodeError, Page, Reading};
+use leasefence_page::{AgentPage, EncodeError, HalfReading, Page};
 
 use crate::kill::kill;
 
@@ -32,8 +32,8 @@ impl Fencer {
     /// What the process before this one left; none when it left nothing, or nothing that can be trusted.
     pub(crate) fn predecessor(&mut self) -> Option<AgentHalf> {
         match self.page.read_own() {
-            Reading::Good(half) => Some(half),
-            Reading::Empty | Reading::Bad => None,
+            HalfReading::Good(half) => Some(half),
+            HalfReading::Empty | HalfReading::Bad => None,
         }
     }
 
@@ -52,9 +52,9 @@ impl Fencer {
     /// Reads the fencer's half anew; none when there is nothing to be trusted (its beat then grows old by itself).
     pub(crate) fn read(&mut self) -> Option<&FencerHalf> {
         match self.page.read_fencer() {
-            Reading::Good(half) => self.seen = Some(half),
-            Reading::Empty => {}
-            Reading::Bad => {
+            HalfReading::Good(half) => self.seen = Some(half),
+            HalfReading::Empty => {}
+            HalfReading::Bad => {
                 self.bad_reads = self.bad_reads.saturating_add(1);
                 return None;
             }

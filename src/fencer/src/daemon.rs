@@ -1,16 +1,15 @@
-//! The loop: look at the page, publish, kill, look at the processes, publish, and again. It owns the order of these, and
-//! waits for nothing but time and a signal to stop.
+//! The loop: a beat as the core says, then the agents that ask, then the pause that the core says. It waits for nothing but
+//! time and a signal to stop, and decides nothing about a lease.
 
 use std::error::Error;
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use leasefence_core::fencing::{CopyUse, Fencer, FencerHalf, PageView, RestoredPage, Scan};
+use leasefence_core::fencing::{Beat, CopyUse, Fencer, FencerHalf, Offer, RestoredPage, Step};
 use leasefence_core::ids::BootId;
-use leasefence_page::link::{LinkError, LinkServer, Offer};
-use leasefence_page::{FencerPage, Page, PageError, Reading};
+use leasefence_page::link::{self, LinkError, LinkServer};
+use leasefence_page::{FencerPage, Page, PageError};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,12 +21,8 @@ use crate::hardening::{self, PidNamespace};
 use crate::log::Log;
 use crate::manager::{self, Manager};
 use crate::options::Options;
+use crate::real_hands::RealHands;
 use crate::state_file::StateFile;
-
-/// Between two beats while all is well, and while there is no lease: a newcomer lives no longer than this.
-const BEAT: Duration = Duration::from_millis(50);
-/// While exits are awaited, or an agent's copy of the page.
-const FAST_BEAT: Duration = Duration::from_millis(2);
 
 /// How the fencer came to stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,17 +124,10 @@ fn lock(path: &Path) -> Result<File, StartError> {
 
 struct Daemon {
     fencer: Fencer,
-    boot_id: BootId,
-    page: FencerPage,
-    state: StateFile,
-    discovery: Discovery,
+    hands: RealHands,
     server: LinkServer,
     signals: SignalFd,
     manager: Manager,
-    log: Log,
-    marker_fails: bool,
-    cannot_signal: usize,
-    page_full: bool,
     /// Held as long as the process lives.
     _lock: File,
 }
@@ -176,25 +164,19 @@ impl Daemon {
         }
         Ok(Self {
             fencer,
-            boot_id,
-            page,
-            state,
-            discovery,
+            hands: RealHands::new(page, state, discovery, log),
             server,
             signals,
             manager: Manager::from_env(),
-            log,
-            marker_fails: false,
-            cannot_signal: 0,
-            page_full: false,
             _lock: lock,
         })
     }
 
     /// Tells the service manager that all is ready, and to keep the page.
     fn manager_hears(&mut self) {
-        if let Err(error) = self.manager.store_page(self.page.page()).and_then(|()| self.manager.ready()) {
-            self.log.line(format_args!("warning: the service manager does not take notes: {error}"));
+        let page = self.hands.page.page();
+        if let Err(error) = self.manager.store_page(page).and_then(|()| self.manager.ready()) {
+            self.hands.log.line(format_args!("warning: the service manager does not take notes: {error}"));
         }
     }
 
@@ -202,8 +184,9 @@ impl Daemon {
         loop {
             self.beat();
             self.serve_agents();
+            // Not while exits are awaited: words come after.
             if !self.fencer.owes_proof() || self.fencer.half().unproven {
-                self.log.flush();
+                self.hands.log.flush();
             }
             if self.wait() {
                 return self.stop();
@@ -212,133 +195,63 @@ impl Daemon {
     }
 
     fn beat(&mut self) {
-        let now = leasefence_clock::now();
-        let view = match self.page.read_agent() {
-            Reading::Good(half) => PageView::Good(half),
-            Reading::Empty | Reading::Bad => PageView::Unreadable,
-        };
-        self.fencer.handle_page(&now, view);
-        self.write_marker();
-        self.kill();
-        self.publish();
-        let started = leasefence_clock::instant();
-        self.discovery.look(started, self.fencer.kills());
-        // Whatever this look has found must not live until the next beat.
-        self.kill();
-        let scan =
-            Scan { started, complete: self.discovery.is_complete(), processes: self.discovery.listed() };
-        self.fencer.handle_scan(&leasefence_clock::now(), &scan);
-        self.publish();
-        self.report();
-    }
-
-    fn write_marker(&mut self) {
-        let Some(marker) = self.fencer.marker_wanted() else { return };
-        match self.state.write(&marker) {
-            Ok(()) => {
-                self.marker_fails = false;
-                self.fencer.marker_written();
+        let mut beat = Beat::default();
+        while let Some(step) = beat.step(&leasefence_clock::now(), &mut self.fencer, &mut self.hands) {
+            if matches!(step, Step::Kill | Step::KillFound) {
+                self.log_events();
+                self.hands.say_killed();
             }
-            Err(error) if !self.marker_fails => {
-                self.marker_fails = true;
-                let path = self.state.path().display();
-                self.log.line(format_args!("error: neither arms nor disarms, writing {path}: {error}"));
-            }
-            Err(_) => {}
         }
-    }
-
-    /// Signals all first; words come after.
-    fn kill(&mut self) {
-        let (mut killed, mut failed) = (0, self.cannot_signal);
-        if self.fencer.kills() {
-            (killed, failed) = self.discovery.kill_condemned(&self.fencer);
-        }
+        self.hands.say_exits();
         self.log_events();
-        if killed > 0 {
-            self.log.line(format_args!("killed {killed} domain processes"));
-        }
-        if failed > std::mem::replace(&mut self.cannot_signal, failed) {
-            self.log.line(format_args!("error: {failed} domain processes cannot be signalled"));
-        }
     }
 
     fn log_events(&mut self) {
         for event in self.fencer.take_events() {
-            self.log.line(event);
+            self.hands.log.line(event);
         }
-    }
-
-    fn publish(&mut self) {
-        match self.page.write(self.fencer.half()) {
-            Ok(()) => self.fencer.published(),
-            // The beat in the page grows old, and the agent renews no more: it is an end, said before it comes.
-            Err(error) if !self.page_full => {
-                self.page_full = true;
-                self.log.line(format_args!("error: {error}"));
-            }
-            Err(_) => {}
-        }
-    }
-
-    fn report(&mut self) {
-        let exits = self.discovery.take_exits();
-        if exits > 0 {
-            let left = self.discovery.listed().len();
-            self.log.line(format_args!("exits seen of {exits} domain processes, {left} left"));
-        }
-        self.log_events();
     }
 
     /// Hands the page to agents that ask, and takes a copy over where this fencer has lost its own.
     fn serve_agents(&mut self) {
-        while let Some(Offer { id, boot_id, page }) = self.server.poll() {
+        while let Some(link::Offer { id, boot_id, page }) = self.server.poll() {
             if let Some(copy) = page
-                && boot_id == self.boot_id
-                && !copy.is_same(self.page.page()).unwrap_or(true)
+                && !copy.is_same(self.hands.page.page()).unwrap_or(true)
             {
-                self.consider(copy);
+                self.consider(boot_id, copy);
             }
-            if let Err(error) = self.server.welcome(id, self.page.page()) {
-                self.log.line(format_args!("warning: {error}"));
+            if let Err(error) = self.server.welcome(id, self.hands.page.page()) {
+                self.hands.log.line(format_args!("warning: {error}"));
             }
         }
     }
 
-    fn consider(&mut self, copy: Page) {
-        let in_use = !matches!(self.page.read_agent(), Reading::Empty);
+    fn consider(&mut self, boot_id: BootId, copy: Page) {
         let mut copy = FencerPage::new(copy);
-        let how = match copy.read_agent() {
-            Reading::Good(agent) => self.fencer.judge_copy(agent, in_use),
-            Reading::Empty | Reading::Bad => CopyUse::Refuse,
-        };
-        match how {
-            CopyUse::Refuse => {
-                self.log.line("an agent's copy of the page refused: this one's own page is used");
-                return;
-            }
-            CopyUse::Restart => {
-                let (fencer, own) = begin(self.boot_id, &self.state, Some(&mut copy));
-                self.fencer = fencer;
-                self.discovery.hold_again(&own.processes);
-                self.log.line("page taken over from the agent's copy");
-            }
-            CopyUse::KeepEnded => {
-                self.fencer.page_replaced();
-                self.log.line("page taken over from the agent's copy; the lease stays ended");
-            }
+        let own = copy.read_own();
+        let agent = copy.read_agent();
+        let offer = Offer { boot_id, agent, in_hand: self.hands.page.read_agent() };
+        let how = self.fencer.judge_offer(&offer);
+        let restored = RestoredPage::read(own.as_ref(), agent);
+        let taken = self.fencer.take_offer(&leasefence_clock::now(), how, self.hands.state.read(), &restored);
+        self.hands.log.line(match how {
+            CopyUse::Refuse => "an agent's copy of the page refused: this one's own page is used",
+            CopyUse::Restart => "page taken over from the agent's copy",
+            CopyUse::KeepEnded => "page taken over from the agent's copy; the lease stays ended",
+        });
+        if how == CopyUse::Restart {
+            let listed = own.good().unwrap_or_default().processes;
+            self.hands.discovery.hold_again(&listed);
         }
-        self.page = copy;
-        self.manager_hears();
+        if taken {
+            self.hands.page = copy;
+            self.manager_hears();
+        }
     }
 
-    /// Waits for the next beat, or until the lease's end exactly. True when a signal says to stop.
+    /// Waits for the next beat. True when a signal says to stop.
     fn wait(&self) -> bool {
-        let fast = self.fencer.waits_for_copy() || (self.fencer.owes_proof() && !self.fencer.half().unproven);
-        let mut pause = if fast { FAST_BEAT } else { BEAT };
-        if let Some(end) = self.fencer.next_end() {
-            pause = pause.min(end.left(leasefence_clock::instant()));
-        }
+        let pause = self.fencer.pause(leasefence_clock::instant());
         let timeout = Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() };
         let mut fds = [PollFd::new(&self.signals, PollFlags::IN)];
         poll(&mut fds, Some(&timeout)) == Ok(1)
@@ -346,13 +259,13 @@ impl Daemon {
 
     fn stop(&mut self) -> Stopped {
         let guarding = self.fencer.half().armed;
-        self.log.line(if guarding {
+        self.hands.log.line(if guarding {
             "warning: stopped while it guards a lease: nothing is let go, start it again within the ttl or the agent stops \
              renewing; to let go: leasefence disarm"
         } else {
             "stopped, it guarded nothing"
         });
-        self.log.flush();
+        self.hands.log.flush();
         if guarding { Stopped::WhileGuarding } else { Stopped::Unguarded }
     }
 }
@@ -364,16 +277,10 @@ fn begin(boot_id: BootId, state: &StateFile, page: Option<&mut FencerPage>) -> (
         let fencer = Fencer::start(&now, boot_id, state.read(), &RestoredPage::default());
         return (fencer, FencerHalf::default());
     };
-    let own = match page.read_own() {
-        Reading::Good(own) => Some(own),
-        Reading::Empty | Reading::Bad => None,
-    };
-    let agent = match page.read_agent() {
-        Reading::Good(agent) => Some(agent),
-        Reading::Empty | Reading::Bad => None,
-    };
-    let fencer = Fencer::start(&now, boot_id, state.read(), &RestoredPage { own: own.as_ref(), agent });
-    (fencer, own.unwrap_or_default())
+    let own = page.read_own();
+    let restored = RestoredPage::read(own.as_ref(), page.read_agent());
+    let fencer = Fencer::start(&now, boot_id, state.read(), &restored);
+    (fencer, own.good().unwrap_or_default())
 }
 
 fn stop_signals() -> Result<SignalFd, StartError> {

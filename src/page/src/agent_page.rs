@@ -1,11 +1,11 @@
 //! The page as the agent uses it: it writes its own half and reads the fencer's.
 
-use leasefence_core::fencing::{AgentHalf, FencerHalf};
+use leasefence_core::fencing::{AgentHalf, FencerHalf, HalfReading};
 
 use crate::codec::EncodeError;
 use crate::layout::{AGENT_OFFSET, AGENT_SLOT_BYTES, FENCER_OFFSET, FENCER_SLOT_BYTES};
 use crate::page::Page;
-use crate::slots::{Place, Reading, Slots};
+use crate::slots::{Place, Slots};
 
 /// The agent's handle on the page. There is at most one agent that writes: the lock on the identity sees to that.
 pub struct AgentPage {
@@ -39,7 +39,7 @@ impl AgentPage {
 
     /// What an agent wrote here last: this process, or the one before it. `Bad` means that it may not be trusted: the
     /// incarnation in it is over.
-    pub fn read_own(&mut self) -> Reading<AgentHalf> {
+    pub fn read_own(&mut self) -> HalfReading<AgentHalf> {
         read(&mut self.own)
     }
 
@@ -54,16 +54,16 @@ impl AgentPage {
     }
 
     /// What the fencer says.
-    pub fn read_fencer(&mut self) -> Reading<FencerHalf> {
+    pub fn read_fencer(&mut self) -> HalfReading<FencerHalf> {
         read(&mut self.fencer)
     }
 }
 
-fn read<H: crate::codec::Half>(slots: &mut Slots<H>) -> Reading<H> {
+fn read<H: crate::codec::Half>(slots: &mut Slots<H>) -> HalfReading<H> {
     let mut half = H::default();
     match slots.read(&mut half) {
-        Reading::Good(_) => Reading::Good(half),
-        Reading::Empty => Reading::Empty,
-        Reading::Bad => Reading::Bad,
+        HalfReading::Good(_) => HalfReading::Good(half),
+        HalfReading::Empty => HalfReading::Empty,
+        HalfReading::Bad => HalfReading::Bad,
     }
 }

@@ -1,6 +1,6 @@
 //! The page as the fencer uses it: it reads the agent's half and writes its own. After `new` nothing is allocated.
 
-use leasefence_core::fencing::{AgentHalf, FencerHalf};
+use leasefence_core::fencing::{AgentHalf, FencerHalf, HalfReading};
 
 use crate::codec::EncodeError;
 use crate::layout::{
@@ -8,7 +8,7 @@ use crate::layout::{
     MAX_QUIESCE_TARGETS, MAX_TOKENS, MAX_UNKNOWN_WRITES,
 };
 use crate::page::Page;
-use crate::slots::{Place, Reading, Slots};
+use crate::slots::{Place, Slots};
 
 /// The fencer's handle on the page.
 pub struct FencerPage {
@@ -52,21 +52,21 @@ impl FencerPage {
 
     /// The agent's half: the newest whole slot. `Bad` when there is none, or when the newest one that was seen before can
     /// no longer be read.
-    pub fn read_agent(&mut self) -> Reading<&AgentHalf> {
+    pub fn read_agent(&mut self) -> HalfReading<&AgentHalf> {
         match self.agent.read(&mut self.half) {
-            Reading::Good(_) => Reading::Good(&self.half),
-            Reading::Empty => Reading::Empty,
-            Reading::Bad => Reading::Bad,
+            HalfReading::Good(_) => HalfReading::Good(&self.half),
+            HalfReading::Empty => HalfReading::Empty,
+            HalfReading::Bad => HalfReading::Bad,
         }
     }
 
     /// What a fencer wrote here last: this process, or the one before it.
-    pub fn read_own(&mut self) -> Reading<FencerHalf> {
+    pub fn read_own(&mut self) -> HalfReading<FencerHalf> {
         let mut half = FencerHalf::default();
         match self.own.read(&mut half) {
-            Reading::Good(_) => Reading::Good(half),
-            Reading::Empty => Reading::Empty,
-            Reading::Bad => Reading::Bad,
+            HalfReading::Good(_) => HalfReading::Good(half),
+            HalfReading::Empty => HalfReading::Empty,
+            HalfReading::Bad => HalfReading::Bad,
         }
     }
 

@@ -39,5 +39,5 @@ pub use layout::{
     LAYOUT_VERSION, MAX_EXEMPT, MAX_OWN_LEASES, MAX_PROCESSES, MAX_QUIESCE_TARGETS, MAX_TOKENS,
     MAX_UNKNOWN_WRITES, PAGE_BYTES,
 };
+pub use leasefence_core::fencing::HalfReading;
 pub use page::{Page, PageError};
-pub use slots::Reading;

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use leasefence_core::fencing::HalfReading;
 use memmap2::MmapRaw;
 
 use crate::codec::{EncodeError, Half};
@@ -18,17 +19,6 @@ const TRIES: u32 = 8;
 
 /// No half is written this often: a head beyond it is damage.
 const MOST_SEQUENCE: u64 = 1 << 60;
-
-/// What a look at the other one's half found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reading<T> {
-    /// It was never written.
-    Empty,
-    /// The newest whole slot.
-    Good(T),
-    /// No slot is whole, or the newest one seen before has become unreadable: nothing in this half may be trusted.
-    Bad,
-}
 
 /// The shared mapping, seen as atomic words. All offsets are bytes, multiples of 8.
 #[derive(Clone)]
@@ -107,7 +97,7 @@ impl<H: Half> Slots<H> {
     /// Makes ready to write where a predecessor stopped. Where none of its slots is whole, goes on above the sequences that
     /// their heads show: the reader takes no lower one than it has seen.
     pub(crate) fn take_over(mut self) -> Self {
-        if self.read(&mut H::default()) == Reading::Bad {
+        if self.read(&mut H::default()) == HalfReading::Bad {
             let heads = [0, 1].map(|slot| self.shared.load(self.slot_offset(slot), Ordering::Acquire));
             self.newest = heads.into_iter().filter(|head| *head < MOST_SEQUENCE).max().unwrap_or(0);
         }
@@ -119,10 +109,10 @@ impl<H: Half> Slots<H> {
     }
 
     /// Copies the newest whole slot into `half`. On anything but `Good` the contents of `half` mean nothing.
-    pub(crate) fn read(&mut self, half: &mut H) -> Reading<u64> {
+    pub(crate) fn read(&mut self, half: &mut H) -> HalfReading<u64> {
         for _ in 0..TRIES {
             if self.is_empty() {
-                return Reading::Empty;
+                return HalfReading::Empty;
             }
             let heads = [0, 1].map(|slot| self.shared.load(self.slot_offset(slot), Ordering::Acquire));
             let order = if heads[0] >= heads[1] { [0, 1] } else { [1, 0] };
@@ -131,12 +121,12 @@ impl<H: Half> Slots<H> {
                     && sequence >= self.newest
                 {
                     self.newest = sequence;
-                    return Reading::Good(sequence);
+                    return HalfReading::Good(sequence);
                 }
             }
             std::hint::spin_loop();
         }
-        Reading::Bad
+        HalfReading::Bad
     }
 
     fn is_empty(&self) -> bool {

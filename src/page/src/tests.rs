@@ -19,7 +19,7 @@ use crate::layout::{
     QUIESCE_BYTES, SLOT_HEAD_BYTES, TOKEN_BYTES, UNKNOWN_WRITE_BYTES,
 };
 use crate::link::{Attached, FencerLink, LinkError, LinkServer};
-use crate::{AgentPage, EncodeError, FencerPage, Page, PageError, Reading};
+use crate::{AgentPage, EncodeError, FencerPage, HalfReading, Page, PageError};
 
 fn instant(ms: u64) -> Instant {
     Instant { boot_ns: ms * 1_000_000, raw_ns: ms * 999_999 }
@@ -108,20 +108,20 @@ fn agent_slot(sequence: u64) -> u64 {
 #[test]
 fn each_half_reads_back_as_it_was_written_empty_and_full() {
     let (mut agent, mut fencer) = both(&Page::create().unwrap());
-    assert_eq!(fencer.read_agent(), Reading::Empty);
-    assert_eq!(agent.read_fencer(), Reading::Empty);
+    assert_eq!(fencer.read_agent(), HalfReading::Empty);
+    assert_eq!(agent.read_fencer(), HalfReading::Empty);
     for count in [0, 1, MAX_OWN_LEASES] {
         let half = agent_half(1, count);
         agent.write(&half).unwrap();
-        assert_eq!(fencer.read_agent(), Reading::Good(&half));
-        assert_eq!(agent.read_own(), Reading::Good(half));
+        assert_eq!(fencer.read_agent(), HalfReading::Good(&half));
+        assert_eq!(agent.read_own(), HalfReading::Good(half));
         let half = fencer_half(count);
         fencer.write(&half).unwrap();
-        assert_eq!(agent.read_fencer(), Reading::Good(half.clone()));
-        assert_eq!(fencer.read_own(), Reading::Good(half));
+        assert_eq!(agent.read_fencer(), HalfReading::Good(half.clone()));
+        assert_eq!(fencer.read_own(), HalfReading::Good(half));
     }
     fencer.write(&FencerHalf::default()).unwrap();
-    assert_eq!(agent.read_fencer(), Reading::Good(FencerHalf::default()));
+    assert_eq!(agent.read_fencer(), HalfReading::Good(FencerHalf::default()));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn more_than_fits_is_refused_and_nothing_is_written() {
     let refused =
         EncodeError::TooMany { what: "domain leases", count: MAX_OWN_LEASES + 1, most: MAX_OWN_LEASES };
     assert_eq!(agent.write(&half), Err(refused));
-    assert_eq!(fencer.read_agent(), Reading::Good(&good));
+    assert_eq!(fencer.read_agent(), HalfReading::Good(&good));
     assert!(fencer.write(&fencer_half(MAX_PROCESSES + 1)).is_err());
 }
 
@@ -180,13 +180,13 @@ fn a_torn_slot_is_never_trusted() {
     for byte in 16..24 {
         file_of(&page).write_all_at(&[0xff], agent_slot(2) + byte).unwrap();
     }
-    assert_eq!(fencer.read_agent(), Reading::Good(&first), "the slot before it stands");
+    assert_eq!(fencer.read_agent(), HalfReading::Good(&first), "the slot before it stands");
     // Its successor takes the same view, and writes over the torn slot.
     let mut successor = AgentPage::new(page.try_clone().unwrap());
-    assert_eq!(successor.read_own(), Reading::Good(first));
+    assert_eq!(successor.read_own(), HalfReading::Good(first));
     let third = agent_half(3, 1);
     successor.write(&third).unwrap();
-    assert_eq!(fencer.read_agent(), Reading::Good(&third));
+    assert_eq!(fencer.read_agent(), HalfReading::Good(&third));
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn every_flipped_bit_of_a_slot_shows() {
         for bit in 0..8 {
             file.write_all_at(&[byte[0] ^ (1 << bit)], at + offset).unwrap();
             let mut fencer = FencerPage::new(page.try_clone().unwrap());
-            assert_eq!(fencer.read_agent(), Reading::Bad, "byte {offset}, bit {bit}");
+            assert_eq!(fencer.read_agent(), HalfReading::Bad, "byte {offset}, bit {bit}");
         }
         file.write_all_at(&byte, at + offset).unwrap();
     }
@@ -216,14 +216,14 @@ fn both_slots_torn_is_bad_and_not_empty() {
     let (mut agent, mut fencer) = both(&page);
     agent.write(&agent_half(1, 1)).unwrap();
     agent.write(&agent_half(2, 1)).unwrap();
-    assert!(matches!(fencer.read_agent(), Reading::Good(_)));
+    assert!(matches!(fencer.read_agent(), HalfReading::Good(_)));
     for sequence in [1, 2] {
         file_of(&page).write_all_at(&[0xff; 8], agent_slot(sequence) + 40).unwrap();
     }
-    assert_eq!(fencer.read_agent(), Reading::Bad);
+    assert_eq!(fencer.read_agent(), HalfReading::Bad);
     // Zeroed memory is not a page that was never written, for one who has seen it written.
     file_of(&page).write_all_at(&[0; 2 * AGENT_SLOT_BYTES], AGENT_OFFSET as u64).unwrap();
-    assert_eq!(fencer.read_agent(), Reading::Bad);
+    assert_eq!(fencer.read_agent(), HalfReading::Bad);
 }
 
 #[test]
@@ -232,9 +232,9 @@ fn a_slot_that_was_seen_and_is_lost_does_not_bring_the_older_one_back() {
     let (mut agent, mut fencer) = both(&page);
     agent.write(&agent_half(1, 1)).unwrap();
     agent.write(&agent_half(2, 1)).unwrap();
-    assert!(matches!(fencer.read_agent(), Reading::Good(_)));
+    assert!(matches!(fencer.read_agent(), HalfReading::Good(_)));
     file_of(&page).write_all_at(&[0xff], agent_slot(2) + 40).unwrap();
-    assert_eq!(fencer.read_agent(), Reading::Bad);
+    assert_eq!(fencer.read_agent(), HalfReading::Bad);
 }
 
 #[test]
@@ -244,14 +244,14 @@ fn a_writer_that_finds_both_slots_bad_is_heard_all_the_same() {
     for number in 1..100 {
         agent.write(&agent_half(number, 1)).unwrap();
     }
-    assert!(matches!(fencer.read_agent(), Reading::Good(_)));
+    assert!(matches!(fencer.read_agent(), HalfReading::Good(_)));
     for sequence in [98, 99] {
         file_of(&page).write_all_at(&[0xff; 8], agent_slot(sequence) + 40).unwrap();
     }
     let mut successor = AgentPage::new(page.try_clone().unwrap());
-    assert_eq!(successor.read_own(), Reading::Bad);
+    assert_eq!(successor.read_own(), HalfReading::Bad);
     successor.write(&agent_half(7, 0)).unwrap();
-    assert_eq!(fencer.read_agent(), Reading::Good(&agent_half(7, 0)));
+    assert_eq!(fencer.read_agent(), HalfReading::Good(&agent_half(7, 0)));
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn a_reader_never_sees_a_mixture() {
         let (mut last, mut reads) = (0, 0_u64);
         while !stop.load(Ordering::Acquire) {
             // A busy writer may outrun the reader: then it says bad, and nothing else.
-            let Reading::Good(half) = fencer.read_agent() else { continue };
+            let HalfReading::Good(half) = fencer.read_agent() else { continue };
             let count = usize::try_from(half.issued.0 % 40).unwrap();
             assert_eq!(*half, agent_half(half.issued.0, count));
             assert!(half.issued.0 >= last, "never backward");

@@ -16,7 +16,7 @@ use leasefence_core::ids::{BootId, DomainId, FileId, Generation, Incarnation, Sl
 use leasefence_core::terms::Terms;
 use leasefence_core::time::HolderDeadline;
 use leasefence_page::link::{Attached, FencerLink};
-use leasefence_page::{AgentPage, Reading};
+use leasefence_page::{AgentPage, HalfReading};
 use rustix::process::{Pid, Signal, kill_process};
 
 const INNER: &str = "LEASEFENCE_TEST_IN_NAMESPACE";
@@ -203,9 +203,9 @@ impl Host {
 
 pub(crate) fn fencer_half(page: &mut AgentPage) -> FencerHalf {
     match page.read_fencer() {
-        Reading::Good(half) => half,
-        Reading::Empty => FencerHalf::default(),
-        Reading::Bad => panic!("the fencer's half is bad"),
+        HalfReading::Good(half) => half,
+        HalfReading::Empty => FencerHalf::default(),
+        HalfReading::Bad => panic!("the fencer's half is bad"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Timelines: one test for each sentence about the fencer. Times are milliseconds after the fencer started; the ttl is
 //! 8 s, the budget 2 s.
 
+mod beats;
 mod ends;
 mod pets;
 mod proofs;
@@ -9,8 +10,8 @@ mod restarts;
 use std::time::Duration;
 
 use super::{
-    AgentHalf, DomainProcess, Event, Fencer, FencerHalf, Marker, MarkerFound, PageView, QuiesceTarget,
-    RestoredPage, Scan, StartToken, StorageKind, Wish,
+    AgentHalf, Beat, DomainProcess, Event, Fencer, FencerHalf, HalfReading, Hands, Marker, MarkerFound,
+    PageView, QuiesceTarget, RestoredPage, Scan, StartToken, Step, StorageKind, Wish,
 };
 use crate::ids::{BootId, DomainId, FileId, Generation, Incarnation, Slot, Term};
 use crate::terms::Terms;
@@ -55,7 +56,12 @@ struct Host {
     published: FencerHalf,
     processes: Vec<DomainProcess>,
     scan_works: bool,
+    marker_works: bool,
+    page_works: bool,
+    looked_thoroughly: bool,
     killed: Vec<DomainProcess>,
+    /// So many were killed before this beat: in each beat a process is noted once.
+    killed_before: usize,
     events: Vec<Event>,
 }
 
@@ -85,7 +91,11 @@ impl Host {
             published,
             processes: Vec::new(),
             scan_works: true,
+            marker_works: true,
+            page_works: true,
+            looked_thoroughly: false,
             killed: Vec::new(),
+            killed_before: 0,
             events: Vec::new(),
         }
     }
@@ -119,30 +129,22 @@ impl Host {
     /// One beat of a fencer whose kills take effect at once.
     fn beat(&mut self, ms: u64) {
         self.beat_at(&now(ms));
-        self.processes.retain(|process| !self.killed.contains(process));
+        self.processes.retain(|process| !self.killed[self.killed_before..].contains(process));
         self.beat_at(&now(ms));
     }
 
     /// One beat in which nothing dies.
     fn beat_at(&mut self, now: &Now) {
-        let view = if self.readable { PageView::Good(&self.agent) } else { PageView::Unreadable };
-        self.fencer.handle_page(now, view);
-        if let Some(marker) = self.fencer.marker_wanted() {
-            self.marker = MarkerFound::Marker(marker);
-            self.fencer.marker_written();
-        }
-        self.publish();
-        let fencer = &self.fencer;
-        self.killed.extend(self.processes.iter().filter(|process| fencer.condemns(process)));
-        let scan = Scan { started: now.instant, complete: self.scan_works, processes: &self.processes };
-        self.fencer.handle_scan(now, &scan);
-        self.publish();
+        let mut beat = Beat::default();
+        while self.step(&mut beat, now).is_some() {}
         self.events.extend(self.fencer.take_events());
     }
 
-    fn publish(&mut self) {
-        self.published = self.fencer.half().clone();
-        self.fencer.published();
+    fn step(&mut self, beat: &mut Beat, now: &Now) -> Option<Step> {
+        let mut fencer = self.fencer.clone();
+        let step = beat.step(now, &mut fencer, self);
+        self.fencer = fencer;
+        step
     }
 
     /// The fencer dies, and is started again with its page.
@@ -171,5 +173,40 @@ impl Host {
             MarkerFound::Marker(marker) => marker,
             other => panic!("no marker: {other:?}"),
         }
+    }
+}
+
+impl Hands for Host {
+    fn read_agent(&mut self) -> HalfReading<&AgentHalf> {
+        self.killed_before = self.killed.len();
+        if self.readable { HalfReading::Good(&self.agent) } else { HalfReading::Bad }
+    }
+
+    fn write_marker(&mut self, marker: &Marker) -> bool {
+        if self.marker_works {
+            self.marker = MarkerFound::Marker(*marker);
+        }
+        self.marker_works
+    }
+
+    fn kill(&mut self, fencer: &Fencer) {
+        let condemned = self.processes.iter().filter(|process| fencer.condemns(process));
+        let fresh: Vec<_> = condemned.filter(|process| !self.killed[self.killed_before..].contains(process)).copied().collect();
+        self.killed.extend(fresh);
+    }
+
+    fn publish(&mut self, half: &FencerHalf) -> bool {
+        if self.page_works {
+            self.published = half.clone();
+        }
+        self.page_works
+    }
+
+    fn look(&mut self, _now: Instant, thorough: bool) {
+        self.looked_thoroughly = thorough;
+    }
+
+    fn found(&self) -> (bool, &[DomainProcess]) {
+        (self.scan_works, &self.processes)
     }
 }

@@ -1,0 +1,134 @@
+//! One beat of the fencer: what its process does, step by step and in which order, and when it comes back. The process (or
+//! the simulator) lends its hands: it reads and writes the page, puts the marker in its place, signals and looks.
+//!
+//! Each call does one step, so that a driver can count the time that passes between two of them. Nothing here allocates.
+
+use std::time::Duration;
+
+use crate::fencing::{AgentHalf, DomainProcess, Fencer, FencerHalf, HalfReading, Marker, Scan};
+use crate::time::{Instant, Now};
+
+/// Between two beats while all is well, and while there is no lease: a newcomer lives no longer than this.
+pub const BEAT: Duration = Duration::from_millis(50);
+/// Between two beats while exits are awaited, or an agent's copy of the page.
+pub const FAST_BEAT: Duration = Duration::from_millis(2);
+
+/// What the fencer's process does with the world. None of it may wait for anything (R7).
+pub trait Hands {
+    /// Reads the agent's half of the page in hand.
+    fn read_agent(&mut self) -> HalfReading<&AgentHalf>;
+
+    /// Puts the marker in its place, whole or not at all. False when that failed: it is tried again in the next beat, and
+    /// until then nothing is armed or let go.
+    fn write_marker(&mut self, marker: &Marker) -> bool;
+
+    /// Sends SIGKILL to every process found so far that `fencer` condemns, to all of them before anything else is done.
+    fn kill(&mut self, fencer: &Fencer);
+
+    /// Writes the fencer's half of the page. False when that failed: the agent then sees the beat grow old.
+    fn publish(&mut self, half: &FencerHalf) -> bool;
+
+    /// Looks at the host's processes; it is `now`. `thorough`: everything is read, whether it seems to have changed or not,
+    /// since while there is no lease a newcomer must not be missed, and since the proof rests on it.
+    fn look(&mut self, now: Instant, thorough: bool);
+
+    /// What the last look found: whether it could see everything, and the processes whose exit has not been *seen*.
+    fn found(&self) -> (bool, &[DomainProcess]);
+}
+
+/// A step that was done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Step {
+    /// The agent's half was read and the clock looked at: here an end is latched.
+    Page,
+    /// The marker was written, where one was wanted.
+    Marker,
+    /// What was known and is condemned was signalled.
+    Kill,
+    /// The half was published: a latch in it can be seen from here on.
+    Publish,
+    /// The processes were looked at.
+    Look,
+    /// What that look found was signalled too: it must not live until the next beat.
+    KillFound,
+    /// The scan was judged: here CLEAN is proven.
+    Scan,
+    /// The half was published again. The last step.
+    PublishScan,
+}
+
+/// A beat under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Beat {
+    next: Option<Step>,
+    /// Before the look: the instant from which its scan counts.
+    looked: Instant,
+}
+
+impl Default for Beat {
+    fn default() -> Self {
+        Self { next: Some(Step::Page), looked: Instant::default() }
+    }
+}
+
+impl Beat {
+    /// Does the next step; `now` was read just before. Returns which it was, or none when the beat is over: then offers of
+    /// agents are answered ([`Fencer::take_offer`]), and the next beat comes after [`Fencer::pause`].
+    ///
+    /// The order: signals go out before words, and the latch is published before the reading of the agent's half that
+    /// counts for CLEAN, which is the next beat's.
+    pub fn step(&mut self, now: &Now, fencer: &mut Fencer, hands: &mut impl Hands) -> Option<Step> {
+        let step = self.next?;
+        self.next = match step {
+            Step::Page => {
+                fencer.handle_page(now, hands.read_agent().into());
+                Some(Step::Marker)
+            }
+            Step::Marker => {
+                if let Some(marker) = fencer.marker_wanted()
+                    && hands.write_marker(&marker)
+                {
+                    fencer.marker_written();
+                }
+                Some(Step::Kill)
+            }
+            Step::Kill | Step::KillFound => {
+                if fencer.kills() {
+                    hands.kill(fencer);
+                }
+                Some(if step == Step::Kill { Step::Publish } else { Step::Scan })
+            }
+            Step::Publish | Step::PublishScan => {
+                if hands.publish(fencer.half()) {
+                    fencer.published();
+                }
+                (step == Step::Publish).then_some(Step::Look)
+            }
+            Step::Look => {
+                self.looked = now.instant;
+                hands.look(now.instant, fencer.kills());
+                Some(Step::KillFound)
+            }
+            Step::Scan => {
+                let (complete, processes) = hands.found();
+                fencer.handle_scan(now, &Scan { started: self.looked, complete, processes });
+                Some(Step::PublishScan)
+            }
+        };
+        Some(step)
+    }
+}
+
+impl Fencer {
+    /// How long to wait for the next beat: never beyond the lease's end, which is acted on exactly.
+    #[must_use]
+    pub fn pause(&self, now: Instant) -> Duration {
+        let pause = if self.is_in_a_hurry() { FAST_BEAT } else { BEAT };
+        self.next_end().map_or(pause, |end| pause.min(end.left(now)))
+    }
+
+    /// True while exits are awaited, or an agent's copy of the page. Without hope of a proof there is no hurry.
+    fn is_in_a_hurry(&self) -> bool {
+        self.waits_for_copy() || (self.owes_proof() && !self.half().unproven)
+    }
+}

@@ -1,0 +1,100 @@
+//! The fencer's hands on this machine: the page, the marker's file, the processes. They do what the core's beat says, and
+//! decide nothing; what went wrong is told after the signals.
+
+use leasefence_core::fencing::{AgentHalf, DomainProcess, Fencer, FencerHalf, HalfReading, Hands, Marker};
+use leasefence_core::time::Instant;
+use leasefence_page::FencerPage;
+
+use crate::discovery::Discovery;
+use crate::log::Log;
+use crate::state_file::StateFile;
+
+/// Everything that a beat touches.
+pub(crate) struct RealHands {
+    pub(crate) page: FencerPage,
+    pub(crate) state: StateFile,
+    pub(crate) discovery: Discovery,
+    pub(crate) log: Log,
+    marker_fails: bool,
+    page_full: bool,
+    /// How many were signalled, and how many could not be, by a kill of which nothing was said yet.
+    unsaid: Option<(usize, usize)>,
+    cannot_signal: usize,
+}
+
+impl RealHands {
+    pub(crate) fn new(page: FencerPage, state: StateFile, discovery: Discovery, log: Log) -> Self {
+        Self {
+            page,
+            state,
+            discovery,
+            log,
+            marker_fails: false,
+            page_full: false,
+            unsaid: None,
+            cannot_signal: 0,
+        }
+    }
+
+    /// Words about the last kill; they come after all signals.
+    pub(crate) fn say_killed(&mut self) {
+        let Some((killed, failed)) = self.unsaid.take() else { return };
+        if killed > 0 {
+            self.log.line(format_args!("killed {killed} domain processes"));
+        }
+        if failed > std::mem::replace(&mut self.cannot_signal, failed) {
+            self.log.line(format_args!("error: {failed} domain processes cannot be signalled"));
+        }
+    }
+
+    /// Words about the exits that were seen.
+    pub(crate) fn say_exits(&mut self) {
+        let exits = self.discovery.take_exits();
+        if exits > 0 {
+            let left = self.discovery.listed().len();
+            self.log.line(format_args!("exits seen of {exits} domain processes, {left} left"));
+        }
+    }
+}
+
+impl Hands for RealHands {
+    fn read_agent(&mut self) -> HalfReading<&AgentHalf> {
+        self.page.read_agent()
+    }
+
+    fn write_marker(&mut self, marker: &Marker) -> bool {
+        let written = self.state.write(marker);
+        if let Err(error) = &written
+            && !self.marker_fails
+        {
+            let path = self.state.path().display();
+            self.log.line(format_args!("error: neither arms nor disarms, writing {path}: {error}"));
+        }
+        self.marker_fails = written.is_err();
+        written.is_ok()
+    }
+
+    fn kill(&mut self, fencer: &Fencer) {
+        self.unsaid = Some(self.discovery.kill_condemned(fencer));
+    }
+
+    fn publish(&mut self, half: &FencerHalf) -> bool {
+        let written = self.page.write(half);
+        // The beat in the page grows old, and the agent renews no more: it is an end, said before it comes.
+        if let Err(error) = &written
+            && !self.page_full
+        {
+            self.page_full = true;
+            self.log.line(format_args!("error: {error}"));
+        }
+        written.is_ok()
+    }
+
+    fn look(&mut self, now: Instant, thorough: bool) {
+        self.discovery.look(now, thorough);
+    }
+
+    fn found(&self) -> (bool, &[DomainProcess]) {
+        (self.discovery.is_complete(), self.discovery.listed())
+    }
+}
