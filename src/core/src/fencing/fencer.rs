@@ -12,6 +12,7 @@ use crate::fencing::{
     StartToken, Unproven, Wish,
 };
 use crate::ids::{BootId, DomainId, Term};
+use crate::planted::planted;
 use crate::terms::PET_INTERVAL;
 use crate::time::{HolderDeadline, Instant, Now};
 
@@ -392,7 +393,7 @@ impl Fencer {
             State::Ended(end) => {
                 (half.armed, half.armed_since_boot, half.arm_count) = (true, true, end.arm_count);
                 half.incarnation = end.lease.incarnation;
-                half.lease_end = end.latched;
+                half.lease_end = if planted!(PetKeepsOldEnd) { half.lease_end } else { end.latched };
                 (half.latched, half.clean) = (Some(end.latched), end.clean);
             }
         }

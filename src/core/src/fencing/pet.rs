@@ -3,6 +3,7 @@
 
 use crate::fencing::fencer::Fencer;
 use crate::fencing::state::State;
+use crate::planted::planted;
 use crate::terms::RESET_LATENCY;
 use crate::time::{HolderDeadline, Instant, ObserverDeadline};
 
@@ -18,7 +19,8 @@ impl Fencer {
             State::Ended(end) => {
                 let still_clear =
                     self.clear_scan.is_some_and(|scan| ObserverDeadline(last_pet).reached(scan));
-                (end.clean.is_some() && still_clear) || self.resets_in_time(now, end.latched)
+                let latched = if planted!(PetKeepsOldEnd) { self.half.lease_end } else { end.latched };
+                (end.clean.is_some() && still_clear) || self.resets_in_time(now, latched)
             }
         }
     }

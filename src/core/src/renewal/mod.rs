@@ -293,12 +293,13 @@ impl Holder {
     }
 
     fn extend(&mut self, pending: Acknowledged, ended: Instant, now: &Now, result: &mut ReadBack) {
-        let over = |at: Instant| self.armed && !self.is_valid(at) && !planted!(LateAckRevives);
-        if over(ended) || over(now.instant) {
+        let over = |at: Instant| self.armed && !self.is_valid(at);
+        let late = over(ended) || over(now.instant);
+        if late && !planted!(LateAckRevives) {
             result.late = true;
             return;
         }
-        let from = if planted!(HolderFromAck) { pending.ended } else { pending.issued };
+        let from = if late || planted!(HolderFromAck) { pending.ended } else { pending.issued };
         let end = self.terms.in_use().terms.lease_end(from);
         self.lease_end = Some(end);
         self.last_good = Some(pending.issued);
