@@ -108,7 +108,7 @@ impl Fencer {
         let armed_at = Now { suspended_ns: guard.suspended_ns, ..*now };
         if now.suspended_since(&armed_at) {
             self.latch(now.instant, EndCause::Suspended);
-        } else if guard.end.is_some_and(|end| end.reached(now.instant)) {
+        } else if guard.end.is_some_and(|end| end.reached(now.instant)) && !planted!(UnExpires) {
             self.latch(now.instant, EndCause::Passed);
         }
     }
@@ -196,7 +196,7 @@ impl Fencer {
 
     fn after_the_end(&mut self, now: &Now, half: &AgentHalf) {
         let State::Ended(end) = &mut self.state else { return };
-        let (lease, is_clean) = (end.lease, end.clean.is_some());
+        let (lease, is_clean) = (end.lease, end.clean.is_some() || planted!(GenerationWithoutClean));
         if lease.fits(half) {
             end.tokens_read = end.published.then_some(now.instant);
             end.lease = LeaseName::of(half);
@@ -406,5 +406,6 @@ impl Fencer {
 /// True when the end that the agent publishes is at most now + ttl, on both clocks.
 pub(super) fn within_ttl(now: &Now, half: &AgentHalf) -> bool {
     let latest = now.instant.plus(half.terms.lease_ttl.min(LONGEST_TTL));
-    half.lease_end.0.boot_ns <= latest.boot_ns && half.lease_end.0.raw_ns <= latest.raw_ns
+    let within = half.lease_end.0.boot_ns <= latest.boot_ns && half.lease_end.0.raw_ns <= latest.raw_ns;
+    within || planted!(EndBeyondTtl)
 }

@@ -1,6 +1,8 @@
 //! The pet rule: when the watchdog may be petted. The device itself comes with the reset; the rule stands here already,
 //! since an end that was latched early must move it.
 
+use std::time::Duration;
+
 use crate::fencing::fencer::Fencer;
 use crate::fencing::state::State;
 use crate::planted::planted;
@@ -16,6 +18,7 @@ impl Fencer {
         match &self.state {
             State::NeverArmed | State::Disarmed { .. } => true,
             State::Armed(guard) => guard.end.is_some_and(|end| self.resets_in_time(now, end)),
+            State::Ended(_) if planted!(PetWithoutClean) => true,
             State::Ended(end) => {
                 let still_clear =
                     self.clear_scan.is_some_and(|scan| ObserverDeadline(last_pet).reached(scan));
@@ -26,7 +29,8 @@ impl Fencer {
     }
 
     fn resets_in_time(&self, now: Instant, end: HolderDeadline) -> bool {
-        let reset_by = now.plus(self.half.terms.watchdog_actual).plus(RESET_LATENCY);
+        let latency = if planted!(ResetLatencyLeftOut) { Duration::ZERO } else { RESET_LATENCY };
+        let reset_by = now.plus(self.half.terms.watchdog_actual).plus(latency);
         let promised = end.0.plus(self.half.terms.fence_budget);
         reset_by.boot_ns <= promised.boot_ns && reset_by.raw_ns <= promised.raw_ns
     }

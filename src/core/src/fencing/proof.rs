@@ -4,6 +4,7 @@
 use crate::fencing::fencer::Fencer;
 use crate::fencing::state::{End, State};
 use crate::fencing::{Clean, DomainProcess, Event, QuiesceTarget, StartToken, StorageKind, Unproven};
+use crate::planted::planted;
 use crate::time::{Instant, Now, ObserverDeadline};
 
 /// One clock tick of `/proc/PID/stat`: 10 ms on every Linux (`USER_HZ` is 100).
@@ -108,7 +109,7 @@ impl Fencer {
             Some(Unproven::ProcessLeft)
         } else if !tokens_known {
             Some(Unproven::TokensUnknown)
-        } else if self.tokens.iter().any(|token| self.is_open(token)) {
+        } else if self.tokens.iter().any(|token| self.is_open(token)) && !planted!(ReceiptWithToken) {
             Some(Unproven::TokenOpen)
         } else {
             self.storage_obstacle(end)
@@ -117,7 +118,9 @@ impl Fencer {
 
     fn storage_obstacle(&self, end: &End) -> Option<Unproven> {
         let shown = |target: &QuiesceTarget| target.kind == StorageKind::OneKernel || self.is_quiet(target);
-        if !self.quiesce.iter().all(shown) {
+        if planted!(ReceiptBeforeQuiescence) {
+            None
+        } else if !self.quiesce.iter().all(shown) {
             Some(Unproven::StorageUnprovable)
         } else if self.quiesce.is_empty() && end.ran {
             Some(Unproven::StorageUnknown)

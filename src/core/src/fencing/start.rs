@@ -5,6 +5,7 @@ use crate::fencing::fencer::{Fencer, within_ttl};
 use crate::fencing::state::{End, Guard, LeaseName, State};
 use crate::fencing::{AgentHalf, ArmedMarker, EndCause, FencerHalf, Marker, MarkerFound, Unproven, Wish};
 use crate::ids::BootId;
+use crate::planted::planted;
 use crate::time::{HolderDeadline, Now};
 
 /// A page that was got back, from the service manager or as the agent's copy: what could be read of it.
@@ -88,7 +89,7 @@ enum Belief {
 fn believed(boot_id: BootId, marker: MarkerFound, page: &RestoredPage<'_>) -> Belief {
     match marker {
         MarkerFound::Marker(Marker::Disarmed { boot_id: of, arm_count }) => {
-            if of == boot_id && !differs(arm_count, page) {
+            if of == boot_id && !differs(arm_count, page) && !planted!(DisarmedKillsAfterRestart) {
                 Belief::Disarmed(arm_count)
             } else {
                 Belief::Armed(None)

@@ -122,7 +122,7 @@ impl Member {
         let fencer = self.fencer.as_ref().filter(|fencer| fencer.incarnation == own)?;
         let clean = fencer.clean.filter(|clean| clean.generation == own.generation)?;
         let drained = || ObserverDeadline(clean.at.plus(self.longest_drain())).reached(now);
-        (!clean.forced || drained()).then_some(clean)
+        (!clean.forced || drained() || planted!(ReceiptAfterForce)).then_some(clean)
     }
 
     /// The longest that storage may hold a write of this host, by any terms that are in use or wanted.

@@ -4,6 +4,7 @@
 use super::phase::{Phase, WeakenStep, Weakening};
 use super::{LogLevel, Member, RequestId};
 use crate::format::{HostRecord, HostState};
+use crate::planted::planted;
 use crate::time::{Now, ObserverDeadline};
 
 impl Member {
@@ -61,7 +62,7 @@ impl Member {
 
     /// No write of the own record may still land when the first weaker one is issued: it could turn it back.
     fn may_write_weakened(&self) -> bool {
-        !self.own_record_unknown()
+        (!self.own_record_unknown() || planted!(DisarmOverUnknown))
             && !self.pass.is_scanning()
             && self.in_flight.is_none()
             && self.lease_work_is_over()
@@ -78,8 +79,9 @@ impl Member {
     pub(super) fn weakened_after_scan(&mut self) {
         let Phase::Weakening(weakening) = self.phase else { return };
         let WeakenStep::Writing { first_shown } = weakening.step else { return };
-        let Some((started, ended)) =
-            self.both_copies_say(weakening.to).filter(|_| !self.own_record_unknown())
+        let Some((started, ended)) = self
+            .both_copies_say(weakening.to)
+            .filter(|_| !self.own_record_unknown() || planted!(DisarmOverUnknown))
         else {
             self.phase =
                 Phase::Weakening(Weakening { step: WeakenStep::Writing { first_shown: None }, ..weakening });
@@ -89,6 +91,7 @@ impl Member {
             |first: crate::time::Instant| ObserverDeadline(first.plus(self.longest_drain())).reached(started);
         let step = match first_shown {
             Some(first) if apart(first) => WeakenStep::LettingGo,
+            _ if planted!(DisarmAfterOneCopy) => WeakenStep::LettingGo,
             first => WeakenStep::Writing { first_shown: Some(first.unwrap_or(ended)) },
         };
         self.phase = Phase::Weakening(Weakening { step, ..weakening });
@@ -99,7 +102,8 @@ impl Member {
         let own = self.incarnation()?;
         let reading = self.watch.as_ref()?.slot(own.slot)?.reading()?;
         let says = |record: &HostRecord| record.state == state && record.incarnation == own;
-        let both = reading.copies().valid().filter(|record| says(record)).count() == 2;
+        let enough = if planted!(DisarmAfterOneCopy) { 1 } else { 2 };
+        let both = reading.copies().valid().filter(|record| says(record)).count() >= enough;
         both.then_some((reading.started, reading.ended.instant))
     }
 
