@@ -117,11 +117,23 @@ impl Acquire {
                 if self.convicted.is_some() {
                     return self.end_all(&AcquireOutcome::LostLease);
                 }
-                if second { self.decide_second(ctx, own, &scan) } else { self.decide_first(ctx, own, &scan) }
+                if second {
+                    self.decide_second(ctx, own, &scan);
+                } else {
+                    self.decide_first(ctx, own, &scan);
+                }
+                if planted!(DelayIsExclusion) && !second && self.only_recovers() {
+                    self.decide_second(ctx, own, &scan);
+                    return self.write_next(own, true);
+                }
             }
             Err(why) => self.close_open(&Attempt::End(AcquireOutcome::ReadFailed(why))),
         }
         self.write_next(own, second);
+    }
+
+    fn only_recovers(&self) -> bool {
+        self.keys.iter().all(|(request, _)| matches!(request.kind, AcquireKind::Recovery { .. }))
     }
 
     /// S1, key by key.
@@ -290,7 +302,8 @@ fn second(
     let view = view_of(ctx, scan, own, request.domain);
     let pred = view.predecessor(ctx.gone);
     let taken = Taken { term, base: view.base(ctx.gone), top: view.top().map(|(_, entry)| *entry), pred };
-    if planted!(NoSecondScan) {
+    let granted = planted!(LowestLiveSlotActs) && matches!(request.kind, AcquireKind::Recovery { .. });
+    if planted!(NoSecondScan) || granted {
         return Ok(taken);
     }
     check(ctx, scan, &view, me)?;

@@ -55,7 +55,7 @@ impl PageScan {
     /// An entry by which another host convicted `me`: its predecessor is this incarnation.
     #[must_use]
     pub fn conviction_of(&self, me: Incarnation) -> Option<(Incarnation, DomainId)> {
-        let mut others = self.others(me.slot);
+        let mut others = self.others(me.slot).filter(|_| !planted!(ConvictionIgnored));
         others.find(|(_, entry)| entry.pred == Some(me)).map(|(by, entry)| (by, entry.domain))
     }
 
@@ -166,7 +166,8 @@ fn conflict_of(entry: &LeaseEntry) -> Option<Conflict> {
     match entry.state {
         LeaseState::Own => Some(Conflict::Own),
         LeaseState::Incoming => Some(Conflict::Incoming),
-        _ if entry.want_term > Term(0) && !planted!(WantIsNoConflict) => Some(Conflict::Want),
+        _ if planted!(WantIsNoConflict) || planted!(LowestLiveSlotActs) => None,
+        _ if entry.want_term > Term(0) => Some(Conflict::Want),
         _ => None,
     }
 }

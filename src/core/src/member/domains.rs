@@ -38,6 +38,11 @@ pub(super) struct Domains {
 }
 
 impl Domains {
+    /// The disk chain that libvirt knows here, which may be an old one. No start may go by it.
+    pub(super) fn definition_hash(&self, domain: DomainId) -> Option<u64> {
+        self.reports.get(&domain).map(|report| report.definition_hash)
+    }
+
     /// The fencer has proven that no domain is left: what libvirt said before is old.
     pub(super) fn all_ended(&mut self) {
         self.reports.values_mut().for_each(|report| report.running = false);

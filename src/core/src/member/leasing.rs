@@ -111,9 +111,9 @@ impl Member {
         }
     }
 
-    /// Only a planted bug calls a host gone that is stalled.
+    /// Only a planted bug calls another host gone that is stalled.
     fn is_stalled(&self, incarnation: Incarnation) -> bool {
-        let watch = self.watch.as_ref();
+        let watch = self.watch.as_ref().filter(|_| self.incarnation() != Some(incarnation));
         let report = watch.and_then(|watch| watch.report(incarnation.slot, self.last.instant));
         let view = report.map(|report| report.view).filter(|view| view.incarnation == incarnation);
         view.is_some_and(|view| matches!(view.verdict, Verdict::Stalled { .. }))
@@ -259,6 +259,8 @@ impl Member {
                 self.start_done(now, domain, term, &Err(why));
             }
             RecoveryAction::Start { domain, term, definition_hash } => {
+                let left_here = self.domains.definition_hash(domain).filter(|_| planted!(OlderDefinition));
+                let definition_hash = left_here.unwrap_or(definition_hash);
                 self.publish();
                 self.desk.push(Command::Start { domain, term, definition_hash });
             }

@@ -13,6 +13,7 @@ use crate::format::Layout;
 use crate::ids::{DomainId, Incarnation, Term};
 use crate::lease::{AcquireKind, AcquireRequest, GoneProof, LeaseContext, LeaseEvent, Leases, page_of};
 use crate::member::{LogLevel, Note, RecoveryStatus, StartFailure};
+use crate::planted::planted;
 use crate::time::{Instant, Now, ObserverDeadline};
 
 /// All recoveries of this host.
@@ -295,7 +296,15 @@ impl Recoveries {
     fn begin(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases) {
         let now = ctx.now.instant;
         let Some(mut room) = self.survey.free_memory_mib else { return };
-        let under_way = self.domains.values().filter(|recovery| recovery.stage.is_under_way());
+        if planted!(LowestLiveSlotActs)
+            && self.survey.survivors.iter().any(|h| h.incarnation.slot < self.me.slot)
+        {
+            return;
+        }
+        let begun = |recovery: &&Recovery| {
+            recovery.stage.is_under_way() || (planted!(LimiterNeverReleased) && !recovery.stage.is_idle())
+        };
+        let under_way = self.domains.values().filter(begun);
         let mut places = self.policy.at_once;
         for recovery in under_way {
             places = places.saturating_sub(1);

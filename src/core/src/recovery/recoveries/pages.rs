@@ -7,6 +7,7 @@ use crate::format::{LeaseEntry, LeaseState};
 use crate::ids::{DomainId, Incarnation};
 use crate::lease::{Conflict, LeaseContext, Leases, PageScan, page_of};
 use crate::member::LogLevel;
+use crate::planted::planted;
 use crate::recovery::candidates::{Candidate, candidates};
 use crate::recovery::preference::{back_off, preference};
 use crate::recovery::recovery::{Recovery, Stage};
@@ -69,6 +70,7 @@ impl Recoveries {
         let order = preference(domain, &self.survey.survivors, failures);
         // A host that does not count itself yet comes last: a delay never decides anything but the order.
         let rank = order.iter().position(|host| host.incarnation == self.me).unwrap_or(order.len());
+        let rank = if planted!(LowestLiveSlotActs) { 0 } else { rank };
         let delay = self.policy.rank_delay.saturating_mul(u32::try_from(rank).unwrap_or(u32::MAX))
             + back_off(failures, self.policy.longest_back_off);
         let reason = format!(
