@@ -35,6 +35,8 @@ impl Judge for NeverRevived {
             return None;
         }
         if !half.armed {
+            // Disarmed: it may be armed again.
+            self.ends.remove(&(host, this.boot, half.incarnation));
             return None;
         }
         if ended.contains(&half.incarnation) {

@@ -40,6 +40,8 @@ impl Plan {
         if classes.contains(&Class::Identity) && rng.u8(..3) == 0 {
             // A clone of a machine: the same identity, and its own boot.
             let clone = rng.usize(..count);
+            // Where there is a DMI uuid the agent refuses before it looks at the storage.
+            hosts[clone].has_machine_uuid = false;
             hosts.push(HostPlan { spare: true, boot_offset: rng.u64(..S * 1_000_000), ..hosts[clone].clone() });
         }
         let domains = (0..count + rng.usize(..=count)).map(|_| draw_domain(&mut rng, count, &cluster)).collect();
@@ -123,6 +125,7 @@ fn draw_host(rng: &mut fastrand::Rng, index: usize, timing: &Timing, classes: &[
     let drift_ppm = if edge { if rng.bool() { bound } else { -bound } } else { rng.i32(-bound..=bound) };
     HostPlan {
         machine: u8::try_from(index).unwrap_or_default(),
+        has_machine_uuid: rng.u8(..8) != 0,
         spare: false,
         boot_offset: rng.u64(..S * 1_000_000),
         drift_ppm,

@@ -2,6 +2,7 @@
 //! without a watchdog trusts its kill alone, so agent and fencer are never both stopped there, unless the class is outside
 //! the promise.
 
+use leasefence_core::fencing::StorageKind;
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::terms::Timing;
 
@@ -98,7 +99,7 @@ impl Drawing<'_> {
             Class::Pauses => self.pauses(host),
             Class::Crashes => Some(self.crashes(host)),
             Class::Power => Some(self.power()),
-            Class::Guests => Some(self.guests()),
+            Class::Guests => self.guests(host),
             Class::Operator => Some(FaultKind::Operator(self.operator())),
             Class::Terms => Some(FaultKind::NewTerms { ttl: self.rng.u64(8..=20) * S }),
             Class::Identity => self.identity(),
@@ -180,16 +181,20 @@ impl Drawing<'_> {
         }
     }
 
-    fn guests(&mut self) -> FaultKind {
+    /// Without a watchdog nothing ends a host whose killed guests stay: its operator trusts the kill. And a file system of
+    /// one kernel has no back end that could stall apart from the kernel itself.
+    fn guests(&mut self, host: HostIndex) -> Option<FaultKind> {
         let lasts = self.duration();
+        let storage = self.rng.usize(..self.plan.cluster.storages.len());
+        let over_network = self.plan.cluster.storages[storage].0 == StorageKind::Nfs;
         match self.rng.u8(..8) {
-            0 => FaultKind::Unkillable { lasts },
-            1 => FaultKind::DataCut { lasts },
-            2 => FaultKind::DataStall { storage: self.rng.usize(..self.plan.cluster.storages.len()), lasts },
-            3 => FaultKind::LibvirtHung { lasts },
-            4 => FaultKind::ImageLocked { lasts: self.rng.u64(..100 * S) },
-            5 => FaultKind::StartsFail { starts: 1 + self.rng.u8(..4) },
-            _ => FaultKind::GuestCrash { domain: self.domain() },
+            0 => self.has_watchdog(host).then_some(FaultKind::Unkillable { lasts }),
+            1 => Some(FaultKind::DataCut { lasts }),
+            2 => over_network.then_some(FaultKind::DataStall { storage, lasts }),
+            3 => Some(FaultKind::LibvirtHung { lasts }),
+            4 => Some(FaultKind::ImageLocked { lasts: self.rng.u64(..100 * S) }),
+            5 => Some(FaultKind::StartsFail { starts: 1 + self.rng.u8(..4) }),
+            _ => Some(FaultKind::GuestCrash { domain: self.domain() }),
         }
     }
 

@@ -40,6 +40,8 @@ pub struct ClusterPlan {
 pub struct HostPlan {
     /// Which machine: hosts with the same number share an identity (a clone).
     pub machine: u8,
+    /// False where the machine has no DMI uuid: then only its record tells it from a clone.
+    pub has_machine_uuid: bool,
     /// True for a machine that is off until a fault switches it on.
     pub spare: bool,
     /// Where its clocks begin, in nanoseconds.

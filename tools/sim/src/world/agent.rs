@@ -33,7 +33,7 @@ impl World {
         if std::mem::take(&mut this.fencer.page_lost) {
             // The process that had a copy is gone.
             this.page = None;
-            this.fencer.half = this.fencer.fencer.as_ref().map(|f| f.half().clone()).unwrap_or_default();
+            this.fencer.half = std::mem::take(&mut this.fencer.unseen);
         }
         let process = this.agent.process + 1;
         let index = u64::try_from(host).unwrap_or_default();
@@ -48,7 +48,7 @@ impl World {
             reset_on: false,
             expire_without_hardware: true,
             unknown_hold: UNKNOWN_HOLD,
-            has_machine_uuid: true,
+            has_machine_uuid: self.plan.hosts[host].has_machine_uuid,
             uptime: Duration::from_nanos(self.at - this.booted_at),
             seed: self.plan.seed ^ (index << 32) ^ u64::from(process),
             page: this.page.clone(),
@@ -221,6 +221,7 @@ impl World {
             }
             Command::Reply(id, reply) => self.replied(host, id, &reply),
             Command::Note(note) => {
+                self.counts.verdicts += u64::from(note.event == "verdict");
                 self.story.tell(self.at, Lane::Host(host), note.event, || note.text);
             }
             Command::Fatal(why) => self.agent_ends(host, why),

@@ -238,11 +238,13 @@ impl World {
         let _ = lasts;
     }
 
-    /// A sector of the host's slot, or of the file, is damaged on the medium.
+    /// A sector of the host's slot, or of the file, is damaged on the medium: any that its owner can mend, and of one that
+    /// has no owner now one copy alone.
     fn damage(&mut self, host: HostIndex, sector: Sector, how: Damage) {
         let layout = self.file.layout;
-        let slot = self.hosts[host].life().map_or(Slot(0), |life| life.slot);
-        let copy = if self.rng.bool() { RecordCopy::A } else { RecordCopy::B };
+        let Some(slot) = self.hosts[host].lives.keys().next_back().map(|life| life.slot) else { return };
+        let any = self.holds(host) && self.rng.bool();
+        let copy = if any { RecordCopy::B } else { RecordCopy::A };
         let page = self.rng.u8(..layout.pages());
         let other = Slot((slot.0 + 1) % layout.max_hosts());
         let place = |slot| match sector {

@@ -30,9 +30,11 @@ impl World {
             return;
         }
         let now = this.clock.now(self.at);
-        let restored = RestoredPage { own: Some(&this.fencer.half), agent: this.page.as_ref() };
-        let has_page = this.page.is_some() && !this.fencer.page_lost;
-        let restored = if has_page { restored } else { RestoredPage::default() };
+        // What the service manager kept: the page that the agent has, or one that no agent has seen yet.
+        let lost = this.fencer.page_lost;
+        let own = if lost { &this.fencer.unseen } else { &this.fencer.half };
+        let written = *own != FencerHalf::default();
+        let restored = RestoredPage { own: written.then_some(own), agent: this.page.as_ref().filter(|_| !lost) };
         let marker = this.fencer.marker.unwrap_or(MarkerFound::None);
         let fencer = Fencer::start(&now, this.boot_id(host), marker, &restored);
         this.fencer = FencerProcess {
@@ -41,10 +43,10 @@ impl World {
             marker: this.fencer.marker,
             number: this.fencer.number,
             next_beat: u64::MAX,
-            page_lost: this.fencer.page_lost && this.page.is_some(),
+            page_lost: lost,
+            unseen: std::mem::take(&mut this.fencer.unseen),
             ..FencerProcess::default()
         };
-        let lost = this.fencer.page_lost;
         self.tell_host(host, "fencer", || format!("starts{}", if lost { " without its page" } else { "" }));
         if lost {
             let after = self.below(OFFER);
@@ -89,7 +91,10 @@ impl World {
         fencer.number += 1;
         fencer.next_beat = u64::MAX;
         // What the agent holds is then the other end of a page that nobody reads any more, until it offers its copy.
-        fencer.page_lost |= !page_kept;
+        if !page_kept {
+            fencer.page_lost = true;
+            fencer.unseen = FencerHalf::default();
+        }
     }
 
     /// The fencer is to beat at this time, or sooner.
@@ -171,7 +176,7 @@ impl World {
         let this = &mut self.hosts[host];
         let Some(fencer) = &mut this.fencer.fencer else { return false };
         if this.fencer.page_lost {
-            // Into a page that no agent has.
+            this.fencer.unseen.clone_from(fencer.half());
             fencer.published();
             return false;
         }

@@ -104,8 +104,7 @@ impl World {
         }
     }
 
-    /// The process is gone, unless it waits for the kernel: until a block device of this kernel is at work again, or for
-    /// as long as it is unkillable.
+    /// The process is gone, unless it waits for the kernel.
     pub(crate) fn process_exits(&mut self, run: usize) {
         let (host, boot) = (self.runs[run].host, self.runs[run].boot);
         if self.runs[run].exited.is_some() || self.hosts[host].boot != boot {
@@ -113,12 +112,6 @@ impl World {
         }
         if self.hosts[host].stands_still() || self.hosts[host].unkillable > 0 {
             self.queue.at(self.at + 50 * MS, Event::Exit { run });
-            return;
-        }
-        let stalled = self.storages_of(run).filter(|storage| self.storages[*storage].kind == StorageKind::OneKernel);
-        let until = stalled.map(|storage| self.storages[storage].stalled_until).max().unwrap_or_default();
-        if until > self.at {
-            self.queue.at(until, Event::Exit { run });
             return;
         }
         self.runs[run].exited = Some(self.at);

@@ -64,6 +64,12 @@ impl World {
             if disarmed {
                 self.ask(host, Request::Arm);
             }
+            // It says that nothing but a reboot helps.
+            if self.hosts[host].fencer.half.unproven {
+                self.tell_host(host, "operator", || "reboots it: it is unproven".to_owned());
+                self.power_off(host);
+                self.queue.at(self.at + S, Event::PowerOn { host });
+            }
         }
         for domain in 0..self.domains.len() {
             if self.should_run(domain) && !self.runs_now(domain) {

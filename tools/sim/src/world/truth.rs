@@ -1,6 +1,7 @@
 //! What is really so, which no host can know: the judges ask here.
 
-use leasefence_core::ids::Incarnation;
+use leasefence_core::format::{HostRecord, LeasePage, RecordCopy};
+use leasefence_core::ids::{Incarnation, Slot};
 use leasefence_core::member::Member;
 
 use super::World;
@@ -69,5 +70,29 @@ impl World {
     pub(crate) fn end_has_passed(&self, host: usize) -> bool {
         let this = &self.hosts[host];
         this.fencer.half.lease_end.reached(this.clock.now(self.at).instant)
+    }
+}
+
+impl World {
+    /// True when a slot's sectors are damaged in both copies and it has no owner who would mend them: such a slot needs an
+    /// operator, and until then nothing is recovered that it may speak of (PROTOCOL 4, S1).
+    pub(crate) fn needs_an_operator(&self) -> bool {
+        let layout = &self.file.layout;
+        layout.slots().filter(|slot| !self.has_owner(*slot)).any(|slot| {
+            let records = RecordCopy::BOTH.map(|copy| layout.host_record(slot, copy));
+            let record_lost = records.iter().all(|place| {
+                HostRecord::decode(place, &self.file.read(place.offset, place.len)).is_err()
+            });
+            let page_lost = |page| {
+                let pages = RecordCopy::BOTH.map(|copy| layout.lease_page(page, slot, copy));
+                pages.iter().all(|place| LeasePage::decode(place, &self.file.read(place.offset, place.len)).is_err())
+            };
+            let used = records.iter().any(|place| self.file.read(place.offset, place.len).iter().any(|byte| *byte != 0));
+            used && (record_lost || (0..layout.pages()).any(page_lost))
+        })
+    }
+
+    fn has_owner(&self, slot: Slot) -> bool {
+        (0..self.hosts.len()).any(|host| self.holds(host) && self.hosts[host].life().is_some_and(|life| life.slot == slot))
     }
 }
