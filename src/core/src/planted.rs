@@ -137,7 +137,7 @@ mod bugs {
         }
         Claims {
             ClaimWithoutWait, "claim-without-wait", "A claim is taken without the wait W.";
-            ClaimWaitTooShort, "claim-wait-too-short", "The wait W of a claim is D, not more.";
+            ClaimWaitTooShort, "claim-wait-too-short", "The wait W of a claim is half of D, not more than D.";
             ClaimNeverAbandoned, "claim-never-abandoned", "A claim whose write took longer than D is not abandoned.";
             ClaimInRecord, "claim-in-record", "A slot is claimed by writing the host record at once.";
             ForeignClaimSuperseded, "foreign-claim-superseded", "A foreign claim without a record is overwritten as stale.";

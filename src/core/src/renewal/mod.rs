@@ -195,12 +195,11 @@ impl Holder {
     /// Takes the next sequence, for a record that is about to be issued. The page must carry it before.
     pub fn issue(&mut self) -> Sequence {
         self.mark.issued = self.mark.issued.next();
+        if planted!(TtlRaisedAtIssue) {
+            self.lease_end = self.lease_end.map(|end| HolderDeadline(end.0.plus(self.terms.raise())));
+        }
         self.terms.issue(self.mark.issued);
         self.pending = None;
-        if planted!(TtlRaisedAtIssue) && self.lease_end.is_some() {
-            let carried = self.terms.carried().terms;
-            self.lease_end = self.last_good.map(|good| carried.lease_end(good)).or(self.lease_end);
-        }
         self.mark.issued
     }
 
@@ -300,7 +299,8 @@ impl Holder {
             return;
         }
         let from = if late || planted!(HolderFromAck) { pending.ended } else { pending.issued };
-        let end = self.terms.in_use().terms.lease_end(from);
+        let in_use = if planted!(TtlLoweredAtAck) { self.terms.acknowledged_last() } else { self.in_use() };
+        let end = in_use.terms.lease_end(from);
         self.lease_end = Some(end);
         self.last_good = Some(pending.issued);
         self.latency = Some(ended.since_by_faster(pending.issued));

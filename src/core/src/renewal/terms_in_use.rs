@@ -4,6 +4,8 @@
 //! later is issued only with no write unknown, and used only once both copies carry it. In between the holder keeps,
 //! per term, what ends soonest of all that may be on storage.
 
+use std::time::Duration;
+
 use crate::format::RecordCopy;
 use crate::ids::Sequence;
 use crate::planted::planted;
@@ -58,13 +60,22 @@ impl TermsInUse {
     pub fn in_use(&self) -> Promise {
         if planted!(TtlRaisedAtIssue) {
             return self.keeping.iter().fold(self.carried, |sooner, promise| sooner.sooner_of(promise));
-        } else if planted!(TtlLoweredAtAck) {
-            let acknowledged = self.copies.iter().flatten().copied();
-            return acknowledged.reduce(|sooner, promise| sooner.sooner_of(&promise)).unwrap_or(self.carried);
         }
         let on_storage =
             self.copies.iter().flatten().chain(self.outstanding.iter().map(|(_, promise)| promise));
         on_storage.chain(&self.keeping).fold(self.carried, |sooner, promise| sooner.sooner_of(promise))
+    }
+
+    /// By how much the record that is about to be issued raises the ttl: what a planted bug adds to the lease at once.
+    pub(super) fn raise(&self) -> Duration {
+        let acknowledged = self.copies.iter().flatten().map(|promise| promise.terms.lease_ttl).max();
+        acknowledged.map_or(Duration::ZERO, |ttl| self.carried.terms.lease_ttl.saturating_sub(ttl))
+    }
+
+    /// What is acknowledged to be on storage, whatever else may be there: what a planted bug counts the lease by.
+    pub(super) fn acknowledged_last(&self) -> Promise {
+        let acknowledged = self.copies.iter().flatten().copied();
+        acknowledged.reduce(|sooner, promise| sooner.sooner_of(&promise)).unwrap_or(self.carried)
     }
 
     /// What the next record carries.
@@ -151,8 +162,6 @@ fn index_of(sequence: Sequence) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::format::WatchdogClass;
 
