@@ -33,11 +33,11 @@ compile_error!(
 );
 
 #[cfg(feature = "planted-bugs")]
-pub use bugs::{Area, Bug, is_planted, plant};
+pub use bugs::{Area, Bug, is_planted, is_reached, plant};
 
 #[cfg(feature = "planted-bugs")]
 mod bugs {
-    use std::sync::atomic::{AtomicU16, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
     /// The part of the protocol that a bug breaks.
     #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -58,15 +58,29 @@ mod bugs {
     /// planted one after the other, and the threads that run seeds all see the same one.
     static PLANTED: AtomicU16 = AtomicU16::new(0);
 
+    /// The code that asks for the planted bug was reached since it was planted: what is never reached cannot be found.
+    static REACHED: AtomicBool = AtomicBool::new(false);
+
     /// Plants a bug, or none, in this process.
     pub fn plant(bug: Option<Bug>) {
+        REACHED.store(false, Ordering::SeqCst);
         PLANTED.store(bug.map_or(0, |bug| bug as u16 + 1), Ordering::SeqCst);
     }
 
     /// True while this bug is planted.
     #[must_use]
     pub fn is_planted(bug: Bug) -> bool {
-        PLANTED.load(Ordering::Relaxed) == bug as u16 + 1
+        let planted = PLANTED.load(Ordering::Relaxed) == bug as u16 + 1;
+        if planted && !REACHED.load(Ordering::Relaxed) {
+            REACHED.store(true, Ordering::Relaxed);
+        }
+        planted
+    }
+
+    /// True when code that asks for the planted bug has run since it was planted.
+    #[must_use]
+    pub fn is_reached() -> bool {
+        REACHED.load(Ordering::Relaxed)
     }
 
     macro_rules! bugs {

@@ -61,7 +61,9 @@ impl Story {
 }
 
 impl Line {
-    fn text(&self) -> String {
+    /// One line of text.
+    #[must_use]
+    pub fn text(&self) -> String {
         let (us, who) = (self.at / 1_000, self.lane.name());
         format!("{:>5}.{:06} {who:<8} {:<16} {}\n", us / (MS), us % (MS), self.event, self.text)
     }

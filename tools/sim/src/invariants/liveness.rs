@@ -18,7 +18,7 @@ impl Judge for Liveness {
         }
         let mut wrong = Vec::new();
         for (index, host) in world.hosts.iter().enumerate() {
-            let excused = world.plan.hosts[index].spare || host.refused.is_some();
+            let excused = world.plan.begins_off(index) || host.refused.is_some();
             if !excused && !world.holds(index) {
                 let status = host.agent.member.as_ref().map(|member| member.status(&host.clock.now(world.at)));
                 let says = status.map_or_else(|| "no agent".to_owned(), |status| format!("{} {:?}", status.summary, status.warnings));

@@ -46,8 +46,19 @@ impl Plan {
         }
         let domains = (0..count + rng.usize(..=count)).map(|_| draw_domain(&mut rng, count, &cluster)).collect();
         let mended_at = options.faults_for.unwrap_or(FAULTS_FOR);
-        let mut plan =
-            Self { seed, classes, cluster, hosts, domains, faults: Vec::new(), mended_at, heals_within: HEALS_WITHIN };
+        let mut plan = Self {
+            seed,
+            classes,
+            cluster,
+            hosts,
+            domains,
+            faults: Vec::new(),
+            left_out: Vec::new(),
+            off: Vec::new(),
+            unstarted: Vec::new(),
+            mended_at,
+            heals_within: HEALS_WITHIN,
+        };
         plan.faults = Drawing { rng, plan: &plan, timing }.faults();
         plan
     }

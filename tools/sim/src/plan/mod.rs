@@ -94,6 +94,12 @@ pub struct Plan {
     pub domains: Vec<DomainPlan>,
     /// In the order of time.
     pub faults: Vec<Fault>,
+    /// The numbers of those that do not strike.
+    pub left_out: Vec<usize>,
+    /// Hosts that stay off.
+    pub off: Vec<HostIndex>,
+    /// Domains that nobody starts.
+    pub unstarted: Vec<DomainIndex>,
     /// When everything is mended.
     pub mended_at: u64,
     /// How long after that all must be well.
@@ -121,28 +127,52 @@ impl Plan {
             self.seed,
             self.hosts.len(),
             self.domains.len(),
-            self.faults.len(),
+            self.kept().count(),
             self.classes,
             self.mended_at / S
         );
         for (index, host) in self.hosts.iter().enumerate() {
             let ttl = host.terms.lease_ttl.as_secs_f64();
             let (class, drift) = (host.watchdog, host.drift_ppm);
-            let spare = if host.spare { ", spare" } else { "" };
+            let off = if self.off.contains(&index) { ", stays off" } else { "" };
+            let spare = if host.spare { ", spare" } else { off };
             let line = writeln!(text, "  host-{index}: ttl {ttl} s, watchdog {class:?}, drift {drift} ppm{spare}");
             debug_assert!(line.is_ok());
         }
-        for (number, fault) in self.faults.iter().enumerate() {
+        for (number, fault) in self.kept() {
             let line = writeln!(text, "  #{number} {fault}");
             debug_assert!(line.is_ok());
         }
         text
     }
 
-    /// The plan with these faults alone, by their numbers.
+    /// True for a host that is off until a fault switches it on, or for ever.
+    #[must_use]
+    pub fn begins_off(&self, host: HostIndex) -> bool {
+        self.hosts[host].spare || self.off.contains(&host)
+    }
+
+    /// The faults that strike, with their numbers.
+    pub fn kept(&self) -> impl Iterator<Item = (usize, &Fault)> {
+        self.faults.iter().enumerate().filter(|(number, _)| !self.left_out.contains(number))
+    }
+
+    /// The plan with these faults alone, by their numbers, which stay the same.
     #[must_use]
     pub fn with_faults(&self, numbers: &[usize]) -> Self {
-        let faults = numbers.iter().filter_map(|number| self.faults.get(*number).copied()).collect();
-        Self { faults, ..self.clone() }
+        let left_out = (0..self.faults.len()).filter(|number| !numbers.contains(number)).collect();
+        Self { left_out, ..self.clone() }
+    }
+
+    /// The plan with these hosts off from beginning to end.
+    #[must_use]
+    pub fn without_hosts(&self, hosts: &[HostIndex]) -> Self {
+        Self { off: hosts.to_vec(), ..self.clone() }
+    }
+
+    /// The plan with these domains never started by a user.
+    #[must_use]
+    pub fn without_domains(&self, domains: &[DomainIndex]) -> Self {
+        Self { unstarted: domains.to_vec(), ..self.clone() }
     }
 }

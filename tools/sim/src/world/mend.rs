@@ -29,7 +29,7 @@ impl World {
     }
 
     fn mend_host(&mut self, host: usize) {
-        if self.plan.hosts[host].spare {
+        if self.plan.begins_off(host) {
             self.power_off(host);
             return;
         }

@@ -165,13 +165,14 @@ impl World {
     }
 
     fn fill_queue(&mut self) {
-        for (host, plan) in self.plan.hosts.iter().enumerate().filter(|(_, plan)| !plan.spare) {
-            self.queue.at(plan.boots_at, Event::PowerOn { host });
+        let plan = &self.plan;
+        for (host, this) in plan.hosts.iter().enumerate().filter(|(host, _)| !plan.begins_off(*host)) {
+            self.queue.at(this.boots_at, Event::PowerOn { host });
         }
-        for (domain, plan) in self.plan.domains.iter().enumerate() {
-            self.queue.at(plan.starts_at, Event::UserStart { domain });
+        for (domain, this) in plan.domains.iter().enumerate().filter(|(domain, _)| !plan.unstarted.contains(domain)) {
+            self.queue.at(this.starts_at, Event::UserStart { domain });
         }
-        for (number, fault) in self.plan.faults.iter().enumerate() {
+        for (number, fault) in plan.kept() {
             self.queue.at(fault.at, Event::Fault { number });
         }
         if self.observer.is_some() {
@@ -188,6 +189,12 @@ impl World {
             self.at = at;
             self.dispatch(event);
         }
+        self.outcome()
+    }
+
+    /// What has become of it so far.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
         Outcome {
             violation: self.violation.clone(),
             lived: self.at,
