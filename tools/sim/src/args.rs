@@ -50,7 +50,13 @@ pub enum Trace {
 )]
 pub struct Args {
     /// The first seed
-    #[arg(long, value_name = "SEED", default_value_t = 0, conflicts_with = "random", help_heading = "Which seeds")]
+    #[arg(
+        long,
+        value_name = "SEED",
+        default_value_t = 0,
+        conflicts_with = "random",
+        help_heading = "Which seeds"
+    )]
     pub start_seed: u64,
     /// How many seeds [default: 100, or as many as fit into --for]
     #[arg(long, value_name = "N", help_heading = "Which seeds")]
@@ -108,7 +114,13 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["trace", "timeline"], help_heading = "Planted bugs")]
     pub mutants: bool,
     /// Only these of them
-    #[arg(long, value_name = "BUGS", requires = "mutants", value_delimiter = ',', help_heading = "Planted bugs")]
+    #[arg(
+        long,
+        value_name = "BUGS",
+        requires = "mutants",
+        value_delimiter = ',',
+        help_heading = "Planted bugs"
+    )]
     pub only: Vec<String>,
     /// Run ordinary seeds with this bug planted
     #[arg(long, value_name = "BUG", conflicts_with = "mutants", help_heading = "Planted bugs")]
@@ -165,7 +177,9 @@ impl Args {
 #[must_use]
 pub fn replay(options: &Options, plan: &Plan, planted: Option<&str>) -> String {
     let mut command = match planted {
-        Some(bug) => format!("cargo run --profile mutants --features planted-bugs -p leasefence-sim -- --plant {bug} "),
+        Some(bug) => {
+            format!("cargo run --profile mutants --features planted-bugs -p leasefence-sim -- --plant {bug} ")
+        }
         None => "cargo run --release -p leasefence-sim -- ".to_owned(),
     };
     command += &format!("--start-seed {} --seeds 1", plan.seed);
@@ -178,7 +192,8 @@ pub fn replay(options: &Options, plan: &Plan, planted: Option<&str>) -> String {
     let list = |numbers: &[usize]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     if !plan.left_out.is_empty() {
         let kept: Vec<usize> = plan.kept().map(|(number, _)| number).collect();
-        command += &format!(" --keep-faults {}", if kept.is_empty() { "none".to_owned() } else { list(&kept) });
+        command +=
+            &format!(" --keep-faults {}", if kept.is_empty() { "none".to_owned() } else { list(&kept) });
     }
     if !plan.off.is_empty() {
         command += &format!(" --without-hosts {}", list(&plan.off));

@@ -27,13 +27,21 @@ const TRIED_WITHOUT: usize = 3;
 /// There is none of this name; then all names.
 pub fn bug(word: &str) -> Result<Bug, String> {
     let names = || Bug::ALL.iter().map(|bug| bug.word()).collect::<Vec<_>>().join(", ");
-    Bug::ALL.iter().copied().find(|bug| bug.word() == word).ok_or_else(|| format!("no bug `{word}`; there are {}", names()))
+    Bug::ALL
+        .iter()
+        .copied()
+        .find(|bug| bug.word() == word)
+        .ok_or_else(|| format!("no bug `{word}`; there are {}", names()))
 }
 
 /// Where a bug shows itself best, tried in turn; the mixes that every seed draws from are always among them.
 #[must_use]
 pub fn hunting_grounds(bug: Bug) -> Vec<Options> {
-    let of = |hosts: Option<usize>, classes: &[Class]| Options { hosts, classes: classes.to_vec(), ..Options::default() };
+    let of = |hosts: Option<usize>, classes: &[Class]| Options {
+        hosts,
+        classes: classes.to_vec(),
+        ..Options::default()
+    };
     let special = match (bug, bug.area()) {
         (Bug::ResetLatencyLeftOut | Bug::OneTickShort | Bug::DriftLeftOut | Bug::DrainLeftOut, _) => {
             of(Some(3), &[Class::Edge])
@@ -98,7 +106,11 @@ pub fn run(args: &Args, limits: &Limits) -> Result<bool, String> {
 
 fn summary(all: usize, survivors: &[&Hunt], wall: Duration) -> String {
     let wall = humantime::format_duration(Duration::from_secs(wall.as_secs()));
-    let mut text = format!("\n{} of {all} planted bugs found, {} survived, in {wall}\n", all - survivors.len(), survivors.len());
+    let mut text = format!(
+        "\n{} of {all} planted bugs found, {} survived, in {wall}\n",
+        all - survivors.len(),
+        survivors.len()
+    );
     for hunt in survivors {
         let why = if hunt.reached { "reached, and nothing was violated" } else { "never reached" };
         let line = writeln!(text, "  {}: {} ({why} in {} seeds)", hunt.bug, hunt.does, hunt.seeds);
@@ -110,7 +122,11 @@ fn summary(all: usize, survivors: &[&Hunt], wall: Duration) -> String {
 /// Plants one bug, and hunts it ground by ground.
 fn hunt(args: &Args, limits: &Limits, bug: Bug) -> Hunt {
     let chosen = args.search();
-    let grounds = if chosen.options == Options::default() { hunting_grounds(bug) } else { vec![chosen.options.clone()] };
+    let grounds = if chosen.options == Options::default() {
+        hunting_grounds(bug)
+    } else {
+        vec![chosen.options.clone()]
+    };
     let started = Instant::now();
     let longest = args.run_for.unwrap_or(LONGEST);
     let most = args.seeds.unwrap_or(SEEDS);
@@ -171,10 +187,12 @@ impl Hunt {
 
     fn line(&self) -> String {
         let how = if self.found_in > 0 { "found" } else { "SURVIVED" };
-        let noise = if self.noise > 0 { format!(", {} also fail without it", self.noise) } else { String::new() };
+        let noise =
+            if self.noise > 0 { format!(", {} also fail without it", self.noise) } else { String::new() };
         let reached = if self.reached { "" } else { ", never reached" };
         let seen = self.violated.as_deref().unwrap_or("");
-        let arguments = self.replay.as_deref().and_then(|replay| replay.split("--start-seed").nth(1)).unwrap_or("");
+        let arguments =
+            self.replay.as_deref().and_then(|replay| replay.split("--start-seed").nth(1)).unwrap_or("");
         let arguments = arguments.trim_end_matches(" --trace").replace(" --seeds 1", "");
         format!(
             "{:<30} {how:<8} {:>3} of {:>4} seeds {:>5.1} s  {seen}{reached}{noise} [seed{arguments}]\n",

@@ -107,7 +107,9 @@ pub fn panics_name_their_seed() {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let text = format!("{} at {place}", info.payload_as_str().unwrap_or("a panic without words"));
         if cfg!(panic = "abort") {
-            eprintln!("seed {seed} panicked: {text}\nreplay it with: --start-seed {seed} --seeds 1 and the same options");
+            eprintln!(
+                "seed {seed} panicked: {text}\nreplay it with: --start-seed {seed} --seeds 1 and the same options"
+            );
         }
         PANIC.set(text);
     }));

@@ -92,7 +92,10 @@ mod tests {
     use crate::plan::Options;
 
     fn plan() -> Plan {
-        Plan::draw(3, &Options { hosts: Some(4), classes: vec![crate::plan::Class::Storage], faults_for: None })
+        Plan::draw(
+            3,
+            &Options { hosts: Some(4), classes: vec![crate::plan::Class::Storage], faults_for: None },
+        )
     }
 
     fn shrink(plan: &Plan, fails: impl Fn(&Plan) -> bool) -> Plan {
@@ -105,7 +108,10 @@ mod tests {
         let (first, last) = (1, plan.faults.len() - 1);
         let needed = |plan: &Plan| {
             let kept: Vec<usize> = plan.kept().map(|(number, _)| number).collect();
-            kept.contains(&first) && kept.contains(&last) && !plan.off.contains(&2) && !plan.unstarted.contains(&1)
+            kept.contains(&first)
+                && kept.contains(&last)
+                && !plan.off.contains(&2)
+                && !plan.unstarted.contains(&1)
         };
         let small = shrink(&plan, needed);
         assert_eq!(small.kept().map(|(number, _)| number).collect::<Vec<_>>(), [first, last]);

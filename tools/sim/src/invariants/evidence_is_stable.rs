@@ -30,7 +30,10 @@ impl Judge for EvidenceIsStable {
             match (said.1.get(&incarnation), evidence) {
                 (None, Some(evidence)) => drop(said.1.insert(incarnation, evidence)),
                 (Some(before), None) => {
-                    return Some(format!("{} has called {incarnation} {before}, and says so no more", world.name_of(host)));
+                    return Some(format!(
+                        "{} has called {incarnation} {before}, and says so no more",
+                        world.name_of(host)
+                    ));
                 }
                 _ => {}
             }

@@ -20,15 +20,20 @@ impl Judge for Liveness {
         for (index, host) in world.hosts.iter().enumerate() {
             let excused = world.plan.begins_off(index) || host.refused.is_some();
             if !excused && !world.holds(index) {
-                let status = host.agent.member.as_ref().map(|member| member.status(&host.clock.now(world.at)));
-                let says = status.map_or_else(|| "no agent".to_owned(), |status| format!("{} {:?}", status.summary, status.warnings));
+                let status =
+                    host.agent.member.as_ref().map(|member| member.status(&host.clock.now(world.at)));
+                let says = status.map_or_else(
+                    || "no agent".to_owned(),
+                    |status| format!("{} {:?}", status.summary, status.warnings),
+                );
                 wrong.push(format!("host-{index} holds no lease ({says})"));
             }
         }
         if world.needs_an_operator() {
             return None;
         }
-        let idle = (0..world.domains.len()).filter(|domain| world.should_run(*domain) && !world.runs_now(*domain));
+        let idle =
+            (0..world.domains.len()).filter(|domain| world.should_run(*domain) && !world.runs_now(*domain));
         wrong.extend(idle.map(|domain| format!("domain {domain} runs nowhere")));
         (!wrong.is_empty()).then(|| wrong.join("; "))
     }

@@ -40,12 +40,16 @@ impl Judge for NeverRevived {
             return None;
         }
         if ended.contains(&half.incarnation) {
-            return Some(format!("host-{host} is armed for {} again, after its end was latched", half.incarnation));
+            return Some(format!(
+                "host-{host} is armed for {} again, after its end was latched",
+                half.incarnation
+            ));
         }
         let now = this.clock.now(world.at).instant;
         let before = self.ends.insert((host, this.boot, half.incarnation), half.lease_end)?;
         let moved = half.lease_end != before;
-        (moved && before.reached(now) && !half.lease_end.reached(now))
-            .then(|| format!("host-{host} took a new end for {} after the old one had passed", half.incarnation))
+        (moved && before.reached(now) && !half.lease_end.reached(now)).then(|| {
+            format!("host-{host} took a new end for {} after the old one had passed", half.incarnation)
+        })
     }
 }

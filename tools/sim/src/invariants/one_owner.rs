@@ -31,6 +31,8 @@ impl Judge for OneOwner {
             *other != host && owns && world.holds(*other) && !world.end_has_passed(*other)
         };
         let other = (0..world.hosts.len()).find(owns)?;
-        Some(format!("host-{host} ({me}) is permitted to start {domain}, and host-{other} owns it and holds its lease"))
+        Some(format!(
+            "host-{host} ({me}) is permitted to start {domain}, and host-{other} owns it and holds its lease"
+        ))
     }
 }

@@ -24,7 +24,10 @@ impl Judge for OneStart {
         let term = run.term?;
         let before = self.highest.insert(run.domain, term)?;
         (term <= before).then(|| {
-            format!("domain {} begins on host-{} under term {term}, after it ran under {before}", run.domain, run.host)
+            format!(
+                "domain {} begins on host-{} under term {term}, after it ran under {before}",
+                run.domain, run.host
+            )
         })
     }
 }

@@ -17,7 +17,8 @@ impl Judge for OneWriter {
         let Happened::Began { run } = *happened else { return None };
         let new = &world.runs[run];
         let earlier = world.domains[new.domain].runs.iter().filter(|earlier| **earlier != run);
-        let writer = earlier.map(|earlier| &world.runs[*earlier]).find(|earlier| earlier.may_write(world.at))?;
+        let writer =
+            earlier.map(|earlier| &world.runs[*earlier]).find(|earlier| earlier.may_write(world.at))?;
         let until = writer.quiet.map_or_else(
             || "nobody knows until when".to_owned(),
             |quiet| format!("for {} ms more", (quiet - world.at).div_ceil(MS)),

@@ -28,6 +28,8 @@ impl Judge for Pets {
         let reset = now.plus(half.terms.watchdog_actual + RESET_LATENCY);
         let by = end.0.plus(half.terms.fence_budget);
         let late = reset.boot_ns > by.boot_ns || reset.raw_ns > by.raw_ns;
-        late.then(|| format!("host-{host} pets its watchdog, which would bite after the lease's end + budget"))
+        late.then(|| {
+            format!("host-{host} pets its watchdog, which would bite after the lease's end + budget")
+        })
     }
 }

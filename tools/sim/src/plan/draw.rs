@@ -30,7 +30,8 @@ impl Plan {
     #[must_use]
     pub fn draw(seed: u64, options: &Options) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let classes = if options.classes.is_empty() { draw_classes(&mut rng) } else { options.classes.clone() };
+        let classes =
+            if options.classes.is_empty() { draw_classes(&mut rng) } else { options.classes.clone() };
         let edge = classes.contains(&Class::Edge);
         let count = options.hosts.unwrap_or_else(|| draw_hosts(&mut rng));
         let timing = draw_timing(&mut rng, edge);
@@ -42,9 +43,14 @@ impl Plan {
             let clone = rng.usize(..count);
             // Where there is a DMI uuid the agent refuses before it looks at the storage.
             hosts[clone].has_machine_uuid = false;
-            hosts.push(HostPlan { spare: true, boot_offset: rng.u64(..S * 1_000_000), ..hosts[clone].clone() });
+            hosts.push(HostPlan {
+                spare: true,
+                boot_offset: rng.u64(..S * 1_000_000),
+                ..hosts[clone].clone()
+            });
         }
-        let domains = (0..count + rng.usize(..=count)).map(|_| draw_domain(&mut rng, count, &cluster)).collect();
+        let domains =
+            (0..count + rng.usize(..=count)).map(|_| draw_domain(&mut rng, count, &cluster)).collect();
         let mended_at = options.faults_for.unwrap_or(FAULTS_FOR);
         let mut plan = Self {
             seed,
@@ -109,7 +115,11 @@ fn draw_cluster(rng: &mut fastrand::Rng, hosts: usize, timing: &Timing, edge: bo
     let storages = (0..1 + rng.usize(..2)).map(|_| (kind(rng), hold(rng))).collect();
     let room = u16::try_from(hosts + rng.usize(..3)).unwrap_or(16);
     ClusterPlan {
-        max_hosts: if rng.u8(..12) == 0 && hosts > 2 { room.min(u16::try_from(hosts - 1).unwrap_or(2)) } else { room },
+        max_hosts: if rng.u8(..12) == 0 && hosts > 2 {
+            room.min(u16::try_from(hosts - 1).unwrap_or(2))
+        } else {
+            room
+        },
         pages: 1 + rng.u8(..3),
         unit: if rng.u8(..4) == 0 { 4096 } else { 512 },
         policy: Policy::ACCEPT_NONE.with(Policy::ACCEPT_SOFT).with(Policy::ACCEPT_VIRTUAL).with(Policy::TEST),

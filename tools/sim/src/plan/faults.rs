@@ -124,7 +124,9 @@ impl Drawing<'_> {
 
     fn late(&mut self) -> FaultKind {
         match self.rng.u8(..5) {
-            0 | 1 => FaultKind::LandsLate { writes: 1 + self.rng.u8(..6), after: self.rng.u64(..LATEST_WRITE) },
+            0 | 1 => {
+                FaultKind::LandsLate { writes: 1 + self.rng.u8(..6), after: self.rng.u64(..LATEST_WRITE) }
+            }
             2 => FaultKind::AckLost { writes: 1 + self.rng.u8(..6) },
             3 => FaultKind::ReadsFail { reads: 1 + self.rng.u8(..6) },
             _ => FaultKind::ReadsLate { reads: 1 + self.rng.u8(..4), after: self.rng.u64(..20 * S) },
@@ -175,7 +177,10 @@ impl Drawing<'_> {
 
     fn power(&mut self) -> FaultKind {
         match self.rng.u8(..8) {
-            0 => FaultKind::MassPowerLoss { back_after: S + self.rng.u64(..60 * S), stagger: self.rng.u64(..20 * S) },
+            0 => FaultKind::MassPowerLoss {
+                back_after: S + self.rng.u64(..60 * S),
+                stagger: self.rng.u64(..20 * S),
+            },
             1 | 2 => FaultKind::PowerLoss { back_after: 200 * MS },
             _ => FaultKind::PowerLoss { back_after: S + self.duration() },
         }
@@ -220,7 +225,12 @@ impl Drawing<'_> {
         match self.rng.u8(..4) {
             0 => Some(FaultKind::Replaced { lasts: self.duration() }),
             1 => Some(FaultKind::MadAgent),
-            _ => self.plan.hosts.iter().any(|host| host.spare).then(|| FaultKind::Clone { lasts: self.duration() }),
+            _ => self
+                .plan
+                .hosts
+                .iter()
+                .any(|host| host.spare)
+                .then(|| FaultKind::Clone { lasts: self.duration() }),
         }
     }
 

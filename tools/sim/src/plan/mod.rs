@@ -136,7 +136,8 @@ impl Plan {
             let (class, drift) = (host.watchdog, host.drift_ppm);
             let off = if self.off.contains(&index) { ", stays off" } else { "" };
             let spare = if host.spare { ", spare" } else { off };
-            let line = writeln!(text, "  host-{index}: ttl {ttl} s, watchdog {class:?}, drift {drift} ppm{spare}");
+            let line =
+                writeln!(text, "  host-{index}: ttl {ttl} s, watchdog {class:?}, drift {drift} ppm{spare}");
             debug_assert!(line.is_ok());
         }
         for (number, fault) in self.kept() {

@@ -16,7 +16,8 @@ use crate::seeds::{Finding, Totals};
 #[must_use]
 pub fn cpu_time() -> Duration {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };
-    let micros = [usage.user_time(), usage.system_time()].map(|time| time.tv_sec() * 1_000_000 + time.tv_usec());
+    let micros =
+        [usage.user_time(), usage.system_time()].map(|time| time.tv_sec() * 1_000_000 + time.tv_usec());
     Duration::from_micros(micros.into_iter().filter_map(|micros| u64::try_from(micros).ok()).sum())
 }
 
@@ -81,7 +82,11 @@ pub fn progress(totals: &Totals, wall: Duration) -> String {
     let hours = Duration::from_nanos(totals.lived).as_secs_f64() / 3600.0;
     let wall = Duration::from_secs(wall.as_secs());
     let violated = totals.findings.len();
-    format!("\r\x1b[K{} seeds, {violated} violated, {hours:.0} simulated hours, {}", totals.seeds, humantime::format_duration(wall))
+    format!(
+        "\r\x1b[K{} seeds, {violated} violated, {hours:.0} simulated hours, {}",
+        totals.seeds,
+        humantime::format_duration(wall)
+    )
 }
 
 /// A violation in one line.
@@ -169,6 +174,10 @@ pub fn json(first: u64, totals: &Totals, speed: &Speed, entries: &[Entry]) -> St
 #[must_use]
 pub fn options(options: &Options) -> String {
     let hosts = options.hosts.map(|hosts| format!(" --hosts {hosts}")).unwrap_or_default();
-    let classes = if options.classes.is_empty() { String::new() } else { format!(" --faults {}", words(&options.classes)) };
+    let classes = if options.classes.is_empty() {
+        String::new()
+    } else {
+        format!(" --faults {}", words(&options.classes))
+    };
     format!("{hosts}{classes}").trim_start().to_owned()
 }

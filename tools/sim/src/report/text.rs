@@ -35,7 +35,9 @@ pub fn columns(story: &Story, since: u64) -> String {
             text.push('\n');
         }
         last = Some(line.at);
-        for (number, words) in wrap(&format!("{}: {}", line.event, line.text), width - 2).into_iter().enumerate() {
+        for (number, words) in
+            wrap(&format!("{}: {}", line.event, line.text), width - 2).into_iter().enumerate()
+        {
             let time = if number == 0 { seconds(line.at) } else { String::new() };
             text += &format!("{time:>TIME$}  {}{words}\n", " ".repeat(place * width));
         }
@@ -56,8 +58,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let mut word: String = word.to_owned();
-        loop {
-            let Some(line) = lines.last_mut() else { break };
+        while let Some(line) = lines.last_mut() {
             let used = line.chars().count();
             let gap = usize::from(used > 0);
             if used + gap + word.chars().count() <= width {

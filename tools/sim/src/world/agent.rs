@@ -229,7 +229,9 @@ impl World {
     }
 
     fn replied(&mut self, host: usize, _: RequestId, reply: &Reply) {
-        self.tell_host(host, "reply", || format!("{}: {}", if reply.ok { "done" } else { "refused" }, reply.text));
+        self.tell_host(host, "reply", || {
+            format!("{}: {}", if reply.ok { "done" } else { "refused" }, reply.text)
+        });
     }
 
     fn agent_ends(&mut self, host: usize, why: String) {

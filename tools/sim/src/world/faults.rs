@@ -135,8 +135,7 @@ impl World {
             FaultKind::NewTerms { ttl } => {
                 let timing = Timing::derive(Duration::from_nanos(ttl));
                 let watchdog_actual = self.hosts[host].terms.watchdog_actual;
-                self.hosts[host].terms =
-                    leasefence_core::terms::Terms { watchdog_actual, ..timing.terms };
+                self.hosts[host].terms = leasefence_core::terms::Terms { watchdog_actual, ..timing.terms };
                 self.restart_agent(host, 200 * MS);
             }
             FaultKind::MadAgent => self.agent_goes_mad(host),

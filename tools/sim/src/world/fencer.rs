@@ -34,7 +34,8 @@ impl World {
         let lost = this.fencer.page_lost;
         let own = if lost { &this.fencer.unseen } else { &this.fencer.half };
         let written = *own != FencerHalf::default();
-        let restored = RestoredPage { own: written.then_some(own), agent: this.page.as_ref().filter(|_| !lost) };
+        let restored =
+            RestoredPage { own: written.then_some(own), agent: this.page.as_ref().filter(|_| !lost) };
         let marker = this.fencer.marker.unwrap_or(MarkerFound::None);
         let fencer = Fencer::start(&now, this.boot_id(host), marker, &restored);
         this.fencer = FencerProcess {
@@ -197,8 +198,12 @@ impl World {
     fn kill_condemned(&mut self, host: usize) {
         let this = &self.hosts[host];
         let Some(fencer) = this.fencer.fencer.as_ref().filter(|fencer| fencer.kills()) else { return };
-        let condemned: Vec<usize> =
-            this.processes.iter().filter(|p| fencer.condemns(p)).filter_map(|p| usize::try_from(p.pid).ok()).collect();
+        let condemned: Vec<usize> = this
+            .processes
+            .iter()
+            .filter(|p| fencer.condemns(p))
+            .filter_map(|p| usize::try_from(p.pid).ok())
+            .collect();
         for run in condemned {
             self.kill_run(run - 1, "by the fencer");
         }
@@ -244,7 +249,8 @@ impl World {
         if !owes || !this.guests.is_empty() {
             return;
         }
-        let targets = this.page.iter().flat_map(|page| &page.quiesce).filter(|target| target.kind == StorageKind::Nfs);
+        let targets =
+            this.page.iter().flat_map(|page| &page.quiesce).filter(|target| target.kind == StorageKind::Nfs);
         let storages: Vec<usize> = targets.filter_map(|target| usize::try_from(target.device).ok()).collect();
         for storage in storages {
             let storage = storage - 1;

@@ -72,7 +72,8 @@ impl World {
             let id = world.domains[world.runs[*run].domain].id;
             domain.is_none_or(|domain| domain == id) && (domain.is_some() || listed.contains(&id))
         };
-        let runs: Vec<usize> = self.hosts[host].guests.iter().filter(|run| meant(self, run)).copied().collect();
+        let runs: Vec<usize> =
+            self.hosts[host].guests.iter().filter(|run| meant(self, run)).copied().collect();
         for run in runs {
             self.kill_run(run, "by the agent");
         }
@@ -152,7 +153,8 @@ impl World {
     pub(crate) fn lands_from_now(&mut self, run: usize) {
         let storages: Vec<usize> = self.storages_of(run).collect();
         let hold = storages.iter().map(|storage| self.storages[*storage].hold).max().unwrap_or_default();
-        let stall = storages.iter().map(|storage| self.storages[*storage].stalled_until).max().unwrap_or_default();
+        let stall =
+            storages.iter().map(|storage| self.storages[*storage].stalled_until).max().unwrap_or_default();
         self.quiet(run, self.at.max(stall) + hold, self.at + hold);
     }
 
@@ -182,7 +184,8 @@ impl World {
             return Quiet::Forced;
         }
         let (at, boot) = (self.at, self.hosts[host].boot);
-        let waits = |run: &Run| run.host == host && run.boot == boot && run.exited.is_some() && run.may_write(at);
+        let waits =
+            |run: &Run| run.host == host && run.boot == boot && run.exited.is_some() && run.may_write(at);
         // An acknowledgement comes when all before it has landed.
         if self.runs.iter().any(waits) { Quiet::Unproven } else { Quiet::Acknowledged }
     }

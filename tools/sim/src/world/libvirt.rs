@@ -107,8 +107,12 @@ impl World {
         }
         let storages = self.plan.domains[domain].storages;
         let stalled = storages.iter().flatten().map(|storage| self.storages[*storage].stalled_until).max();
-        let received: Vec<u64> =
-            self.domains[domain].runs.iter().filter_map(|run| self.runs[*run].quiet).filter(|q| *q > self.at).collect();
+        let received: Vec<u64> = self.domains[domain]
+            .runs
+            .iter()
+            .filter_map(|run| self.runs[*run].quiet)
+            .filter(|q| *q > self.at)
+            .collect();
         let landed = received.into_iter().max().unwrap_or_default();
         let ready = stalled.unwrap_or_default().max(landed);
         if this.data_cut > 0 || this.stands_still() {

@@ -135,9 +135,13 @@ impl World {
         let mut clients: Vec<Client> = plan
             .hosts
             .iter()
-            .map(|host| Client { path: Path { latency: host.latency, ..Path::default() }, ..Client::default() })
+            .map(|host| Client {
+                path: Path { latency: host.latency, ..Path::default() },
+                ..Client::default()
+            })
             .collect();
-        clients.push(Client { path: Path { latency: crate::time::MS, ..Path::default() }, ..Client::default() });
+        clients
+            .push(Client { path: Path { latency: crate::time::MS, ..Path::default() }, ..Client::default() });
         let domains = (0..plan.domains.len()).map(|index| Domain::new(index)).collect();
         let storages = plan.cluster.storages.iter();
         let mut world = Self {
@@ -148,7 +152,9 @@ impl World {
             clients,
             hosts,
             domains,
-            storages: storages.map(|(kind, hold)| DataStorage { kind: *kind, hold: *hold, stalled_until: 0 }).collect(),
+            storages: storages
+                .map(|(kind, hold)| DataStorage { kind: *kind, hold: *hold, stalled_until: 0 })
+                .collect(),
             runs: Vec::new(),
             observer: plan.cluster.observer.then(|| ObserverProcess::new(plan.seed)),
             counts: Counts::default(),
@@ -169,7 +175,9 @@ impl World {
         for (host, this) in plan.hosts.iter().enumerate().filter(|(host, _)| !plan.begins_off(*host)) {
             self.queue.at(this.boots_at, Event::PowerOn { host });
         }
-        for (domain, this) in plan.domains.iter().enumerate().filter(|(domain, _)| !plan.unstarted.contains(domain)) {
+        for (domain, this) in
+            plan.domains.iter().enumerate().filter(|(domain, _)| !plan.unstarted.contains(domain))
+        {
             self.queue.at(this.starts_at, Event::UserStart { domain });
         }
         for (number, fault) in plan.kept() {
@@ -224,7 +232,9 @@ impl World {
             Event::Io { client, number } => self.io_moves(client, number),
             Event::TimeOut { client, number } => self.io_times_out(client, number),
             Event::Land { write } => self.late_write_lands(write),
-            Event::Barrier { host, process, domain, issued } => self.barrier_ends(host, process, domain, issued),
+            Event::Barrier { host, process, domain, issued } => {
+                self.barrier_ends(host, process, domain, issued)
+            }
             Event::Begin { host, boot, start } => self.start_begins(host, boot, start),
             Event::Started { host, boot, start } => self.process_appears(host, boot, start),
             Event::Stored { host, boot, domain, chain } => self.definition_stored(host, boot, domain, chain),

@@ -38,9 +38,13 @@ impl World {
 
     /// A request goes one stage on.
     pub(crate) fn io_moves(&mut self, client: usize, number: u32) {
-        let Some(flight) = self.clients[client].flight.take_if(|flight| flight.number == number) else { return };
+        let Some(flight) = self.clients[client].flight.take_if(|flight| flight.number == number) else {
+            return;
+        };
         match flight.stage {
-            Stage::Going if self.clients[client].path.requests_cut > 0 => self.clients[client].flight = Some(flight),
+            Stage::Going if self.clients[client].path.requests_cut > 0 => {
+                self.clients[client].flight = Some(flight)
+            }
             Stage::Going => self.arrives(client, flight),
             Stage::Held => {
                 if let IoOp::Write { offset, data } = &flight.request.op {
@@ -51,7 +55,9 @@ impl World {
             Stage::Answering(_) if self.clients[client].path.answers_cut > 0 => {
                 self.clients[client].flight = Some(flight);
             }
-            Stage::Answering(result) => self.comes_back(client, &flight.request.clone(), flight.issued, result),
+            Stage::Answering(result) => {
+                self.comes_back(client, &flight.request.clone(), flight.issued, result)
+            }
         }
     }
 
@@ -146,7 +152,9 @@ impl World {
 
     /// The call of a soft mount returns an error; a write goes on without its caller.
     pub(crate) fn io_times_out(&mut self, client: usize, number: u32) {
-        let Some(flight) = self.clients[client].flight.take_if(|flight| flight.number == number) else { return };
+        let Some(flight) = self.clients[client].flight.take_if(|flight| flight.number == number) else {
+            return;
+        };
         let (request, issued) = (flight.request.clone(), flight.issued);
         self.goes_on_alone(client, flight);
         let result = Err(IoError::Failed("the mount has timed out".to_owned()));
@@ -179,8 +187,13 @@ impl World {
     /// applies within its hold.
     pub(crate) fn lose_flight(&mut self, client: usize) {
         self.abandon_flight(client);
-        let mine: Vec<u32> =
-            self.file.late.iter().filter(|(_, write)| write.client == client).map(|(number, _)| *number).collect();
+        let mine: Vec<u32> = self
+            .file
+            .late
+            .iter()
+            .filter(|(_, write)| write.client == client)
+            .map(|(number, _)| *number)
+            .collect();
         for number in mine {
             let received = self.rng.u8(..3) == 0;
             let Some(mut write) = self.file.late.remove(&number) else { continue };

@@ -14,9 +14,8 @@ impl World {
 
     /// A run under this incarnation, or an earlier life of its slot on the same host, of which a write may still land.
     pub(crate) fn writer_of(&self, incarnation: Incarnation) -> Option<usize> {
-        let writes = |run: &super::Run| {
-            run.incarnation == Some(incarnation) && run.may_write_as_assumed(self.at)
-        };
+        let writes =
+            |run: &super::Run| run.incarnation == Some(incarnation) && run.may_write_as_assumed(self.at);
         self.runs.iter().rposition(writes)
     }
 
@@ -24,7 +23,8 @@ impl World {
     pub(crate) fn evidence_of(&self, observer: usize, incarnation: Incarnation) -> Option<&'static str> {
         match self.hosts.get(observer) {
             Some(host) => {
-                let evidence = host.agent.member.as_ref().and_then(|member| Member::evidence(member, incarnation));
+                let evidence =
+                    host.agent.member.as_ref().and_then(|member| Member::evidence(member, incarnation));
                 evidence.map(|(evidence, _)| evidence.as_str())
             }
             None => self.observer.as_ref().and_then(|this| this.evidence(incarnation)),
@@ -80,19 +80,24 @@ impl World {
         let layout = &self.file.layout;
         layout.slots().filter(|slot| !self.has_owner(*slot)).any(|slot| {
             let records = RecordCopy::BOTH.map(|copy| layout.host_record(slot, copy));
-            let record_lost = records.iter().all(|place| {
-                HostRecord::decode(place, &self.file.read(place.offset, place.len)).is_err()
-            });
+            let record_lost = records
+                .iter()
+                .all(|place| HostRecord::decode(place, &self.file.read(place.offset, place.len)).is_err());
             let page_lost = |page| {
                 let pages = RecordCopy::BOTH.map(|copy| layout.lease_page(page, slot, copy));
-                pages.iter().all(|place| LeasePage::decode(place, &self.file.read(place.offset, place.len)).is_err())
+                pages
+                    .iter()
+                    .all(|place| LeasePage::decode(place, &self.file.read(place.offset, place.len)).is_err())
             };
-            let used = records.iter().any(|place| self.file.read(place.offset, place.len).iter().any(|byte| *byte != 0));
+            let used = records
+                .iter()
+                .any(|place| self.file.read(place.offset, place.len).iter().any(|byte| *byte != 0));
             used && (record_lost || (0..layout.pages()).any(page_lost))
         })
     }
 
     fn has_owner(&self, slot: Slot) -> bool {
-        (0..self.hosts.len()).any(|host| self.holds(host) && self.hosts[host].life().is_some_and(|life| life.slot == slot))
+        (0..self.hosts.len())
+            .any(|host| self.holds(host) && self.hosts[host].life().is_some_and(|life| life.slot == slot))
     }
 }
