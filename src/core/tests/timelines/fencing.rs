@@ -1,5 +1,6 @@
 //! A host that is asked to fence itself, that is convicted, or whose sector is no longer its own.
 
+use leasefence_core::fencing::StorageKind;
 use leasefence_core::format::{HostRecord, RecordCopy};
 use leasefence_core::member::Request;
 
@@ -159,4 +160,19 @@ fn states_on_disk(world: &World, index: usize) -> [&'static str; 2] {
 fn request_on_disk(world: &World, index: usize) -> bool {
     let copies = world.copies(world.slot(index));
     copies.into_iter().flatten().any(|record| record.fence_requests.iter().any(Option::is_some))
+}
+
+#[test]
+fn after_a_clean_by_force_the_receipt_waits_for_write_drain() {
+    let mut world = World::held(2);
+    (world.hosts[0].storage_kind, world.hosts[0].quiets_by_force) = (StorageKind::Nfs, true);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    let slot = world.slot(0);
+    world.ask(1, Request::Fence { host: "host-0".to_owned() });
+    world.until(20, "clean", |world| world.hosts[0].fencer_half.clean.is_some_and(|clean| clean.forced));
+    let clean = world.at;
+    let fenced = |world: &World| world.copies(slot).iter().flatten().any(|r| r.state.as_str() == "fenced");
+    world.until(20, "the receipt", fenced);
+    assert!(world.at - clean >= 1_000_000_000, "write_drain is 1 s\n{}", world.story());
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use leasefence_core::fencing::{
-    AgentHalf, DomainProcess, Fencer, FencerHalf, Marker, MarkerFound, PageView, QuiesceTarget, RestoredPage,
-    Scan, StorageKind,
+    AgentHalf, DomainProcess, Fencer, FencerHalf, Marker, MarkerFound, PageView, QuiesceTarget, Quiet,
+    RestoredPage, Scan, StorageKind,
 };
 use leasefence_core::ids::{BootId, DomainId, HostKey, Incarnation, Nonce};
 use leasefence_core::member::{
@@ -72,6 +72,12 @@ pub(crate) struct Host {
     pub(crate) libvirt_away: bool,
     /// What libvirt's lists say of the guests' storage.
     pub(crate) storage_kind: StorageKind,
+    /// The storage is shown quiet by force.
+    pub(crate) quiets_by_force: bool,
+    /// Domains that libvirt knows here, shut off, each with the hash of its disk chain.
+    pub(crate) left_here: BTreeMap<DomainId, u64>,
+    /// The disk chain of each start.
+    pub(crate) started_as: BTreeMap<DomainId, u64>,
     /// So many guests that are destroyed are started again in the same moment.
     pub(crate) started_again: u8,
     /// The operator has exempted all guests of this host.
@@ -111,6 +117,9 @@ impl Host {
             guests: BTreeMap::new(),
             libvirt_away: false,
             storage_kind: StorageKind::OneKernel,
+            quiets_by_force: false,
+            left_here: BTreeMap::new(),
+            started_as: BTreeMap::new(),
             started_again: 0,
             exempts: false,
             replies: BTreeMap::new(),
@@ -285,7 +294,8 @@ impl Host {
                 let result = Ok(Duration::from_millis(3));
                 self.inbox.push_back((at + 3_000_000, Input::Barrier { domain, result }));
             }
-            Command::Start { domain, term, .. } => {
+            Command::Start { domain, term, definition_hash } => {
+                self.started_as.insert(domain, definition_hash);
                 let incarnation =
                     self.member.as_ref().and_then(Member::incarnation).expect("it holds a lease");
                 // The driver reads the fencer's half once more after the token was written.
@@ -394,6 +404,9 @@ impl Host {
                 "by the fencer".to_owned(),
             ));
         }
+        for target in page.iter().flat_map(|page| &page.quiesce).filter(|_| self.quiets_by_force) {
+            fencer.handle_quiesced(target, Quiet::Forced);
+        }
         let processes: Vec<DomainProcess> = self.guests.keys().map(process).collect();
         fencer.handle_scan(&now, &Scan { started: now.instant, complete: true, processes: &processes });
         for event in fencer.take_events() {
@@ -412,9 +425,14 @@ impl Host {
             Input::LibvirtAway("hung".to_owned())
         } else {
             self.inbox.push_back((at, Input::Capacity { memory_mib: 100_000 }));
-            Input::Domains(
-                self.guests.keys().map(|domain| report(domain, self.exempts, self.storage_kind)).collect(),
-            )
+            let report = |domain: &DomainId| report(domain, self.exempts, self.storage_kind);
+            let shut_off = |(domain, definition_hash): (&DomainId, &u64)| DomainReport {
+                running: false,
+                definition_hash: *definition_hash,
+                ..report(domain)
+            };
+            let idle = self.left_here.iter().filter(|(domain, _)| !self.guests.contains_key(domain));
+            Input::Domains(self.guests.keys().map(report).chain(idle.map(shut_off)).collect())
         };
         self.inbox.push_back((at, input));
     }

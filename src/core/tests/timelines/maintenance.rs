@@ -69,6 +69,23 @@ fn the_fencer_does_not_let_go_while_one_copy_still_says_held() {
 }
 
 #[test]
+fn no_record_says_disarmed_while_a_write_of_one_that_says_held_may_still_land() {
+    let mut world = World::held(1);
+    world.path(0, Path::LandsLate(Duration::from_millis(100)));
+    world.run(700);
+    world.path(0, Path::Works(Duration::from_millis(2)));
+    let slot = world.slot(0);
+    let request = world.ask(0, Request::Disarm);
+    // unknown_hold is 20 s.
+    for _ in 0..150 {
+        world.run(100);
+        let weaker = world.copies(slot).iter().flatten().any(|record| record.state.as_str() == "disarmed");
+        assert!(!weaker, "{}", world.story());
+    }
+    world.until(60, "disarmed", |world| world.reply(0, request).is_some_and(|(done, _)| done));
+}
+
+#[test]
 fn a_release_is_refused_while_a_protected_domain_runs_and_is_evidence_afterwards() {
     let mut world = World::held(2);
     world.user_starts(0, 1);

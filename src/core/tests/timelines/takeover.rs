@@ -2,7 +2,7 @@
 
 use leasefence_core::fencing::StorageKind;
 
-use crate::world::World;
+use crate::world::{World, guest};
 
 #[test]
 fn hosts_claim_slots_join_arm_and_hold() {
@@ -167,4 +167,15 @@ fn a_storage_that_was_not_known_at_first_does_not_keep_the_host_unproven_for_eve
     world.run(3_000);
     let page = world.hosts[0].page.as_ref().expect("a page");
     assert!(page.quiesce.iter().all(|target| target.kind == StorageKind::OneKernel), "{:?}", page.quiesce);
+}
+
+#[test]
+fn what_ran_last_is_started_and_no_older_definition_that_was_left_here() {
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.hosts[1].left_here.insert(guest(1), 77);
+    world.run(5_000);
+    world.hosts[0].power_off();
+    world.until(30, "the guest runs again", |world| world.runs_on(1) == [1]);
+    assert_eq!(world.hosts[1].started_as.get(&guest(1)), Some(&1), "{}", world.story());
 }
