@@ -6,11 +6,9 @@
 
 mod fingerprint;
 mod lease;
-#[allow(dead_code, reason = "the models that use it are being written")]
+mod part;
 mod relative;
-#[allow(dead_code, reason = "the models that use it are being written")]
 mod scenario;
-#[allow(dead_code, reason = "the models that use it are being written")]
 mod search;
 mod slot;
 mod timing;

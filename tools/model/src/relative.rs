@@ -12,6 +12,7 @@ use leasefence_core::unknown::NEVER;
 const ORIGIN_NS: u64 = 1 << 40;
 
 /// Now, in every canonical state.
+#[must_use]
 pub(crate) fn now() -> Now {
     Now { instant: Instant { boot_ns: ORIGIN_NS, raw_ns: ORIGIN_NS }, suspended_ns: 0, wall_ns: 0 }
 }
@@ -32,27 +33,33 @@ pub(crate) fn age(state: &mut impl Marks, boot: Duration, raw: Duration, oldest:
     });
 }
 
-/// The sequences of a state, in order.
-#[derive(Default)]
+/// The sequences of a state or of a part of it, in order.
+#[derive(Clone, Default)]
 pub(crate) struct Sequences(Vec<u64>);
 
 impl Sequences {
-    /// Takes those of a part.
-    pub(crate) fn of(&mut self, part: &mut impl Marks) {
+    /// Those of a part.
+    pub(crate) fn of(part: &mut impl Marks) -> Self {
+        let mut found = Vec::new();
         part.each_mark(&mut |mark| {
             if let Mark::Sequence(sequence) = mark {
-                self.0.push(sequence.0);
+                found.push(sequence.0);
             }
         });
+        found.sort_unstable();
+        found.dedup();
+        Self(found)
     }
 
-    /// What each becomes: the smallest number of its parity above the one before it. None when nothing changes.
-    pub(crate) fn renumbered(mut self) -> Option<Renumbered> {
-        self.0.sort_unstable();
-        self.0.dedup();
-        let mut pairs = Vec::with_capacity(self.0.len());
+    /// What each becomes when these parts are all there is: the smallest number of its parity above the one before it.
+    /// None when nothing changes.
+    pub(crate) fn renumber<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Option<Renumbered> {
+        let mut all: Vec<u64> = parts.into_iter().flat_map(|part| part.0.iter().copied()).collect();
+        all.sort_unstable();
+        all.dedup();
+        let mut pairs = Vec::with_capacity(all.len());
         let mut next = 0_u64;
-        for old in self.0 {
+        for old in all {
             let new = next + (next % 2).abs_diff(old % 2);
             pairs.push((old, new));
             next = new + 1;
@@ -65,6 +72,11 @@ impl Sequences {
 pub(crate) struct Renumbered(Vec<(u64, u64)>);
 
 impl Renumbered {
+    /// True when a part with these sequences is not what it was.
+    pub(crate) fn changes(&self, sequences: &Sequences) -> bool {
+        self.0.iter().any(|(old, new)| old != new && sequences.0.binary_search(old).is_ok())
+    }
+
     /// Renumbers a part.
     pub(crate) fn apply(&self, part: &mut impl Marks) {
         part.each_mark(&mut |mark| {
@@ -84,9 +96,7 @@ mod tests {
     #[test]
     fn numbers_keep_their_order_and_parity_and_become_small() {
         let mut state = [Sequence(7), Sequence(41), Sequence(8), Sequence(7), Sequence(44)];
-        let mut sequences = Sequences::default();
-        sequences.of(&mut state);
-        sequences.renumbered().unwrap().apply(&mut state);
+        Sequences::renumber([&Sequences::of(&mut state)]).unwrap().apply(&mut state);
         assert_eq!(state, [1, 3, 2, 1, 4].map(Sequence));
     }
 

@@ -59,14 +59,14 @@ pub(crate) enum Found {
 
 /// Searches one scenario and prints what it found.
 pub(crate) fn run<M: Model>(name: &str, scenario: &Scenario<M>) -> Found {
-    let Outcome { states, steps, depth, took, end } = search(&scenario.model, scenario.most);
+    let Outcome { states, reached, steps, depth, took, end } = search(&scenario.model, scenario.most);
     let (found, word) = match &end {
         End::Exhausted => (Found::Nothing, "no violation"),
         End::Capped => (Found::Unknown, "STOPPED before the end"),
         End::Violated { .. } => (Found::Violation, "VIOLATION"),
     };
     println!(
-        "{name:<7} {:<62} {states:>9} states {steps:>10} steps  depth {depth:>3} {:>7.1} s  {word}",
+        "{name:<7} {:<62} {states:>9} states {reached:>8} reached {steps:>10} steps  depth {depth:>3} {:>7.1} s  {word}",
         scenario.name,
         took.as_secs_f64()
     );

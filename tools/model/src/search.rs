@@ -27,8 +27,12 @@ pub(crate) trait Model {
     /// What is wrong in `state`; none when every invariant holds.
     fn violation(&self, state: &Self::State) -> Option<String>;
 
-    /// One line of a trace: what happened, and what it made of `before`.
-    fn describe(&self, before: &Self::State, step: &Self::Step, after: &Self::State) -> String;
+    /// True in the states in which what the invariants speak of happens at all: counted, so that a search which never
+    /// gets there shows.
+    fn is_reached(&self, state: &Self::State) -> bool;
+
+    /// One line of a trace: what the last of `path` made of `before`.
+    fn describe(&self, path: &[Self::Step], before: &Self::State, after: &Self::State) -> String;
 }
 
 /// How a search ended.
@@ -52,6 +56,8 @@ pub(crate) enum End {
 pub(crate) struct Outcome {
     /// Different states that were visited.
     pub(crate) states: usize,
+    /// Those of them in which what the invariants speak of has happened.
+    pub(crate) reached: usize,
     /// Steps that were taken.
     pub(crate) steps: usize,
     /// The longest of all shortest ways to a state.
@@ -92,6 +98,7 @@ struct Search<'a, M: Model> {
     model: &'a M,
     seen: HashSet<u128, BuildHasherDefault<AsIs>>,
     origins: Vec<Origin>,
+    reached: usize,
     taken: usize,
     steps: Vec<M::Step>,
 }
@@ -99,10 +106,23 @@ struct Search<'a, M: Model> {
 /// Searches `model`, visiting at most `most` states.
 pub(crate) fn search<M: Model>(model: &M, most: usize) -> Outcome {
     let begun = Instant::now();
-    let mut search =
-        Search { model, seen: HashSet::default(), origins: Vec::new(), taken: 0, steps: Vec::new() };
+    let mut search = Search {
+        model,
+        seen: HashSet::default(),
+        origins: Vec::new(),
+        reached: 0,
+        taken: 0,
+        steps: Vec::new(),
+    };
     let (depth, end) = search.run(most);
-    Outcome { states: search.origins.len(), steps: search.taken, depth, took: begun.elapsed(), end }
+    Outcome {
+        states: search.origins.len(),
+        reached: search.reached,
+        steps: search.taken,
+        depth,
+        took: begun.elapsed(),
+        end,
+    }
 }
 
 impl<M: Model> Search<'_, M> {
@@ -149,6 +169,7 @@ impl<M: Model> Search<'_, M> {
                 found = Some((what, number));
                 break;
             }
+            self.reached += usize::from(self.model.is_reached(&after));
             next.push((after, number));
         }
         self.steps = steps;
@@ -165,13 +186,14 @@ impl<M: Model> Search<'_, M> {
             at = origin.from;
         }
         let mut state = self.model.initial();
-        let mut lines = Vec::new();
+        let (mut lines, mut path) = (Vec::new(), Vec::new());
         for index in way.into_iter().rev() {
             let mut steps = Vec::new();
             self.model.steps(&state, &mut steps);
             let Some(step) = steps.get(usize::from(index)) else { break };
             let Some(after) = self.model.take(&state, step) else { break };
-            lines.push(self.model.describe(&state, step, &after));
+            path.push(step.clone());
+            lines.push(self.model.describe(&path, &state, &after));
             state = after;
         }
         lines
@@ -214,8 +236,12 @@ mod tests {
             (state.1 == self.unwanted).then(|| format!("{} litres", state.1))
         }
 
-        fn describe(&self, _: &(u8, u8), step: &&'static str, after: &(u8, u8)) -> String {
-            format!("{step}: {} and {}", after.0, after.1)
+        fn is_reached(&self, state: &(u8, u8)) -> bool {
+            state.0 == 3
+        }
+
+        fn describe(&self, path: &[&'static str], _: &(u8, u8), after: &(u8, u8)) -> String {
+            format!("{}: {} and {}", path[path.len() - 1], after.0, after.1)
         }
     }
 
@@ -239,7 +265,7 @@ mod tests {
     #[test]
     fn without_one_every_state_is_visited_once() {
         let outcome = search(&Jugs { unwanted: 6 }, 1_000);
-        assert_eq!((outcome.states, outcome.end), (16, End::Exhausted));
+        assert_eq!((outcome.states, outcome.reached, outcome.end), (16, 6, End::Exhausted));
         assert_eq!(search(&Jugs { unwanted: 6 }, 10).end, End::Capped, "or it says that it stopped before");
     }
 }

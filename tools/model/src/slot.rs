@@ -22,7 +22,11 @@ impl Model for Slots {
         None
     }
 
-    fn describe(&self, (): &(), (): &(), (): &()) -> String {
+    fn is_reached(&self, (): &()) -> bool {
+        false
+    }
+
+    fn describe(&self, _: &[()], (): &(), (): &()) -> String {
         String::new()
     }
 }

@@ -1,41 +1,119 @@
-//! Holder, observer and verdict: nothing of it is searched yet.
+//! Holder, observer and verdict: one victim with its agent, fencer and guests, the two copies of its record, and one
+//! observer. (A second one would change nothing: observers do not write, and each verdict is judged by itself.)
+//!
+//! Invariants: nothing says that the victim is gone while its guests write or a write of theirs may still be applied;
+//! a lease that has ended is never valid again.
 
+mod agent;
+mod disk;
+mod observer;
+mod rules;
+mod scenarios;
+mod steps;
+mod told;
+mod victim;
+
+use crate::part::Part;
 use crate::scenario::{Checked, Scenario, Size};
 use crate::search::Model;
 
+use disk::{Disk, Rec, Says, Sector};
+use leasefence_core::ids::Sequence;
+use observer::Observer;
+use rules::Rules;
+use steps::{State, Step};
+use victim::{Guests, Victim};
+
+/// True while a bug is planted that stands in the member, around the core's types: this model does the same around them.
+#[cfg(feature = "planted-bugs")]
+macro_rules! wrong {
+    ($bug:ident) => {
+        leasefence_core::planted::is_planted(leasefence_core::planted::Bug::$bug)
+    };
+}
+
+/// Always false: this build has no planted bugs.
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! wrong {
+    ($bug:ident) => {
+        $crate::timing::never(stringify!($bug))
+    };
+}
+
+use wrong;
+
+#[cfg(not(feature = "planted-bugs"))]
+const fn never(_bug: &str) -> bool {
+    false
+}
+
 /// The model.
-pub(crate) struct Timing;
+pub(crate) struct Timing {
+    rules: Rules,
+}
 
 impl Model for Timing {
-    type State = ();
-    type Step = ();
+    type State = State;
+    type Step = Step;
 
-    fn initial(&self) {}
-
-    fn steps(&self, (): &(), _: &mut Vec<()>) {}
-
-    fn take(&self, (): &(), (): &()) -> Option<()> {
-        None
+    fn initial(&self) -> State {
+        let rules = &self.rules;
+        let joined = |sequence| Rec {
+            sequence: Sequence(sequence),
+            state: Says::Joining,
+            ttl: rules.ttl,
+            echo: rules.ttl,
+        };
+        let victim = Victim::joining(rules, joined(1));
+        let state = State {
+            victim: Part::new(victim),
+            observer: Part::new(Observer::new(rules)),
+            disk: Part::new(Disk([0, 1].map(|sequence| Sector::Valid(joined(sequence))))),
+            may: rules.may,
+        };
+        if rules.joins { state } else { state.holding(rules) }
     }
 
-    fn violation(&self, (): &()) -> Option<String> {
-        None
+    fn steps(&self, state: &State, steps: &mut Vec<Step>) {
+        state.steps(&self.rules, steps);
     }
 
-    fn describe(&self, (): &(), (): &(), (): &()) -> String {
-        String::new()
+    fn take(&self, state: &State, step: &Step) -> Option<State> {
+        Some(state.after(*step, &self.rules))
+    }
+
+    fn violation(&self, state: &State) -> Option<String> {
+        if state.victim.revived {
+            return Some("the victim's lease had ended, and is valid again".to_owned());
+        }
+        let evidence = state.observer.evidence()?.as_str();
+        match state.victim.guests {
+            Guests::Running => Some(format!("`{evidence}` is said while the victim's guests run")),
+            Guests::Draining(_) => Some(format!(
+                "`{evidence}` is said while a write of the victim's guests may still be applied"
+            )),
+            Guests::Gone => None,
+        }
+    }
+
+    fn is_reached(&self, state: &State) -> bool {
+        state.victim.guests != Guests::Running
+    }
+
+    fn describe(&self, path: &[Step], before: &State, after: &State) -> String {
+        told::line(&self.rules, path, before, after)
     }
 }
 
 impl Checked for Timing {
     const NAME: &'static str = "timing";
 
-    fn scenarios(_: Size) -> Vec<Scenario<Self>> {
-        Vec::new()
+    fn scenarios(size: Size) -> Vec<Scenario<Self>> {
+        scenarios::of(size)
     }
 
     #[cfg(feature = "planted-bugs")]
     fn wrong_rules() -> Vec<(leasefence_core::planted::Bug, Scenario<Self>)> {
-        Vec::new()
+        scenarios::wrong()
     }
 }

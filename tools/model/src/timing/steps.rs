@@ -1,0 +1,149 @@
+//! What may happen next in the whole, and what becomes of it.
+
+use std::time::Duration;
+
+use leasefence_core::format::RecordCopy;
+
+use super::disk::{Disk, Sector, index};
+use super::observer::{Look, Observer};
+use super::rules::{May, Rules};
+use super::victim::{Act, Guests, Victim};
+use crate::part::Part;
+use crate::relative::{Sequences, age};
+
+/// A state.
+#[derive(Clone, Hash)]
+pub(crate) struct State {
+    pub(crate) victim: Part<Victim>,
+    pub(crate) observer: Part<Observer>,
+    pub(crate) disk: Part<Disk>,
+    pub(crate) may: May,
+}
+
+/// A step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// A tick passes on all clocks.
+    Tick,
+    /// A tick passes, and the victim's `CLOCK_BOOTTIME` is slewed so that it stands still.
+    TickSlewed,
+    /// The observer's clocks gain a tick.
+    Drift,
+    /// The observer's `CLOCK_BOOTTIME` is slewed ahead by a tick.
+    SlewObserver,
+    /// A copy of the record becomes unreadable.
+    Damage(RecordCopy),
+    /// Something happens on the victim, or to its writes.
+    Victim(Act),
+    /// The observer does something.
+    Observer(Look),
+}
+
+impl State {
+    /// A state that armed without trouble, whose first `held` was just renewed.
+    pub(crate) fn holding(self, rules: &Rules) -> Self {
+        let first = [Act::Beat, Act::Issue, Act::Land, Act::Acknowledge, Act::ReadBack];
+        first.into_iter().fold(self, |state, act| state.after(Step::Victim(act), rules))
+    }
+
+    /// All that may happen.
+    pub(crate) fn steps(&self, rules: &Rules, steps: &mut Vec<Step>) {
+        if !rules.to_the_end && self.victim.guests == Guests::Gone {
+            return;
+        }
+        let may = &self.may;
+        if !self.victim.is_due(rules) {
+            steps.push(Step::Tick);
+            steps.extend((may.slew > 0).then_some(Step::TickSlewed));
+        }
+        let mut acts = Vec::new();
+        self.victim.acts(rules, may, &mut acts);
+        steps.extend(acts.into_iter().map(Step::Victim));
+        let mut looks = Vec::new();
+        self.observer.looks(rules, &mut looks);
+        looks.extend((may.restart_observer > 0).then_some(Look::Restart));
+        looks.extend((may.freeze > 0 && !self.observer.is_frozen()).then_some(Look::Freeze));
+        steps.extend(looks.into_iter().map(Step::Observer));
+        steps.extend((may.drift > 0).then_some(Step::Drift));
+        steps.extend((may.slew > 0).then_some(Step::SlewObserver));
+        if may.damage > 0 {
+            let whole = |copy: &RecordCopy| self.disk.0[index(*copy)] != Sector::Damaged;
+            steps.extend(RecordCopy::BOTH.into_iter().filter(whole).map(Step::Damage));
+        }
+    }
+
+    /// The state after a step.
+    pub(crate) fn after(&self, step: Step, rules: &Rules) -> Self {
+        let mut state = self.clone();
+        state.may.spend(step);
+        match step {
+            Step::Tick => state.pass(rules, rules.tick),
+            Step::TickSlewed => state.pass(rules, Duration::ZERO),
+            Step::Drift => state.age_observer(rules, rules.tick, rules.tick),
+            Step::SlewObserver => state.age_observer(rules, rules.tick, Duration::ZERO),
+            Step::Damage(copy) => {
+                state.disk = state.disk.changed(|disk| disk.0[index(copy)] = Sector::Damaged)
+            }
+            Step::Victim(act) => {
+                let mut disk = *state.disk;
+                state.victim = state.victim.changed(|victim| victim.take(act, &mut disk, rules));
+                if disk != *state.disk {
+                    state.disk = Part::new(disk);
+                }
+            }
+            Step::Observer(look) => {
+                state.observer = state.observer.changed(|observer| observer.take(look, &self.disk, rules));
+            }
+        }
+        state.canonical()
+    }
+
+    /// A tick passes, `boot` of it on the victim's `CLOCK_BOOTTIME`.
+    fn pass(&mut self, rules: &Rules, boot: Duration) {
+        self.victim = self.victim.changed(|victim| {
+            age(victim, boot, rules.tick, rules.oldest());
+            victim.tick(rules);
+        });
+        self.age_observer(rules, rules.tick, rules.tick);
+    }
+
+    fn age_observer(&mut self, rules: &Rules, boot: Duration, raw: Duration) {
+        self.observer = self.observer.changed(|observer| age(observer, boot, raw, rules.oldest()));
+    }
+
+    fn canonical(self) -> Self {
+        let Self { victim, observer, disk, may } = self;
+        let parts = [victim.sequences(), observer.sequences(), disk.sequences()];
+        match Sequences::renumber(parts) {
+            None => Self { victim, observer, disk, may },
+            Some(numbers) => Self {
+                victim: victim.renumbered(&numbers),
+                observer: observer.renumbered(&numbers),
+                disk: disk.renumbered(&numbers),
+                may,
+            },
+        }
+    }
+}
+
+impl May {
+    /// What a step takes from it.
+    fn spend(&mut self, step: Step) {
+        let spent = match step {
+            Step::TickSlewed | Step::SlewObserver => &mut self.slew,
+            Step::Drift => &mut self.drift,
+            Step::Damage(_) => &mut self.damage,
+            Step::Victim(Act::TimeOut) => &mut self.time_out,
+            Step::Victim(Act::Lose) => &mut self.lose,
+            Step::Victim(Act::Crash) => &mut self.crash,
+            Step::Victim(Act::Start { other_ttl: true }) => &mut self.change,
+            Step::Victim(Act::Ask) => &mut self.ask,
+            Step::Victim(Act::Hang) => &mut self.hang,
+            Step::Victim(Act::Pause) => &mut self.pause,
+            Step::Observer(Look::Freeze) => &mut self.freeze,
+            Step::Observer(Look::Restart) => &mut self.restart_observer,
+            Step::Tick | Step::Victim(_) | Step::Observer(_) => return,
+        };
+        *spent -= 1;
+    }
+}
