@@ -12,6 +12,8 @@ use crate::time::{HolderDeadline, Instant, Now, ObserverDeadline};
 pub enum Mark<'a> {
     /// A reading of this host's clocks, or a deadline on them. [`NEVER`](crate::unknown::NEVER) is among them.
     Instant(&'a mut Instant),
+    /// An instant of the past of which nothing matters but whether it lies within the longest gap between two reads.
+    Recent(&'a mut Instant),
     /// The number of a write of a sector. Compared, stepped on by one, and looked at for its parity.
     Sequence(&'a mut Sequence),
     /// Which life of a slot. Compared, and stepped on by one.

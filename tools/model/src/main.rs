@@ -27,6 +27,12 @@ struct Options {
     /// How much of it: each size includes the smaller ones.
     #[arg(long, value_enum, default_value = "small")]
     size: Size,
+    /// Only scenarios whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Stop each scenario at so many states, and say so.
+    #[arg(long, default_value_t = usize::MAX)]
+    most: usize,
     /// Plant this bug (or `all`, one after the other), and fail unless it is found.
     #[cfg(feature = "planted-bugs")]
     #[arg(long, value_name = "BUG")]
@@ -59,14 +65,14 @@ fn main() -> ExitCode {
         return refute(options.model, Some(word.as_str()).filter(|word| *word != "all"));
     }
     let mut sound = true;
-    sound &= !options.model.includes(Which::Timing) || checked::<timing::Timing>(options.size);
-    sound &= !options.model.includes(Which::Slot) || checked::<slot::Slots>(options.size);
-    sound &= !options.model.includes(Which::Lease) || checked::<lease::Leases>(options.size);
+    sound &= !options.model.includes(Which::Timing) || checked::<timing::Timing>(&options);
+    sound &= !options.model.includes(Which::Slot) || checked::<slot::Slots>(&options);
+    sound &= !options.model.includes(Which::Lease) || checked::<lease::Leases>(&options);
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn checked<M: Checked>(size: Size) -> bool {
-    scenario::check::<M>(size)
+fn checked<M: Checked>(options: &Options) -> bool {
+    scenario::check::<M>(options.size, &options.only, options.most)
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -17,16 +17,27 @@ pub(crate) fn now() -> Now {
     Now { instant: Instant { boot_ns: ORIGIN_NS, raw_ns: ORIGIN_NS }, suspended_ns: 0, wall_ns: 0 }
 }
 
+/// Ages beyond which nothing changes any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Horizon {
+    /// Of any instant.
+    pub(crate) oldest: Duration,
+    /// Of those that are compared with the longest gap only.
+    pub(crate) recent: Duration,
+}
+
 /// Lets `boot` pass on `CLOCK_BOOTTIME` and `raw` on `CLOCK_MONOTONIC_RAW`: everything in `state` gets that much older, and
-/// what is older than `oldest` is as old as that. An instant that was never set stays so.
-pub(crate) fn age(state: &mut impl Marks, boot: Duration, raw: Duration, oldest: Duration) {
+/// what is older than the horizon is as old as that. An instant that was never set stays so.
+pub(crate) fn age(state: &mut impl Marks, boot: Duration, raw: Duration, horizon: Horizon) {
     let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let floor = ORIGIN_NS.saturating_sub(ns(oldest));
+    let floor = |age| ORIGIN_NS.saturating_sub(ns(age));
     state.each_mark(&mut |mark| {
-        if let Mark::Instant(instant) = mark
-            && *instant != NEVER
-            && *instant != Instant::default()
-        {
+        let (instant, floor) = match mark {
+            Mark::Instant(instant) => (instant, floor(horizon.oldest)),
+            Mark::Recent(instant) => (instant, floor(horizon.recent)),
+            Mark::Sequence(_) | Mark::Generation(_) | Mark::Term(_) | Mark::Nonce(_) => return,
+        };
+        if *instant != NEVER && *instant != Instant::default() {
             instant.boot_ns = instant.boot_ns.saturating_sub(ns(boot)).max(floor);
             instant.raw_ns = instant.raw_ns.saturating_sub(ns(raw)).max(floor);
         }
@@ -103,13 +114,14 @@ mod tests {
     #[test]
     fn ages_grow_up_to_the_oldest_that_matters() {
         let ms = Duration::from_millis;
+        let horizon = Horizon { oldest: ms(5), recent: ms(2) };
         let mut instant = now().instant;
-        age(&mut instant, ms(3), ms(2), ms(5));
+        age(&mut instant, ms(3), ms(2), horizon);
         assert_eq!(
             (now().instant.since_by_faster(instant), now().instant.since_by_slower(instant)),
             (ms(3), ms(2))
         );
-        age(&mut instant, ms(7), ms(7), ms(5));
+        age(&mut instant, ms(7), ms(7), horizon);
         assert_eq!(
             (now().instant.since_by_faster(instant), now().instant.since_by_slower(instant)),
             (ms(5), ms(5))

@@ -31,8 +31,9 @@ impl Marks for Reading {
         let copies = self.copies_mut();
         copies.a.each_mark(f);
         copies.b.each_mark(f);
-        self.started.each_mark(f);
-        self.ended.each_mark(f);
+        // It was judged at once: from then on only the next read's gap to its start counts.
+        f(Mark::Recent(&mut self.started));
+        self.ended = Now::default();
     }
 }
 

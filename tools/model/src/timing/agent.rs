@@ -43,6 +43,8 @@ pub(crate) struct Agent {
     pub(crate) reading: Option<Instant>,
     /// Stopped, as by a debugger: it takes up nothing until it goes on.
     pub(crate) paused: bool,
+    /// Once a `held` was acknowledged.
+    pub(crate) has_written_held: bool,
 }
 
 impl Agent {
@@ -51,7 +53,14 @@ impl Agent {
         let terms = TermsInUse::new(rules.promise(rules.ttl));
         let mut holder = Holder::new(KEY, BOOT, VICTIM, joined.sequence, terms);
         holder.arm(HolderDeadline(now().instant.plus(rules.ticks(rules.ttl))));
-        Self { holder, phase: Phase::Arming, out: None, reading: None, paused: false }
+        Self {
+            holder,
+            phase: Phase::Arming,
+            out: None,
+            reading: None,
+            paused: false,
+            has_written_held: false,
+        }
     }
 
     /// One that is started again, with the configuration whose ttl is `ttl`: it goes on with what the page says, and keeps
@@ -64,7 +73,7 @@ impl Agent {
         let terms = TermsInUse::resume(rules.promise(ttl), &promises);
         let mut holder = Holder::new(KEY, BOOT, VICTIM, issued, terms);
         holder.resume(page.lease_end);
-        Self { holder, phase: Phase::Held, out: None, reading: None, paused: false }
+        Self { holder, phase: Phase::Held, out: None, reading: None, paused: false, has_written_held: true }
     }
 
     /// True while the lease is held and has not ended.
@@ -146,6 +155,7 @@ impl Agent {
         let result = if acknowledged { Ok(Vec::new()) } else { Err(IoError::Failed(String::new())) };
         let issued = at(write.issued);
         self.holder.written(&IoDone { id: IoId(0), issued, ended: now(), result });
+        self.has_written_held |= acknowledged && write.rec.state == Says::Held;
         self.reading = acknowledged.then(|| now().instant);
     }
 

@@ -107,6 +107,17 @@ impl Observer {
         self.watch.apply(Scanned { readings, observers: Vec::new(), started, ended }, live);
     }
 
+    /// True when the scan under way has taken too long.
+    pub(crate) fn is_too_slow(&self, rules: &Rules) -> bool {
+        let took = |read: &Read| now().instant.since_by_faster(read.started);
+        self.read.as_ref().is_some_and(|read| took(read) > rules.ticks(rules.slow_scan))
+    }
+
+    /// The scan under way fails.
+    pub(crate) fn give_up(&mut self) {
+        self.read = None;
+    }
+
     fn restart(&mut self, rules: &Rules) {
         self.read = None;
         self.watch = Watch::new(&header(rules));

@@ -5,6 +5,8 @@ use std::time::Duration;
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::terms::{Promise, RESET_LATENCY, Terms};
 
+use crate::relative::Horizon;
+
 /// A scenario.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
@@ -24,6 +26,12 @@ pub(crate) struct Rules {
     pub(crate) watchdog: Duration,
     /// The most own record's writes at once that may land late.
     pub(crate) late: usize,
+    /// The longest that a scan of the observer takes, in ticks: what takes longer fails.
+    pub(crate) slow_scan: u8,
+    /// True when a read-back takes its own time; else it ends with the acknowledgement.
+    pub(crate) slow_read_back: bool,
+    /// True when the fencer may look at the page as late as at the next tick; else it looks at once.
+    pub(crate) lazy_fencer: bool,
     /// True when the two copies of a read may be served in either order, at two instants.
     pub(crate) torn_reads: bool,
     /// True when the host is armed only in the course of the search.
@@ -59,6 +67,8 @@ pub(crate) struct May {
     pub(crate) hang: u8,
     /// The agent is paused.
     pub(crate) pause: u8,
+    /// A read-back of the own record fails.
+    pub(crate) fail_read_back: u8,
     /// A medium acknowledges a write and loses it.
     pub(crate) lose: u8,
 }
@@ -75,6 +85,9 @@ impl Rules {
             drift_ppm: 0,
             watchdog: Duration::ZERO,
             late: 1,
+            slow_scan: 1,
+            slow_read_back: false,
+            lazy_fencer: false,
             torn_reads: false,
             joins: false,
             to_the_end: false,
@@ -90,6 +103,7 @@ impl Rules {
                 freeze: 0,
                 hang: 0,
                 pause: 0,
+                fail_read_back: 0,
                 lose: 0,
             },
         }
@@ -138,9 +152,20 @@ impl Rules {
         self.watchdog + RESET_LATENCY
     }
 
-    /// An age beyond every threshold.
-    pub(crate) fn oldest(&self) -> Duration {
+    /// Ages of the victim's instants beyond every threshold.
+    pub(crate) fn victims_horizon(&self) -> Horizon {
+        let ticks = self.ttl.max(self.other_ttl).max(self.budget).max(self.drain);
+        let oldest =
+            self.ticks(ticks).max(if self.has_watchdog() { self.reset_after() } else { Duration::ZERO });
+        Horizon { oldest: oldest + self.tick, recent: oldest + self.tick }
+    }
+
+    /// Ages of the observer's: a scan that began that late must still know how old the stall was then.
+    pub(crate) fn observers_horizon(&self) -> Horizon {
         let terms = self.terms(self.ttl.max(self.other_ttl));
-        terms.verdict_after().max(terms.cap_after_fencing().min(self.tick * 20)) + self.tick
+        // Where nothing says `fencing`, its cap may be beyond all ages.
+        let cap = terms.cap_after_fencing().min(self.ticks(20));
+        let oldest = terms.verdict_after().max(cap) + self.ticks(self.slow_scan + 1);
+        Horizon { oldest, recent: terms.longest_gap() + self.tick }
     }
 }

@@ -82,7 +82,7 @@ impl State {
             Step::Drift => state.age_observer(rules, rules.tick, rules.tick),
             Step::SlewObserver => state.age_observer(rules, rules.tick, Duration::ZERO),
             Step::Damage(copy) => {
-                state.disk = state.disk.changed(|disk| disk.0[index(copy)] = Sector::Damaged)
+                state.disk = state.disk.changed(|disk| disk.0[index(copy)] = Sector::Damaged);
             }
             Step::Victim(act) => {
                 let mut disk = *state.disk;
@@ -101,14 +101,17 @@ impl State {
     /// A tick passes, `boot` of it on the victim's `CLOCK_BOOTTIME`.
     fn pass(&mut self, rules: &Rules, boot: Duration) {
         self.victim = self.victim.changed(|victim| {
-            age(victim, boot, rules.tick, rules.oldest());
+            age(victim, boot, rules.tick, rules.victims_horizon());
             victim.tick(rules);
         });
         self.age_observer(rules, rules.tick, rules.tick);
+        if self.observer.is_too_slow(rules) {
+            self.observer = self.observer.changed(Observer::give_up);
+        }
     }
 
     fn age_observer(&mut self, rules: &Rules, boot: Duration, raw: Duration) {
-        self.observer = self.observer.changed(|observer| age(observer, boot, raw, rules.oldest()));
+        self.observer = self.observer.changed(|observer| age(observer, boot, raw, rules.observers_horizon()));
     }
 
     fn canonical(self) -> Self {
@@ -135,6 +138,7 @@ impl May {
             Step::Damage(_) => &mut self.damage,
             Step::Victim(Act::TimeOut) => &mut self.time_out,
             Step::Victim(Act::Lose) => &mut self.lose,
+            Step::Victim(Act::ReadFails) => &mut self.fail_read_back,
             Step::Victim(Act::Crash) => &mut self.crash,
             Step::Victim(Act::Start { other_ttl: true }) => &mut self.change,
             Step::Victim(Act::Ask) => &mut self.ask,

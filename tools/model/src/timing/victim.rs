@@ -137,7 +137,8 @@ impl Victim {
             }
         }
         if agent.reading.is_some() {
-            acts.extend([Act::ReadBack, Act::ReadFails]);
+            acts.push(Act::ReadBack);
+            acts.extend((may.fail_read_back > 0).then_some(Act::ReadFails));
         }
         let fits = agent.out.is_none_or(|write| write.landed) || self.late.len() < rules.late;
         if may.crash > 0 && fits {
@@ -156,7 +157,7 @@ impl Victim {
     fn host_acts(&self, rules: &Rules, may: &May, machine: &Machine, acts: &mut Vec<Act>) {
         let running = self.guests == Guests::Running;
         if !machine.hung {
-            acts.push(Act::Beat);
+            acts.extend(rules.lazy_fencer.then_some(Act::Beat));
             if running && machine.fencer.kills() {
                 acts.extend([Act::Kill { by_force: true }, Act::Kill { by_force: false }]);
             }
@@ -207,7 +208,7 @@ impl Victim {
             }
             _ => self.agent_act(act, disk, rules),
         }
-        self.settle();
+        self.settle(rules);
     }
 
     fn agent_act(&mut self, act: Act, disk: &mut Disk, rules: &Rules) {
@@ -226,7 +227,12 @@ impl Victim {
                     disk.land(write.rec);
                 }
             }
-            Act::Acknowledge | Act::Lose => agent.written(true),
+            Act::Acknowledge | Act::Lose => {
+                agent.written(true);
+                if !rules.slow_read_back {
+                    agent.read_back(disk, rules);
+                }
+            }
             Act::TimeOut => {
                 self.late.extend(may_land(agent));
                 agent.written(false);
@@ -241,11 +247,15 @@ impl Victim {
     }
 
     /// What follows from anything: the agent's turn, the page, and what the invariants look at.
-    fn settle(&mut self) {
+    fn settle(&mut self, rules: &Rules) {
         self.late.sort_unstable();
         let unknown = !self.late.is_empty();
         let Some(machine) = &mut self.machine else { return };
         machine.agent_turn(unknown);
+        if !rules.lazy_fencer && !machine.hung {
+            machine.beat(rules);
+            machine.agent_turn(unknown);
+        }
         self.over |= machine.page.lease_end.reached(now().instant);
         self.revived |= self.over && machine.agent.as_ref().is_some_and(Agent::is_valid);
     }
@@ -258,7 +268,7 @@ impl Victim {
         if let Some(machine) = self.machine.as_mut().filter(|machine| !machine.hung) {
             machine.beat(rules);
         }
-        self.settle();
+        self.settle(rules);
     }
 
     /// In words, for a trace.
@@ -338,7 +348,7 @@ impl Machine {
         let Some(agent) = self.agent.as_mut().filter(|agent| !agent.paused) else { return };
         agent.turn(self.fencer.half(), unknown || agent.out.is_some());
         agent.publish(&mut self.page);
-        if agent.reading.is_some() {
+        if agent.has_written_held {
             self.page.wish = Wish::Armed;
         }
     }
