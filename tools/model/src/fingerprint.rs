@@ -22,14 +22,16 @@ impl Default for Lanes {
     }
 }
 
+/// The low and the high half.
+fn halves(value: u128) -> [u64; 2] {
+    let low = u64::try_from(value & u128::from(u64::MAX)).unwrap_or_default();
+    [low, u64::try_from(value >> 64).unwrap_or_default()]
+}
+
 /// Both halves of a 128-bit product, folded.
 fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a).wrapping_mul(u128::from(b)).to_le_bytes();
-    let mut halves = [0; 2];
-    for (half, bytes) in halves.iter_mut().zip(product.chunks_exact(8)) {
-        *half = bytes.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte));
-    }
-    halves[0] ^ halves[1]
+    let [low, high] = halves(u128::from(a).wrapping_mul(u128::from(b)));
+    low ^ high
 }
 
 impl Lanes {
@@ -73,12 +75,38 @@ impl Hasher for Lanes {
         self.word(value);
     }
 
+    fn write_u128(&mut self, value: u128) {
+        let [low, high] = halves(value);
+        self.word(low);
+        self.word(high);
+    }
+
     fn write_usize(&mut self, value: usize) {
         self.word(u64::try_from(value).unwrap_or(u64::MAX));
     }
 
     fn finish(&self) -> u64 {
         self.first ^ self.second
+    }
+}
+
+/// Passes on what is a fingerprint already.
+#[derive(Default)]
+pub(crate) struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks_exact(8) {
+            self.0 ^= chunk.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte));
+        }
+    }
+
+    fn write_u128(&mut self, value: u128) {
+        self.0 = halves(value)[0];
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -1,13 +1,15 @@
 //! A part of a state that is shared between the many states that differ elsewhere: hashed once, and asked for its
 //! sequences once.
 
-use std::hash::{Hash, Hasher};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::Deref;
 use std::rc::Rc;
 
 use leasefence_core::marks::Marks;
 
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{AsIs, fingerprint};
 use crate::relative::{Renumbered, Sequences};
 
 /// The part.
@@ -34,18 +36,44 @@ impl<T: Clone + Hash + Marks> Part<T> {
         Self::new(value)
     }
 
+    /// Its fingerprint.
+    pub(crate) fn print(&self) -> u128 {
+        self.0.print
+    }
+
     /// The sequences in it.
     pub(crate) fn sequences(&self) -> &Sequences {
         &self.0.sequences
     }
 
     /// The same part with other numbers.
-    pub(crate) fn renumbered(&self, numbers: &Renumbered) -> Self {
-        if numbers.changes(self.sequences()) {
-            self.changed(|value| numbers.apply(value))
-        } else {
-            self.clone()
+    pub(crate) fn renumbered(&self, numbers: &Renumbered, known: &Known<Self>) -> Self {
+        if !numbers.changes(self.sequences()) {
+            return self.clone();
         }
+        known.or_find((self.print(), numbers.print()), || self.changed(|value| numbers.apply(value)))
+    }
+}
+
+/// What became of parts before: a part goes through the same steps beside many others.
+pub(crate) struct Known<T>(RefCell<HashMap<u128, T, BuildHasherDefault<AsIs>>>);
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<T: Clone> Known<T> {
+    /// What `key` gave before, or gives now. The key names all that `find` depends on.
+    pub(crate) fn or_find(&self, key: impl Hash, find: impl FnOnce() -> T) -> T {
+        let key = fingerprint(&key);
+        if let Some(known) = self.0.borrow().get(&key) {
+            return known.clone();
+        }
+        let found = find();
+        self.0.borrow_mut().insert(key, found.clone());
+        found
     }
 }
 

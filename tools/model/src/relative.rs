@@ -8,6 +8,8 @@ use leasefence_core::marks::{Mark, Marks};
 use leasefence_core::time::{Instant, Now};
 use leasefence_core::unknown::NEVER;
 
+use crate::fingerprint::fingerprint;
+
 /// What every host's clocks say in a canonical state, in nanoseconds: far enough from zero for any age.
 const ORIGIN_NS: u64 = 1 << 40;
 
@@ -83,6 +85,11 @@ impl Sequences {
 pub(crate) struct Renumbered(Vec<(u64, u64)>);
 
 impl Renumbered {
+    /// Its fingerprint.
+    pub(crate) fn print(&self) -> u128 {
+        fingerprint(&self.0)
+    }
+
     /// True when a part with these sequences is not what it was.
     pub(crate) fn changes(&self, sequences: &Sequences) -> bool {
         self.0.iter().any(|(old, new)| old != new && sequences.0.binary_search(old).is_ok())

@@ -3,10 +3,10 @@
 //! knows nothing of the protocol.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash};
 use std::time::{Duration, Instant};
 
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{AsIs, fingerprint};
 
 /// What is searched. All of it must be deterministic: a state and a step give one next state.
 pub(crate) trait Model {
@@ -66,22 +66,6 @@ pub(crate) struct Outcome {
     pub(crate) took: Duration,
     /// How it ended.
     pub(crate) end: End,
-}
-
-/// Passes on what is a hash already.
-#[derive(Default)]
-struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks_exact(8) {
-            self.0 ^= chunk.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte));
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 /// How a state was reached first: from which, and by which of its steps.

@@ -21,7 +21,7 @@ use disk::{Disk, Rec, Says, Sector};
 use leasefence_core::ids::Sequence;
 use observer::Observer;
 use rules::Rules;
-use steps::{State, Step};
+use steps::{Memory, State, Step};
 use victim::{Guests, Victim};
 
 /// True while a bug is planted that stands in the member, around the core's types: this model does the same around them.
@@ -50,6 +50,13 @@ const fn never(_bug: &str) -> bool {
 /// The model.
 pub(crate) struct Timing {
     rules: Rules,
+    memory: Memory,
+}
+
+impl Timing {
+    fn new(rules: Rules) -> Self {
+        Self { rules, memory: Memory::default() }
+    }
 }
 
 impl Model for Timing {
@@ -71,7 +78,7 @@ impl Model for Timing {
             disk: Part::new(Disk([0, 1].map(|sequence| Sector::Valid(joined(sequence))))),
             may: rules.may,
         };
-        if rules.joins { state } else { state.holding(rules) }
+        if rules.joins { state } else { state.holding(rules, &self.memory) }
     }
 
     fn steps(&self, state: &State, steps: &mut Vec<Step>) {
@@ -79,7 +86,7 @@ impl Model for Timing {
     }
 
     fn take(&self, state: &State, step: &Step) -> Option<State> {
-        Some(state.after(*step, &self.rules))
+        Some(state.after(*step, &self.rules, &self.memory))
     }
 
     fn violation(&self, state: &State) -> Option<String> {

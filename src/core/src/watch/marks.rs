@@ -14,6 +14,13 @@ impl Marks for Watch {
     }
 }
 
+impl Watch {
+    /// Forgets which records went forward lately: only observers without a slot, and fence requests, go by it.
+    pub fn forget_advances(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.advanced = [false; 2]);
+    }
+}
+
 impl Marks for SlotWatch {
     fn each_mark(&mut self, f: &mut dyn FnMut(Mark<'_>)) {
         // Shown in `status`: no verdict depends on them.

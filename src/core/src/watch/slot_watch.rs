@@ -50,7 +50,7 @@ pub struct SlotWatch {
     pub(super) first_read: Instant,
     pub(super) changes: u64,
     /// Whether the newest record went forward in the last scan, and in the one before.
-    advanced: [bool; 2],
+    pub(super) advanced: [bool; 2],
     /// Why a verdict that is due was not given.
     pub(super) withheld: Option<&'static str>,
     pub(super) name: String,

@@ -122,6 +122,7 @@ impl Agent {
             Phase::Arming => Some(Says::Joining),
             Phase::Held if self.is_unguarded(fencer) => None,
             Phase::Held => Some(Says::Held),
+            Phase::Ending if !rules.tells_its_end => None,
             Phase::Ending if fencer.latched.is_none() && !wrong!(FencingBeforeLatch) => None,
             Phase::Ending if is_proven(rules, fencer) => Some(Says::Fenced),
             Phase::Ending => Some(Says::Fencing),
@@ -177,7 +178,7 @@ impl Agent {
 /// CLEAN, and after a quiescence by force so much later that no write may still leave the server.
 fn is_proven(rules: &Rules, fencer: &FencerHalf) -> bool {
     let drained = |at: Instant| ObserverDeadline(at.plus(rules.ticks(rules.drain))).reached(now().instant);
-    fencer.clean.is_some_and(|clean| !clean.forced || drained(clean.at))
+    fencer.clean.is_some_and(|clean| !clean.forced || wrong!(ReceiptAfterForce) || drained(clean.at))
 }
 
 fn at(instant: Instant) -> leasefence_core::time::Now {

@@ -4,11 +4,11 @@
 
 use leasefence_core::evidence::Evidence;
 use leasefence_core::format::{ClusterName, Features, LONGEST_VERDICT_AFTER_DEFAULT, Layout, Unit};
-use leasefence_core::format::{Header, Policy, RecordCopy};
+use leasefence_core::format::{DecodeError, Header, HostRecord, Policy, RecordCopy};
 use leasefence_core::ids::{ClusterId, FileId};
 use leasefence_core::marks::{Mark, Marks};
 use leasefence_core::time::Instant;
-use leasefence_core::watch::{LivePath, Reading, Scanned, Watch};
+use leasefence_core::watch::{LivePath, Reading, Scanned, SlotWatch, Watch};
 
 use super::disk::{Disk, Sector, VICTIM, decoded, index};
 use super::rules::Rules;
@@ -34,7 +34,7 @@ pub(crate) struct Observer {
 }
 
 /// What an observer may do next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Look {
     /// A scan begins.
     Begin,
@@ -92,6 +92,9 @@ impl Observer {
         } else {
             read.served = shown.0.map(Some);
         }
+        if !rules.late_end && read.served.iter().all(Option::is_some) {
+            self.end(rules);
+        }
     }
 
     fn end(&mut self, rules: &Rules) {
@@ -104,23 +107,24 @@ impl Observer {
         };
         let reading = Reading::new(decoded(&[a, b], rules), [&[], &[]], started, ended);
         let readings = vec![(VICTIM.slot, reading)];
-        self.watch.apply(Scanned { readings, observers: Vec::new(), started, ended }, live);
+        let _ = self.watch.apply(Scanned { readings, observers: Vec::new(), started, ended }, live);
+        self.watch.forget_advances();
     }
 
-    /// True when the scan under way has taken too long.
-    pub(crate) fn is_too_slow(&self, rules: &Rules) -> bool {
+    /// A scan that takes too long fails.
+    pub(crate) fn give_up_when_slow(&mut self, rules: &Rules) {
         let took = |read: &Read| now().instant.since_by_faster(read.started);
-        self.read.as_ref().is_some_and(|read| took(read) > rules.ticks(rules.slow_scan))
-    }
-
-    /// The scan under way fails.
-    pub(crate) fn give_up(&mut self) {
-        self.read = None;
+        if self.read.as_ref().is_some_and(|read| took(read) > rules.ticks(rules.slow_scan)) {
+            self.read = None;
+        }
     }
 
     fn restart(&mut self, rules: &Rules) {
         self.read = None;
-        self.watch = Watch::new(&header(rules));
+        let watch = Watch::new(&header(rules));
+        #[cfg(feature = "planted-bugs")]
+        let watch = watch.with_stall_clocks_of(Some(&self.watch));
+        self.watch = watch;
     }
 
     /// Why it says that the victim is gone.
@@ -133,12 +137,20 @@ impl Observer {
         self.picture.is_some()
     }
 
-    /// What the scan that is about to end shows.
+    /// True when no scan is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.read.is_none()
+    }
+
+    /// What its last scan showed.
     pub(crate) fn shown(&self) -> String {
-        let served = self.read.as_ref().map(|read| read.served).unwrap_or_default();
-        let words =
-            served.map(|sector| sector.map_or_else(|| "nothing".to_owned(), |sector| sector.to_string()));
-        format!("A {}, B {}", words[0], words[1])
+        let reading = self.watch.slot(VICTIM.slot).and_then(SlotWatch::reading);
+        let Some(copies) = reading.map(Reading::copies) else { return "nothing".to_owned() };
+        let word = |copy: &Result<HostRecord, DecodeError>| match copy {
+            Ok(record) => format!("{:?} no. {}", record.state, record.sequence).to_lowercase(),
+            Err(_) => "unreadable".to_owned(),
+        };
+        format!("A {}, B {}", word(&copies.a), word(&copies.b))
     }
 }
 

@@ -32,8 +32,12 @@ pub(crate) struct Rules {
     pub(crate) slow_read_back: bool,
     /// True when the fencer may look at the page as late as at the next tick; else it looks at once.
     pub(crate) lazy_fencer: bool,
+    /// True when a scan may end later than the storage served it.
+    pub(crate) late_end: bool,
     /// True when the two copies of a read may be served in either order, at two instants.
     pub(crate) torn_reads: bool,
+    /// True when the agent goes on to write after its end: `fencing`, and the receipt.
+    pub(crate) tells_its_end: bool,
     /// True when the host is armed only in the course of the search.
     pub(crate) joins: bool,
     /// True when the search goes on after the victim's guests are gone, where nothing worse can happen.
@@ -88,7 +92,9 @@ impl Rules {
             slow_scan: 1,
             slow_read_back: false,
             lazy_fencer: false,
+            late_end: false,
             torn_reads: false,
+            tells_its_end: false,
             joins: false,
             to_the_end: false,
             may: May {
@@ -166,6 +172,6 @@ impl Rules {
         // Where nothing says `fencing`, its cap may be beyond all ages.
         let cap = terms.cap_after_fencing().min(self.ticks(20));
         let oldest = terms.verdict_after().max(cap) + self.ticks(self.slow_scan + 1);
-        Horizon { oldest, recent: terms.longest_gap() + self.tick }
+        Horizon { oldest, recent: terms.longest_gap() + self.ticks(self.slow_scan + 1) }
     }
 }

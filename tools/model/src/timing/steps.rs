@@ -8,7 +8,7 @@ use super::disk::{Disk, Sector, index};
 use super::observer::{Look, Observer};
 use super::rules::{May, Rules};
 use super::victim::{Act, Guests, Victim};
-use crate::part::Part;
+use crate::part::{Known, Part};
 use crate::relative::{Sequences, age};
 
 /// A state.
@@ -41,9 +41,9 @@ pub(crate) enum Step {
 
 impl State {
     /// A state that armed without trouble, whose first `held` was just renewed.
-    pub(crate) fn holding(self, rules: &Rules) -> Self {
+    pub(crate) fn holding(self, rules: &Rules, known: &Memory) -> Self {
         let first = [Act::Beat, Act::Issue, Act::Land, Act::Acknowledge, Act::ReadBack];
-        first.into_iter().fold(self, |state, act| state.after(Step::Victim(act), rules))
+        first.into_iter().fold(self, |state, act| state.after(Step::Victim(act), rules, known))
     }
 
     /// All that may happen.
@@ -73,60 +73,79 @@ impl State {
     }
 
     /// The state after a step.
-    pub(crate) fn after(&self, step: Step, rules: &Rules) -> Self {
+    pub(crate) fn after(&self, step: Step, rules: &Rules, known: &Memory) -> Self {
         let mut state = self.clone();
         state.may.spend(step);
         match step {
-            Step::Tick => state.pass(rules, rules.tick),
-            Step::TickSlewed => state.pass(rules, Duration::ZERO),
-            Step::Drift => state.age_observer(rules, rules.tick, rules.tick),
-            Step::SlewObserver => state.age_observer(rules, rules.tick, Duration::ZERO),
+            Step::Tick => state.pass(rules, rules.tick, known),
+            Step::TickSlewed => state.pass(rules, Duration::ZERO, known),
+            Step::Drift => state.age_observer(rules, rules.tick, rules.tick, known),
+            Step::SlewObserver => state.age_observer(rules, rules.tick, Duration::ZERO, known),
             Step::Damage(copy) => {
                 state.disk = state.disk.changed(|disk| disk.0[index(copy)] = Sector::Damaged);
             }
             Step::Victim(act) => {
-                let mut disk = *state.disk;
-                state.victim = state.victim.changed(|victim| victim.take(act, &mut disk, rules));
-                if disk != *state.disk {
-                    state.disk = Part::new(disk);
-                }
+                let key = (state.victim.print(), state.disk.print(), act);
+                (state.victim, state.disk) = known.acts.or_find(key, || {
+                    let mut disk = *self.disk;
+                    let victim = self.victim.changed(|victim| victim.take(act, &mut disk, rules));
+                    (victim, Part::new(disk))
+                });
             }
             Step::Observer(look) => {
-                state.observer = state.observer.changed(|observer| observer.take(look, &self.disk, rules));
+                let key = (state.observer.print(), state.disk.print(), look);
+                let take = || self.observer.changed(|observer| observer.take(look, &self.disk, rules));
+                state.observer = known.looks.or_find(key, take);
             }
         }
-        state.canonical()
+        state.canonical(known)
     }
 
     /// A tick passes, `boot` of it on the victim's `CLOCK_BOOTTIME`.
-    fn pass(&mut self, rules: &Rules, boot: Duration) {
-        self.victim = self.victim.changed(|victim| {
-            age(victim, boot, rules.tick, rules.victims_horizon());
-            victim.tick(rules);
+    fn pass(&mut self, rules: &Rules, boot: Duration, known: &Memory) {
+        self.victim = known.ticks.or_find((self.victim.print(), boot), || {
+            self.victim.changed(|victim| {
+                age(victim, boot, rules.tick, rules.victims_horizon());
+                victim.tick(rules);
+            })
         });
-        self.age_observer(rules, rules.tick, rules.tick);
-        if self.observer.is_too_slow(rules) {
-            self.observer = self.observer.changed(Observer::give_up);
-        }
+        self.age_observer(rules, rules.tick, rules.tick, known);
     }
 
-    fn age_observer(&mut self, rules: &Rules, boot: Duration, raw: Duration) {
-        self.observer = self.observer.changed(|observer| age(observer, boot, raw, rules.observers_horizon()));
+    fn age_observer(&mut self, rules: &Rules, boot: Duration, raw: Duration, known: &Memory) {
+        self.observer = known.ages.or_find((self.observer.print(), boot, raw), || {
+            self.observer.changed(|observer| {
+                age(observer, boot, raw, rules.observers_horizon());
+                observer.give_up_when_slow(rules);
+            })
+        });
     }
 
-    fn canonical(self) -> Self {
+    fn canonical(self, known: &Memory) -> Self {
         let Self { victim, observer, disk, may } = self;
         let parts = [victim.sequences(), observer.sequences(), disk.sequences()];
         match Sequences::renumber(parts) {
             None => Self { victim, observer, disk, may },
             Some(numbers) => Self {
-                victim: victim.renumbered(&numbers),
-                observer: observer.renumbered(&numbers),
-                disk: disk.renumbered(&numbers),
+                victim: victim.renumbered(&numbers, &known.victims),
+                observer: observer.renumbered(&numbers, &known.observers),
+                disk: disk.renumbered(&numbers, &known.disks),
                 may,
             },
         }
     }
+}
+
+/// What became of parts before.
+#[derive(Default)]
+pub(crate) struct Memory {
+    acts: Known<(Part<Victim>, Part<Disk>)>,
+    looks: Known<Part<Observer>>,
+    ticks: Known<Part<Victim>>,
+    ages: Known<Part<Observer>>,
+    victims: Known<Part<Victim>>,
+    observers: Known<Part<Observer>>,
+    disks: Known<Part<Disk>>,
 }
 
 impl May {

@@ -60,13 +60,13 @@ fn of_victim(rules: &Rules, act: Act, before: &State, after: &State) -> String {
 fn of_observer(look: Look, before: &State, after: &State) -> String {
     match look {
         Look::Begin => "observer's scan begins".to_owned(),
-        Look::Serve(copy) => format!("  the storage serves copy {copy:?}"),
-        Look::End => {
+        Look::Serve(copy) if !after.observer.is_idle() => format!("  the storage serves copy {copy:?}"),
+        Look::Serve(_) | Look::End => {
             let said = match (before.observer.evidence(), after.observer.evidence()) {
                 (None, Some(evidence)) => format!(": the victim is {}", evidence.as_str().to_uppercase()),
                 _ => String::new(),
             };
-            format!("observer's scan ends, it shows {}{said}", before.observer.shown())
+            format!("observer's scan ends, it shows {}{said}", after.observer.shown())
         }
         Look::Freeze => "observer's path becomes a picture".to_owned(),
         Look::Restart => "observer's process starts again".to_owned(),

@@ -50,7 +50,7 @@ struct Machine {
 }
 
 /// What may happen on the victim, or to its writes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Act {
     Issue,
     Land,
@@ -315,7 +315,7 @@ impl Machine {
             self.fencer.marker_written();
         }
         self.fencer.published();
-        if rules.has_watchdog() && self.fencer.may_pet(now().instant, self.last_pet) {
+        if !rules.has_watchdog() || self.fencer.may_pet(now().instant, self.last_pet) {
             self.last_pet = now().instant;
         }
     }
