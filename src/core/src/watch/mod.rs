@@ -68,7 +68,7 @@ impl Watch {
     /// Goes on with the stall clocks of another process's watch: a planted bug, which no release build can have.
     #[cfg(feature = "planted-bugs")]
     #[must_use]
-    pub(crate) fn with_stall_clocks_of(mut self, before: Option<&Self>) -> Self {
+    pub fn with_stall_clocks_of(mut self, before: Option<&Self>) -> Self {
         for (slot, before) in self.slots.iter_mut().zip(before.iter().flat_map(|before| &before.slots)) {
             slot.stall_start = before.stall_start;
         }

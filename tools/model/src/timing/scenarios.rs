@@ -25,7 +25,8 @@ const LATE_END: Scenery = ("a scan ends later than it was served", Rules { late_
 const DAMAGE: Scenery = ("a copy becomes unreadable", with(BASE, May { damage: 1, ..NONE }));
 const LOSE: Scenery = ("a medium acknowledges and loses", with(SLOW, May { lose: 2, ..NONE }));
 const SLOW: Rules = Rules { slow_read_back: true, ..BASE };
-const SLOW_READ_BACK: Scenery = ("a slow read-back, which may fail", with(SLOW, May { fail_read_back: 1, ..NONE }));
+const SLOW_READ_BACK: Scenery =
+    ("a slow read-back, which may fail", with(SLOW, May { fail_read_back: 1, ..NONE }));
 const DRIFT: Scenery = ("clocks drift", with(Rules { drift_ppm: 65_000, ..BASE }, May { drift: 1, ..NONE }));
 const SLEW: Scenery = ("one clock of a host is slewed", with(BASE, May { slew: 1, ..NONE }));
 const RESTART: Scenery = ("the observer restarts", with(BASE, May { restart_observer: 1, ..NONE }));
@@ -35,16 +36,27 @@ const PAUSE: Scenery = ("the agent is paused", with(BASE, May { pause: 1, ..NONE
 const CRASH: Scenery = ("the agent dies and starts again", with(BASE, May { crash: 1, ..NONE }));
 const ASKED: Scenery = ("a fence request; fencing, receipt", TELLING);
 const WATCHED: Scenery = ("a fence request, with a watchdog", WATCHDOG);
-const HANG_WATCHED: Scenery = ("the fencer hangs, with a watchdog", with(WATCHDOG, May { hang: 1, ask: 1, ..NONE }));
-const JOINS: Scenery = ("the host arms; a write is unknown", with(Rules { joins: true, ..BASE }, May { time_out: 1, ..NONE }));
+const HANG_WATCHED: Scenery =
+    ("the fencer hangs, with a watchdog", with(WATCHDOG, May { hang: 1, ask: 1, ..NONE }));
+const JOINS: Scenery =
+    ("the host arms; a write is unknown", with(Rules { joins: true, ..BASE }, May { time_out: 1, ..NONE }));
 const LATE: Scenery = ("a write lands late", with(BASE, May { time_out: 1, ..NONE }));
-const TORN: Scenery = ("a write lands late, copies are read apart", with(Rules { torn_reads: true, ..BASE }, May { time_out: 1, ..NONE }));
+const TORN: Scenery = (
+    "a write lands late, copies are read apart",
+    with(Rules { torn_reads: true, ..BASE }, May { time_out: 1, ..NONE }),
+);
 const SHORTER: Scenery = ("ttl 5 to 4 at a restart", SOONER);
 const LONGER: Scenery = ("ttl 4 to 5 at a restart", LATER);
-const LONGER_LATE: Scenery = ("ttl 4 to 5, a write lands late", with(LATER, May { time_out: 1, crash: 1, change: 1, ..NONE }));
-const SHORTER_LATE: Scenery = ("ttl 5 to 4, a write lands late", with(SOONER, May { time_out: 1, crash: 1, change: 1, ..NONE }));
-const DAMAGE_LATE: Scenery = ("a write lands late, a copy is unreadable", with(BASE, May { time_out: 1, damage: 1, ..NONE }));
-const CRASH_LATE: Scenery = ("the agent dies, two writes land late", with(Rules { late: 2, ..BASE }, May { time_out: 1, crash: 1, ..NONE }));
+const LONGER_LATE: Scenery =
+    ("ttl 4 to 5, a write lands late", with(LATER, May { time_out: 1, crash: 1, change: 1, ..NONE }));
+const SHORTER_LATE: Scenery =
+    ("ttl 5 to 4, a write lands late", with(SOONER, May { time_out: 1, crash: 1, change: 1, ..NONE }));
+const DAMAGE_LATE: Scenery =
+    ("a write lands late, a copy is unreadable", with(BASE, May { time_out: 1, damage: 1, ..NONE }));
+const CRASH_LATE: Scenery = (
+    "the agent dies, two writes land late",
+    with(Rules { late: 2, ..BASE }, May { time_out: 1, crash: 1, ..NONE }),
+);
 
 const MOST: usize = 60_000_000;
 
@@ -65,10 +77,12 @@ fn scenario((name, rules): Scenery) -> Scenario<Timing> {
 /// The scenarios of a size.
 pub(crate) fn of(size: Size) -> Vec<Scenario<Timing>> {
     match size {
-        Size::Small => all(&[NO_TROUBLE, LATE_END, DAMAGE, LOSE, DRIFT, SLEW, RESTART, FREEZE, HANG, ASKED, WATCHED]),
-        Size::Medium => all(&[
-            TO_THE_END, SLOW_READ_BACK, PAUSE, CRASH, HANG_WATCHED, JOINS, LATE, SHORTER, LONGER,
-        ]),
+        Size::Small => {
+            all(&[NO_TROUBLE, LATE_END, DAMAGE, LOSE, DRIFT, SLEW, RESTART, FREEZE, HANG, ASKED, WATCHED])
+        }
+        Size::Medium => {
+            all(&[TO_THE_END, SLOW_READ_BACK, PAUSE, CRASH, HANG_WATCHED, JOINS, LATE, SHORTER, LONGER])
+        }
         Size::Large => all(&[TORN, LONGER_LATE, SHORTER_LATE, DAMAGE_LATE, CRASH_LATE]),
     }
 }

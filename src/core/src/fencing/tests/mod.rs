@@ -191,7 +191,10 @@ impl Hands for Host {
 
     fn kill(&mut self, fencer: &Fencer) {
         let condemned = self.processes.iter().filter(|process| fencer.condemns(process));
-        let fresh: Vec<_> = condemned.filter(|process| !self.killed[self.killed_before..].contains(process)).copied().collect();
+        let fresh: Vec<_> = condemned
+            .filter(|process| !self.killed[self.killed_before..].contains(process))
+            .copied()
+            .collect();
         self.killed.extend(fresh);
     }
 
