@@ -24,6 +24,11 @@ pub(crate) trait Model {
     /// The state after `step`, in canonical form; none when it cannot happen after all.
     fn take(&self, state: &Self::State, step: &Self::Step) -> Option<Self::State>;
 
+    /// The same for a trace that people read: numbers may stay what they were.
+    fn take_as_told(&self, state: &Self::State, step: &Self::Step) -> Option<Self::State> {
+        self.take(state, step)
+    }
+
     /// What is wrong in `state`; none when every invariant holds.
     fn violation(&self, state: &Self::State) -> Option<String>;
 
@@ -175,7 +180,7 @@ impl<M: Model> Search<'_, M> {
             let mut steps = Vec::new();
             self.model.steps(&state, &mut steps);
             let Some(step) = steps.get(usize::from(index)) else { break };
-            let Some(after) = self.model.take(&state, step) else { break };
+            let Some(after) = self.model.take_as_told(&state, step) else { break };
             path.push(step.clone());
             lines.push(self.model.describe(&path, &state, &after));
             state = after;

@@ -89,6 +89,10 @@ impl Model for Timing {
         Some(state.after(*step, &self.rules, &self.memory))
     }
 
+    fn take_as_told(&self, state: &State, step: &Step) -> Option<State> {
+        Some(state.after_as_told(*step, &self.rules, &self.memory))
+    }
+
     fn violation(&self, state: &State) -> Option<String> {
         if state.victim.revived {
             return Some("the victim's lease had ended, and is valid again".to_owned());

@@ -72,8 +72,13 @@ impl State {
         }
     }
 
-    /// The state after a step.
+    /// The state after a step, in canonical form.
     pub(crate) fn after(&self, step: Step, rules: &Rules, known: &Memory) -> Self {
+        self.after_as_told(step, rules, known).canonical(known)
+    }
+
+    /// The same without new numbers for the writes.
+    pub(crate) fn after_as_told(&self, step: Step, rules: &Rules, known: &Memory) -> Self {
         let mut state = self.clone();
         state.may.spend(step);
         match step {
@@ -98,7 +103,7 @@ impl State {
                 state.observer = known.looks.or_find(key, take);
             }
         }
-        state.canonical(known)
+        state
     }
 
     /// A tick passes, `boot` of it on the victim's `CLOCK_BOOTTIME`.
