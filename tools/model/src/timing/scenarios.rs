@@ -21,7 +21,8 @@ const LATER: Rules = Rules { ttl: 4, other_ttl: 5, ..SOONER };
 
 const NO_TROUBLE: Scenery = ("no trouble", BASE);
 const TO_THE_END: Scenery = ("no trouble, on after the end", Rules { to_the_end: true, ..BASE });
-const LATE_END: Scenery = ("a scan ends later than it was served", Rules { late_end: true, slow_scan: 2, ..BASE });
+const LATE_END: Scenery =
+    ("a scan ends later than it was served", Rules { late_end: true, slow_scan: 3, ..BASE });
 const DAMAGE: Scenery = ("a copy becomes unreadable", with(BASE, May { damage: 1, ..NONE }));
 const LOSE: Scenery = ("a medium acknowledges and loses", with(SLOW, May { lose: 2, ..NONE }));
 const SLOW: Rules = Rules { slow_read_back: true, ..BASE };
@@ -77,13 +78,22 @@ fn scenario((name, rules): Scenery) -> Scenario<Timing> {
 /// The scenarios of a size.
 pub(crate) fn of(size: Size) -> Vec<Scenario<Timing>> {
     match size {
-        Size::Small => {
-            all(&[NO_TROUBLE, LATE_END, DAMAGE, DRIFT, SLEW, RESTART, WATCHED])
-        }
-        Size::Medium => {
-            all(&[TO_THE_END, FREEZE, HANG, ASKED, SLOW_READ_BACK, PAUSE, CRASH, HANG_WATCHED, JOINS, LATE, LOSE, SHORTER, LONGER])
-        }
-        Size::Large => all(&[TORN, LONGER_LATE, SHORTER_LATE, DAMAGE_LATE, CRASH_LATE]),
+        Size::Small => all(&[NO_TROUBLE, DAMAGE, DRIFT, SLEW, RESTART, WATCHED]),
+        Size::Medium => all(&[
+            TO_THE_END,
+            LATE_END,
+            FREEZE,
+            HANG,
+            ASKED,
+            SLOW_READ_BACK,
+            PAUSE,
+            CRASH,
+            HANG_WATCHED,
+            JOINS,
+            LATE,
+            LOSE,
+        ]),
+        Size::Large => all(&[SHORTER, LONGER, TORN, LONGER_LATE, SHORTER_LATE, DAMAGE_LATE, CRASH_LATE]),
     }
 }
 
