@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::proof::GoneProof;
-use super::types::EndReason;
+use super::types::{DomainSpec, EndReason};
 use crate::fencing::{FencerHalf, OwnLease};
 use crate::ids::{DomainId, Term};
 use crate::member::StopReason;
@@ -48,6 +48,8 @@ struct Owned {
     phase: Phase,
     /// True once its faults were forgiven: under its term it gets no new ones.
     forgiven: bool,
+    /// What its entry was last made to say of the domain.
+    described: Option<DomainSpec>,
 }
 
 impl Owned {
@@ -74,13 +76,19 @@ impl OwnedDomains {
     /// A lease was acquired.
     pub(super) fn acquired(&mut self, domain: DomainId, term: Term, recovering: bool) {
         let phase = if recovering { Phase::Recovering } else { Phase::Held { missing: None } };
-        self.domains.insert(domain, Owned { term, ran: false, running_since: None, phase, forgiven: false });
+        self.domains.insert(
+            domain,
+            Owned { term, ran: false, running_since: None, phase, forgiven: false, described: None },
+        );
     }
 
     /// A restarted agent found an own entry. `ran`: the page's list has it, under this term, as seen running.
     pub(super) fn found(&mut self, domain: DomainId, term: Term, ran: bool, now: Instant) {
         let phase = Phase::Settling { proof: GoneProof::new(now), answered: false };
-        self.domains.insert(domain, Owned { term, ran, running_since: None, phase, forgiven: false });
+        self.domains.insert(
+            domain,
+            Owned { term, ran, running_since: None, phase, forgiven: false, described: None },
+        );
     }
 
     /// The lease is not owned any more.
@@ -98,6 +106,19 @@ impl OwnedDomains {
     #[must_use]
     pub(super) fn ran(&self, domain: DomainId) -> bool {
         self.domains.get(&domain).is_some_and(|owned| owned.ran)
+    }
+
+    /// True if its entry says this of the domain already.
+    #[must_use]
+    pub(super) fn is_described(&self, domain: DomainId, spec: &DomainSpec) -> bool {
+        self.domains.get(&domain).is_some_and(|owned| owned.described == Some(*spec))
+    }
+
+    /// Its entry says this of the domain from now on.
+    pub(super) fn describe(&mut self, domain: DomainId, spec: &DomainSpec) {
+        if let Some(owned) = self.domains.get_mut(&domain) {
+            owned.described = Some(*spec);
+        }
     }
 
     /// The page's list.

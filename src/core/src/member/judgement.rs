@@ -163,14 +163,13 @@ impl Member {
         let (Some(me), Some(watch)) = (self.incarnation(), &self.watch) else { return };
         let others = || watch.slots().filter(|slot| slot.slot() != me.slot);
         let convicted = others().find_map(|slot| conviction_of(slot, me));
+        let asks =
+            |record: &&HostRecord| record.fence_requests.iter().flatten().any(|request| request.target == me);
         let lives: Vec<(HostRecord, bool)> = others()
             .filter_map(|slot| {
-                Some((
-                    slot.record()?.clone(),
-                    slot.advances() && watch.evidence(slot.incarnation()?).is_none(),
-                ))
+                let record = slot.record().filter(asks)?.clone();
+                Some((record, slot.advances() && watch.evidence(slot.incarnation()?).is_none()))
             })
-            .filter(|(record, _)| record.fence_requests.iter().flatten().any(|request| request.target == me))
             .collect();
         if let Some(by) = convicted {
             self.end(now, &format!("{by} has convicted this incarnation"));

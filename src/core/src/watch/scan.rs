@@ -169,9 +169,9 @@ impl Scan {
         let units = RecordCopy::BOTH.map(|copy| &bytes[self.range(slot, copy)]);
         let known = self.known.get(slot.index()).and_then(Option::as_ref);
         known.and_then(|known| known.again(units, self.started, self.ended)).unwrap_or_else(|| {
-            let [a, b] = [(RecordCopy::A, units[0]), (RecordCopy::B, units[1])]
-                .map(|(copy, unit)| HostRecord::decode(&self.layout.host_record(slot, copy), unit));
-            Reading::new(Copies { a, b }, units, self.started, self.ended)
+            let decode = |copy, unit| HostRecord::decode(&self.layout.host_record(slot, copy), unit);
+            let copies = Copies { a: decode(RecordCopy::A, units[0]), b: decode(RecordCopy::B, units[1]) };
+            Reading::new(copies, units, self.started, self.ended)
         })
     }
 }

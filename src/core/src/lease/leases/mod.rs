@@ -265,6 +265,9 @@ impl Leases {
     /// definition must be stored before. Only of one that was seen running under this term: what libvirt describes before
     /// may be an old definition that was left here.
     pub fn update(&mut self, domain: DomainId, spec: &DomainSpec) {
+        if self.domains.is_described(domain, spec) {
+            return;
+        }
         let ran = self.domains.ran(domain);
         let Some(entry) = self.entry(domain).copied().filter(|entry| ran && entry.state == LeaseState::Own)
         else {
@@ -274,6 +277,7 @@ impl Leases {
         if updated != entry {
             self.edit(domain, &Edit::Put(updated));
         }
+        self.domains.describe(domain, spec);
     }
 
     /// `ha resume`: an own entry loses failures, deaths and hold. (Another host's entry is for

@@ -77,6 +77,9 @@ impl Recoveries {
     }
 
     fn changed_pages(&self, survey: &Survey) -> BTreeSet<u8> {
+        if survey.page_versions == self.survey.page_versions {
+            return BTreeSet::new();
+        }
         let known: BTreeMap<_, _> = self.survey.page_versions.iter().copied().collect();
         let others = survey.page_versions.iter().filter(|(who, _)| *who != self.me);
         let changed = others.flat_map(|(who, versions)| {
