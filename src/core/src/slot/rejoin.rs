@@ -2,6 +2,7 @@
 //!
 //! (b) uptime at least `write_drain`, (a) the own record watched for a clone, (c) the next generation, (d) the own lease pages
 //! rewritten, (e) the joining record. In the same boot (a) and (b) give way to the proof that the life before is over.
+//! Storage that stalls can put any time between these: so a watched record is looked at once more right before (d) and (e).
 
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(super) struct Rejoin {
     slot: Slot,
     joiner: Joiner,
     copies: Copies<HostRecord>,
+    /// The own record as it was watched; none in the same boot.
+    watched: Option<Vec<Vec<u8>>>,
     phase: Phase,
 }
 
@@ -44,20 +47,22 @@ enum Phase {
         reads: Reads,
     },
     ReadPages(PagesRead),
+    LookBeforePages(Reads, Box<(HostRecord, Sequence, PagesWrite)>),
     WritePages(Box<HostRecord>, Sequence, PagesWrite),
+    LookBeforeRecord(Reads, Box<(HostRecord, Sequence)>, Vec<LeasePage>),
     WriteRecord(Box<RecordWrite>, Vec<LeasePage>),
 }
 
 impl Rejoin {
     /// After another boot: with (b) and (a).
     pub(super) fn new_boot(layout: Layout, slot: Slot, joiner: Joiner, copies: Copies<HostRecord>) -> Self {
-        Self { layout, slot, joiner, copies, phase: Phase::Uptime }
+        Self { layout, slot, joiner, copies, watched: None, phase: Phase::Uptime }
     }
 
     /// In the same boot, after the life before was shown to be over.
     pub(super) fn same_boot(layout: Layout, slot: Slot, joiner: Joiner, copies: Copies<HostRecord>) -> Self {
         let phase = Phase::ReadPages(PagesRead::new(layout, slot));
-        Self { layout, slot, joiner, copies, phase }
+        Self { layout, slot, joiner, copies, watched: None, phase }
     }
 
     pub(super) fn issuing(&self) -> Option<&HostRecord> {
@@ -72,6 +77,7 @@ impl Rejoin {
             Phase::Uptime | Phase::Watch { .. } => None,
             Phase::FirstLook(reads) | Phase::SecondLook { reads, .. } => reads.trouble(),
             Phase::ReadPages(read) => read.trouble(),
+            Phase::LookBeforePages(reads, _) | Phase::LookBeforeRecord(reads, ..) => reads.trouble(),
             Phase::WritePages(_, _, write) => write.trouble(),
             Phase::WriteRecord(write, _) => write.trouble(),
         }
@@ -81,7 +87,11 @@ impl Rejoin {
     pub(super) fn step(&self) -> &'static str {
         match &self.phase {
             Phase::Uptime => "waiting until this boot is older than write_drain",
-            Phase::FirstLook(_) | Phase::Watch { .. } | Phase::SecondLook { .. } => {
+            Phase::FirstLook(_)
+            | Phase::Watch { .. }
+            | Phase::SecondLook { .. }
+            | Phase::LookBeforePages(..)
+            | Phase::LookBeforeRecord(..) => {
                 "watching the own record for a clone"
             }
             Phase::ReadPages(_) => "reading the own lease pages",
@@ -120,7 +130,10 @@ impl Rejoin {
                     Step::Done(Ok(done)) if done.bytes != *first => {
                         return Step::Done(Err(JoinError::Clone { slot: self.slot }));
                     }
-                    Step::Done(Ok(_)) => Phase::ReadPages(PagesRead::new(self.layout, self.slot)),
+                    Step::Done(Ok(done)) => {
+                        self.watched = Some(done.bytes);
+                        Phase::ReadPages(PagesRead::new(self.layout, self.slot))
+                    }
                 },
                 Phase::ReadPages(read) => match read.poll(now) {
                     Step::Io(op) => return Step::Io(op),
@@ -128,13 +141,36 @@ impl Rejoin {
                     Step::Done(Err(error)) => return Step::Done(Err(JoinError::Storage(error))),
                     Step::Done(Ok(pages)) => self.next_generation(&pages),
                 },
+                Phase::LookBeforePages(reads, next) => match reads.poll(now.instant) {
+                    Step::Io(op) => return Step::Io(op),
+                    Step::Wait(until) => return Step::Wait(until),
+                    Step::Done(look) => match unchanged(self.watched.as_deref(), look, self.slot) {
+                        Err(error) => return Step::Done(Err(error)),
+                        Ok(()) => {
+                            let (record, highest, write) = (**next).clone();
+                            Phase::WritePages(Box::new(record), highest, write)
+                        }
+                    },
+                },
                 Phase::WritePages(record, highest, write) => match write.poll(now) {
                     Step::Io(op) => return Step::Io(op),
                     Step::Wait(until) => return Step::Wait(until),
                     Step::Done(pages) => {
-                        let write = RecordWrite::new(self.layout, (**record).clone(), *highest);
-                        Phase::WriteRecord(Box::new(write), pages)
+                        let next = Box::new(((**record).clone(), *highest));
+                        Phase::LookBeforeRecord(self.look(), next, pages)
                     }
+                },
+                Phase::LookBeforeRecord(reads, next, pages) => match reads.poll(now.instant) {
+                    Step::Io(op) => return Step::Io(op),
+                    Step::Wait(until) => return Step::Wait(until),
+                    Step::Done(look) => match unchanged(self.watched.as_deref(), look, self.slot) {
+                        Err(error) => return Step::Done(Err(error)),
+                        Ok(()) => {
+                            let (record, highest) = (**next).clone();
+                            let write = RecordWrite::new(self.layout, record, highest);
+                            Phase::WriteRecord(Box::new(write), std::mem::take(pages))
+                        }
+                    },
                 },
                 Phase::WriteRecord(write, pages) => match write.poll(now) {
                     Step::Io(op) => return Step::Io(op),
@@ -151,6 +187,7 @@ impl Rejoin {
             Phase::Uptime | Phase::Watch { .. } => {}
             Phase::FirstLook(reads) | Phase::SecondLook { reads, .. } => reads.handle_io(done),
             Phase::ReadPages(read) => read.handle_io(done),
+            Phase::LookBeforePages(reads, _) | Phase::LookBeforeRecord(reads, ..) => reads.handle_io(done),
             Phase::WritePages(_, _, write) => write.handle_io(done),
             Phase::WriteRecord(write, _) => write.handle_io(done),
         }
@@ -222,7 +259,22 @@ impl Rejoin {
         let record = self.joiner.record_of(incarnation, freed_generation(&self.copies));
         let write = PagesWrite::new(self.layout, pages, incarnation, record.boot_id);
         let highest = highest_sequence(&self.copies).max(self.joiner.highest_issued());
-        Phase::WritePages(Box::new(record), highest, write)
+        Phase::LookBeforePages(self.look(), Box::new((record, highest, write)))
+    }
+}
+
+/// A record that was watched must still be as it was: a clone that came after the watch has changed it.
+fn unchanged(
+    watched: Option<&[Vec<u8>]>,
+    look: Result<ReadsDone, IoError>,
+    slot: Slot,
+) -> Result<(), JoinError> {
+    let look = look.map_err(JoinError::Storage)?;
+    match watched {
+        Some(watched) if watched != look.bytes && !planted!(CloneNotWatched) => {
+            Err(JoinError::Clone { slot })
+        }
+        _ => Ok(()),
     }
 }
 

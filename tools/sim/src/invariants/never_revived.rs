@@ -8,11 +8,12 @@ use leasefence_core::time::HolderDeadline;
 use super::{Happened, Judge};
 use crate::world::World;
 
-/// Remembers what each fencer of a boot has said.
+/// Remembers what each fencer of a boot has said. One that has lost its page has lost its memory: it waits a pet interval
+/// for the agent's copy before it takes the lease for ended.
 #[derive(Debug, Default)]
 pub(super) struct NeverRevived {
-    ended: BTreeMap<(usize, u32), Vec<Incarnation>>,
-    ends: BTreeMap<(usize, u32, Incarnation), HolderDeadline>,
+    ended: BTreeMap<(usize, u32, u32), Vec<Incarnation>>,
+    ends: BTreeMap<(usize, u32, u32, Incarnation), HolderDeadline>,
 }
 
 impl Judge for NeverRevived {
@@ -27,7 +28,7 @@ impl Judge for NeverRevived {
         if half.incarnation.generation.0 == 0 {
             return None;
         }
-        let ended = self.ended.entry((host, this.boot)).or_default();
+        let ended = self.ended.entry((host, this.boot, this.fencer.pages_lost)).or_default();
         if half.latched.is_some() {
             if !ended.contains(&half.incarnation) {
                 ended.push(half.incarnation);
@@ -36,7 +37,7 @@ impl Judge for NeverRevived {
         }
         if !half.armed {
             // Disarmed: it may be armed again.
-            self.ends.remove(&(host, this.boot, half.incarnation));
+            self.ends.remove(&(host, this.boot, this.fencer.pages_lost, half.incarnation));
             return None;
         }
         if ended.contains(&half.incarnation) {
@@ -46,7 +47,7 @@ impl Judge for NeverRevived {
             ));
         }
         let now = this.clock.now(world.at).instant;
-        let before = self.ends.insert((host, this.boot, half.incarnation), half.lease_end)?;
+        let before = self.ends.insert((host, this.boot, this.fencer.pages_lost, half.incarnation), half.lease_end)?;
         let moved = half.lease_end != before;
         (moved && before.reached(now) && !half.lease_end.reached(now)).then(|| {
             format!("host-{host} took a new end for {} after the old one had passed", half.incarnation)

@@ -19,6 +19,13 @@ impl Judge for OneOwner {
     }
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
+        if let Happened::Began { run } = *happened
+            && world.runs[run].term.is_none()
+        {
+            // A user's start of a domain of which no entry is left begins with the first term.
+            let id = world.domains[world.runs[run].domain].id;
+            self.owners.retain(|(domain, _), _| *domain != id);
+        }
         let Happened::Permitted { host, domain, term } = *happened else { return None };
         let me = world.hosts[host].life()?;
         let owner = *self.owners.entry((domain, term)).or_insert(me);
@@ -26,9 +33,8 @@ impl Judge for OneOwner {
             return Some(format!("{owner} and {me} both own {domain} under term {term}"));
         }
         let owns = |other: &usize| {
-            let page = world.hosts[*other].page.as_ref();
-            let owns = page.is_some_and(|page| page.own.iter().any(|own| own.domain == domain));
-            *other != host && owns && world.holds(*other) && !world.end_has_passed(*other)
+            let alive = world.holds(*other) && !world.end_has_passed(*other);
+            *other != host && alive && world.owns_on_storage(*other, domain)
         };
         let other = (0..world.hosts.len()).find(owns)?;
         Some(format!(

@@ -21,7 +21,11 @@ impl Judge for OneStart {
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
         let Happened::Began { run } = *happened else { return None };
         let run = &world.runs[run];
-        let term = run.term?;
+        let Some(term) = run.term else {
+            // A user's start of a domain of which no entry is left begins with the first term.
+            self.highest.remove(&run.domain);
+            return None;
+        };
         let before = self.highest.insert(run.domain, term)?;
         (term <= before).then(|| {
             format!(

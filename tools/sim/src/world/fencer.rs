@@ -45,6 +45,7 @@ impl World {
             number: this.fencer.number,
             next_beat: u64::MAX,
             page_lost: lost,
+            pages_lost: this.fencer.pages_lost,
             unseen: std::mem::take(&mut this.fencer.unseen),
             ..FencerProcess::default()
         };
@@ -78,7 +79,7 @@ impl World {
             }
             CopyUse::KeepEnded => fencer.page_replaced(),
             // The agent writes its half into the fencer's new page.
-            CopyUse::Refuse => {}
+            CopyUse::Refuse => this.fencer.half = std::mem::take(&mut this.fencer.unseen),
         }
         this.fencer.page_lost = false;
         self.tell_host(host, "fencer", || format!("the agent offers its copy of the page: {how:?}"));
@@ -94,6 +95,7 @@ impl World {
         // What the agent holds is then the other end of a page that nobody reads any more, until it offers its copy.
         if !page_kept {
             fencer.page_lost = true;
+            fencer.pages_lost += 1;
             fencer.unseen = FencerHalf::default();
         }
     }
@@ -135,6 +137,11 @@ impl World {
         let urgent = this.page.as_ref().is_none_or(|before| is_urgent(before, &half));
         if half.incarnation.generation.0 > 0 {
             this.lives.entry(half.incarnation).or_insert(this.boot);
+        }
+        for own in &half.own {
+            if let Some(domain) = self.domains.iter_mut().find(|domain| domain.id == own.domain) {
+                domain.leased = true;
+            }
         }
         this.page = Some(half);
         self.name_runs(host);

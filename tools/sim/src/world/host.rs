@@ -40,6 +40,8 @@ pub(crate) struct FencerProcess {
     pub(crate) next_beat: u64,
     /// The page that the agent has is not the one that this process reads.
     pub(crate) page_lost: bool,
+    /// How often it has lost its page since boot.
+    pub(crate) pages_lost: u32,
     /// Its half of that page.
     pub(crate) unseen: FencerHalf,
     /// Storages whose quiescence is under way.

@@ -43,6 +43,8 @@ pub(crate) struct Domain {
     pub(crate) chain: u64,
     /// The chains whose definitions are stored.
     pub(crate) stored: Vec<u64>,
+    /// Some host has owned its lease.
+    pub(crate) leased: bool,
     /// A user shut it down, and nobody has started it since.
     pub(crate) stopped_by_user: bool,
 }
@@ -279,6 +281,6 @@ impl Domain {
     fn new(index: usize) -> Self {
         let number = u8::try_from(index + 1).unwrap_or(u8::MAX);
         let id = DomainId([number; 16]);
-        Self { id, runs: Vec::new(), chain: 1, stored: Vec::new(), stopped_by_user: false }
+        Self { id, runs: Vec::new(), chain: 1, stored: Vec::new(), leased: false, stopped_by_user: false }
     }
 }

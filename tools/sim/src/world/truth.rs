@@ -1,7 +1,7 @@
 //! What is really so, which no host can know: the judges ask here.
 
-use leasefence_core::format::{HostRecord, LeasePage, RecordCopy};
-use leasefence_core::ids::{Incarnation, Slot};
+use leasefence_core::format::{HostRecord, LeasePage, LeaseState, RecordCopy};
+use leasefence_core::ids::{DomainId, Incarnation, Slot};
 use leasefence_core::member::Member;
 
 use super::World;
@@ -31,10 +31,12 @@ impl World {
         }
     }
 
-    /// True for an HA domain that has run and that no user has stopped.
+    /// True for an HA domain that was protected and that no user has stopped. One whose host died before the definition of
+    /// its newest disk chain was stored is reported, and not restarted (ARCHITECTURE 7).
     pub(crate) fn should_run(&self, domain: usize) -> bool {
         let this = &self.domains[domain];
-        self.plan.domains[domain].ha && !this.runs.is_empty() && !this.stopped_by_user
+        let can_run = this.leased && this.stored.contains(&this.chain);
+        self.plan.domains[domain].ha && can_run && !this.stopped_by_user
     }
 
     /// True while a process of it is there.
@@ -99,5 +101,19 @@ impl World {
     fn has_owner(&self, slot: Slot) -> bool {
         (0..self.hosts.len())
             .any(|host| self.holds(host) && self.hosts[host].life().is_some_and(|life| life.slot == slot))
+    }
+}
+
+impl World {
+    /// True when the host's sector of the lease page, as it lies on the storage, says that it owns the domain.
+    pub(crate) fn owns_on_storage(&self, host: usize, domain: DomainId) -> bool {
+        let layout = &self.file.layout;
+        let Some(life) = self.hosts[host].life() else { return false };
+        let copies = RecordCopy::BOTH.map(|copy| layout.lease_page(layout.page_of(domain), life.slot, copy));
+        let pages = copies.iter().filter_map(|place| {
+            LeasePage::decode(place, &self.file.read(place.offset, place.len)).ok()
+        });
+        let newest = pages.filter(|page| page.incarnation == life).max_by_key(|page| page.sequence);
+        newest.and_then(|page| page.get(domain).map(|entry| entry.state)) == Some(LeaseState::Own)
     }
 }
