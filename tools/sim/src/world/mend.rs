@@ -1,7 +1,7 @@
 //! The end of the faults: all ways are whole, all machines on, all processes run, an operator tends what needs one. Then
 //! the cluster has to be well again by itself.
 
-use leasefence_core::fencing::Wish;
+use leasefence_core::fencing::{Marker, MarkerFound, Wish};
 use leasefence_core::member::Request;
 
 use super::World;
@@ -9,6 +9,8 @@ use super::event::Event;
 use crate::time::{MS, S};
 
 const TEND: u64 = 10 * S;
+/// How long an operator waits for a host in maintenance to be armed again.
+const PATIENCE: u64 = 60 * S;
 
 impl World {
     pub(crate) fn mend(&mut self) {
@@ -57,6 +59,13 @@ impl World {
         self.want_agent(host, at);
     }
 
+    /// Agent and page were both lost in maintenance: a new agent waits for a proof that a disarmed fencer never gives.
+    fn lost_in_maintenance(&self, host: usize) -> bool {
+        let disarmed =
+            matches!(self.hosts[host].fencer.marker, Some(MarkerFound::Marker(Marker::Disarmed { .. })));
+        disarmed && self.at > self.plan.mended_at + PATIENCE && !self.plan.hosts[host].spare
+    }
+
     /// What an operator does every now and then until all is well.
     pub(crate) fn tend(&mut self) {
         for host in 0..self.hosts.len() {
@@ -64,9 +73,8 @@ impl World {
             if disarmed {
                 self.ask(host, Request::Arm);
             }
-            // It says that nothing but a reboot helps.
-            if self.hosts[host].fencer.half.unproven {
-                self.tell_host(host, "operator", || "reboots it: it is unproven".to_owned());
+            if self.hosts[host].fencer.half.unproven || self.lost_in_maintenance(host) {
+                self.tell_host(host, "operator", || "reboots it: nothing else helps".to_owned());
                 self.power_off(host);
                 self.queue.at(self.at + S, Event::PowerOn { host });
             }
