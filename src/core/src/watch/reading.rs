@@ -36,19 +36,28 @@ impl Reading {
         Self { shown: Arc::new(Shown { copies, bytes }), started, ended }
     }
 
-    /// A later reading of units whose bytes are the same: nothing is decoded again.
-    ///
-    /// None when they are not, or where this reading could not understand a copy: then the bytes behind the record, which
-    /// are not kept, may be what was wrong with it.
+    /// A later reading of units whose bytes are the same: nothing is decoded again. None when they are not.
     pub(super) fn again(&self, units: [&[u8]; 2], started: Instant, ended: Now) -> Option<Self> {
-        let whole = RecordCopy::BOTH
-            .iter()
-            .all(|copy| matches!(self.copies().get(*copy), Ok(_) | Err(DecodeError::Empty)));
-        let same = |(unit, bytes): (&[u8], &Vec<u8>)| {
-            unit.split_at_checked(RECORD_BYTES).is_some_and(|(record, rest)| record == bytes && is_zero(rest))
-        };
-        let same = whole && units.into_iter().zip(&self.shown.bytes).all(same);
+        let same = RecordCopy::BOTH.into_iter().zip(units).all(|(copy, unit)| self.shows(copy, unit));
         same.then(|| Self { shown: Arc::clone(&self.shown), started, ended })
+    }
+
+    /// What a copy says in a later read of a unit whose bytes are the same. None when they are not.
+    pub(super) fn copy_again(
+        &self,
+        copy: RecordCopy,
+        unit: &[u8],
+    ) -> Option<Result<HostRecord, DecodeError>> {
+        self.shows(copy, unit).then(|| self.copies().get(copy).clone())
+    }
+
+    /// True when these bytes of a copy's unit say what they said in this reading. Not where it could not understand them:
+    /// the bytes behind the record, which are not kept, may be what was wrong with it.
+    fn shows(&self, copy: RecordCopy, unit: &[u8]) -> bool {
+        let bytes = &self.shown.bytes[usize::from(copy == RecordCopy::B)];
+        let whole = matches!(self.copies().get(copy), Ok(_) | Err(DecodeError::Empty));
+        let same = |(record, rest): (&[u8], &[u8])| record == bytes && is_zero(rest);
+        whole && unit.split_at_checked(RECORD_BYTES).is_some_and(same)
     }
 
     /// The two copies.

@@ -169,7 +169,11 @@ impl Scan {
         let units = RecordCopy::BOTH.map(|copy| &bytes[self.range(slot, copy)]);
         let known = self.known.get(slot.index()).and_then(Option::as_ref);
         known.and_then(|known| known.again(units, self.started, self.ended)).unwrap_or_else(|| {
-            let decode = |copy, unit| HostRecord::decode(&self.layout.host_record(slot, copy), unit);
+            // A host writes its copies in turn: one of them is as it was.
+            let decode = |copy, unit| {
+                let again = known.and_then(|known| known.copy_again(copy, unit));
+                again.unwrap_or_else(|| HostRecord::decode(&self.layout.host_record(slot, copy), unit))
+            };
             let copies = Copies { a: decode(RecordCopy::A, units[0]), b: decode(RecordCopy::B, units[1]) };
             Reading::new(copies, units, self.started, self.ended)
         })
