@@ -63,9 +63,9 @@ impl World {
         if this.boot != boot || this.stands_still() || !this.fencer.page_lost {
             return;
         }
-        let later = this.agent.paused_until.max(this.fencer.paused_until);
-        if this.agent.member.is_none() || this.fencer.fencer.is_none() || later > self.at {
-            self.queue.at(later.max(self.at + OFFER), Event::Offer { host, boot });
+        let paused = this.agent.paused_until.max(this.fencer.paused_until) > self.at;
+        if this.agent.member.is_none() || this.fencer.fencer.is_none() || paused {
+            self.queue.at(self.at + OFFER, Event::Offer { host, boot });
             return;
         }
         let now = this.clock.now(self.at);
@@ -275,8 +275,7 @@ impl World {
             return;
         }
         if this.fencer.paused_until > self.at {
-            let until = this.fencer.paused_until;
-            self.queue.at(until, Event::Quiesced { host, boot, storage });
+            self.queue.at(self.at + OFFER, Event::Quiesced { host, boot, storage });
             return;
         }
         let outcome = self.quiesce_storage(host, storage);

@@ -46,6 +46,8 @@ impl World {
         self.runs.push(run);
         self.domains[domain].runs.push(number);
         self.domains[domain].stopped_by_user = false;
+        // What a user starts is protected from its first lease on.
+        self.domains[domain].leased &= term.is_some();
         let this = &mut self.hosts[host];
         this.guests.push(number);
         this.processes.push(process);

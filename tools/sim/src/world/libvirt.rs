@@ -134,10 +134,10 @@ impl World {
             let beats = now.since_by_faster(half.beat) <= own.terms.longest_gap();
             !own.lease_end.reached(now) && half.armed && half.latched.is_none() && beats
         });
-        self.happened(&Happened::Permitted { host, domain: start.domain, term: start.term });
         if !permitted {
             return self.start_fails(host, start, "the lease ended before the start");
         }
+        self.happened(&Happened::Permitted { host, domain: start.domain, term: start.term });
         let boot = this_boot(self, host);
         let after = MS + self.below(LOAD);
         self.queue.at(self.at + after, Event::Begin { host, boot, start });
@@ -150,8 +150,7 @@ impl World {
             return;
         }
         if this.stands_still() || this.agent.paused_until > self.at {
-            let later = this.agent.paused_until.max(self.at + 50 * MS);
-            self.queue.at(later, Event::Begin { host, boot, start });
+            self.queue.at(self.at + 100 * MS, Event::Begin { host, boot, start });
             return;
         }
         let now = this.clock.now(self.at).instant;

@@ -76,8 +76,8 @@ impl World {
 }
 
 impl World {
-    /// True when a slot's sectors are damaged in both copies and it has no owner who would mend them: such a slot needs an
-    /// operator, and until then nothing is recovered that it may speak of (PROTOCOL 4, S1).
+    /// True when a slot's record is damaged, or its sector of a page in both copies, and it has no owner who would mend them:
+    /// such a slot needs an operator, and until then nothing is recovered that it may speak of (PROTOCOL 3, and 4, S1).
     pub(crate) fn needs_an_operator(&self) -> bool {
         let layout = &self.file.layout;
         layout.slots().filter(|slot| !self.has_owner(*slot)).any(|slot| {
