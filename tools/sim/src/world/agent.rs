@@ -4,7 +4,7 @@ use leasefence_core::ids::{HostKey, Nonce};
 use leasefence_core::member::{Command, Input, LeaseMedium, Member, MemberConfig, Reply, RequestId};
 use leasefence_core::recovery::RecoveryPolicy;
 use leasefence_core::storage::IoDone;
-use leasefence_core::time::HolderDeadline;
+use leasefence_core::time::{HolderDeadline, Instant};
 use std::time::Duration;
 
 use super::event::{Event, Start};
@@ -28,6 +28,13 @@ impl World {
     pub(crate) fn start_agent(&mut self, host: usize, boot: u32) {
         let this = &mut self.hosts[host];
         if !this.powered || this.boot != boot || this.agent.member.is_some() {
+            return;
+        }
+        // An agent begins with the page that a fencer hands out, after its first beat.
+        let fencer = &this.fencer;
+        let half = if fencer.page_lost { &fencer.unseen } else { &fencer.half };
+        if fencer.fencer.is_none() || half.beat == Instant::default() || fencer.paused_until > self.at {
+            self.queue.at(self.at + 200 * MS, Event::StartAgent { host, boot });
             return;
         }
         if std::mem::take(&mut this.fencer.page_lost) {

@@ -1,6 +1,6 @@
 //! Faults strike, and end.
 
-use leasefence_core::format::RecordCopy;
+use leasefence_core::format::{HostRecord, LeasePage, RecordCopy};
 use leasefence_core::ids::Slot;
 use leasefence_core::member::{Input, Request, RequestId};
 use leasefence_core::terms::Timing;
@@ -237,13 +237,12 @@ impl World {
         let _ = lasts;
     }
 
-    /// A sector of the host's slot, or of the file, is damaged on the medium: any that its owner can mend, and of one that
-    /// has no owner now one copy alone.
+    /// A sector of the host's slot, or of the file, is damaged on the medium. What is lost in all its copies needs an
+    /// operator (PROTOCOL 3, and 4, S1), so one is damaged at a time.
     fn damage(&mut self, host: HostIndex, sector: Sector, how: Damage) {
         let layout = self.file.layout;
         let Some(slot) = self.hosts[host].lives.keys().next_back().map(|life| life.slot) else { return };
-        let any = self.holds(host) && self.rng.bool();
-        let copy = if any { RecordCopy::B } else { RecordCopy::A };
+        let copy = if self.rng.bool() { RecordCopy::A } else { RecordCopy::B };
         let page = self.rng.u8(..layout.pages());
         let other = Slot((slot.0 + 1) % layout.max_hosts());
         let place = |slot| match sector {
@@ -253,6 +252,9 @@ impl World {
             Sector::Header => layout.first_header(),
         };
         let (here, there) = (place(slot), place(other));
+        if !self.rest_is_whole(slot, page, copy, sector) {
+            return;
+        }
         let mut bytes = self.file.read(here.offset, here.len);
         match how {
             Damage::Corrupt => {
@@ -264,6 +266,25 @@ impl World {
         }
         let medium = self.clients.len();
         self.land(medium, here.offset, &bytes);
+    }
+
+    /// True when what stands beside the sector would do without it.
+    fn rest_is_whole(&self, slot: Slot, page: u8, copy: RecordCopy, sector: Sector) -> bool {
+        let layout = &self.file.layout;
+        let record = |copy| {
+            let place = layout.host_record(slot, copy);
+            HostRecord::decode(&place, &self.file.read(place.offset, place.len)).is_ok()
+        };
+        let lease_page = |copy| {
+            let place = layout.lease_page(page, slot, copy);
+            LeasePage::decode(&place, &self.file.read(place.offset, place.len)).is_ok()
+        };
+        match sector {
+            Sector::Record => record(copy.other()),
+            Sector::LeasePage => lease_page(copy.other()),
+            Sector::Claim => record(RecordCopy::A) && record(RecordCopy::B),
+            Sector::Header => true,
+        }
     }
 
     fn operator(&mut self, host: HostIndex, operator: Operator) {
