@@ -128,3 +128,63 @@ impl Checked for Timing {
         scenarios::wrong()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::fingerprint;
+    use crate::scenario::{Found, run};
+    use leasefence_core::format::RecordCopy;
+    use observer::Look;
+    use victim::Act;
+
+    /// The state after a way of steps.
+    fn after(model: &Timing, way: &[Step]) -> State {
+        way.iter().fold(model.initial(), |state, step| model.take(&state, step).unwrap())
+    }
+
+    /// A tick, a renewal, and a scan of it.
+    const ROUND: [Step; 6] = [
+        Step::Tick,
+        Step::Victim(Act::Issue),
+        Step::Victim(Act::Land),
+        Step::Victim(Act::Acknowledge),
+        Step::Observer(Look::Begin),
+        Step::Observer(Look::Serve(RecordCopy::A)),
+    ];
+
+    #[test]
+    fn two_runs_that_differ_only_by_absolute_time_and_by_earlier_writes_give_the_same_state() {
+        let model = Timing::new(Rules::smallest());
+        let [long, short] = [20, 10].map(|rounds| fingerprint(&after(&model, &ROUND.repeat(rounds))));
+        assert_eq!(long, short);
+        let odd = fingerprint(&after(&model, &ROUND.repeat(11)));
+        assert_ne!(odd, short, "the other copy is the newer one");
+    }
+
+    #[test]
+    fn a_victim_that_renews_no_more_is_expired_after_its_guests_are_gone_and_not_before() {
+        let model = Timing::new(Rules { to_the_end: true, ..Rules::smallest() });
+        let scan = [Step::Observer(Look::Begin), Step::Observer(Look::Serve(RecordCopy::A))];
+        let mut state = after(&model, &scan);
+        let mut said = Vec::new();
+        for _ in 0..6 {
+            assert_eq!(state.observer.evidence(), None);
+            let kill = Step::Victim(Act::Kill { by_force: true });
+            let kill = state.victim.is_due(&model.rules).then_some(kill);
+            for step in kill.iter().chain([&Step::Tick]).chain(&scan) {
+                state = model.take(&state, step).unwrap();
+            }
+            said.push((state.victim.guests == Guests::Gone, state.observer.evidence().is_some()));
+        }
+        assert_eq!(said[4..], [(false, false), (true, true)]);
+        assert_eq!(model.violation(&state), None);
+    }
+
+    #[test]
+    fn the_smallest_scenario_is_searched_to_the_end() {
+        let model = Timing::new(Rules { ttl: 4, other_ttl: 4, ..Rules::smallest() });
+        let scenario = Scenario { name: "no trouble", model, most: 300_000 };
+        assert_eq!(run("timing", &scenario), Found::Nothing);
+    }
+}
