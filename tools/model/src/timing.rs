@@ -133,7 +133,6 @@ impl Checked for Timing {
 mod tests {
     use super::*;
     use crate::fingerprint::fingerprint;
-    use crate::scenario::{Found, run};
     use leasefence_core::format::RecordCopy;
     use observer::Look;
     use victim::Act;
@@ -179,12 +178,5 @@ mod tests {
         }
         assert_eq!(said[4..], [(false, false), (true, true)]);
         assert_eq!(model.violation(&state), None);
-    }
-
-    #[test]
-    fn the_smallest_scenario_is_searched_to_the_end() {
-        let model = Timing::new(Rules { ttl: 4, other_ttl: 4, ..Rules::smallest() });
-        let scenario = Scenario { name: "no trouble", model, most: 300_000 };
-        assert_eq!(run("timing", &scenario), Found::Nothing);
     }
 }

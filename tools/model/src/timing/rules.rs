@@ -169,7 +169,8 @@ impl Rules {
     /// Ages of the observer's: a scan that began that late must still know how old the stall was then.
     pub(crate) fn observers_horizon(&self) -> Horizon {
         let terms = self.terms(self.ttl.max(self.other_ttl));
-        let cap = if self.tells_its_end { terms.cap_after_fencing() } else { Duration::ZERO };
+        // Where nothing says `fencing`, its cap may be beyond all ages.
+        let cap = terms.cap_after_fencing().min(self.ticks(20));
         let oldest = terms.verdict_after().max(cap) + self.ticks(self.slow_scan + 1);
         Horizon { oldest, recent: terms.longest_gap() + self.ticks(self.slow_scan + 1) }
     }
