@@ -40,6 +40,9 @@ pub struct Fencer {
     pub(super) arming: Option<Guard>,
     /// True while a disarming waits for its marker.
     pub(super) disarming: bool,
+    /// True while the marker does not say that this lease is guarded, though it is: a fencer that was started found another
+    /// marker than its page. Were the page lost as well, the marker alone would speak.
+    pub(super) marker_owed: bool,
     pub(super) tokens: Vec<StartToken>,
     /// Tokens whose process was seen: (domain, term, opened).
     pub(super) seen_starts: Vec<(DomainId, Term, Instant)>,
@@ -63,6 +66,7 @@ impl Fencer {
             half,
             arming: None,
             disarming: false,
+            marker_owed: false,
             tokens: Vec::new(),
             seen_starts: Vec::new(),
             exempt: Vec::new(),
@@ -276,24 +280,34 @@ impl Fencer {
     #[must_use]
     pub fn marker_wanted(&self) -> Option<Marker> {
         if let Some(guard) = &self.arming {
-            return Some(Marker::Armed(ArmedMarker {
-                boot_id: self.boot_id,
-                arm_count: guard.arm_count,
-                file_id: guard.lease.file_id,
-                incarnation: guard.lease.incarnation,
-                suspended_ns: guard.suspended_ns,
-            }));
+            return Some(self.armed_marker(guard.lease, guard.arm_count, guard.suspended_ns));
         }
         match &self.state {
             State::Armed(guard) if self.disarming => {
                 Some(Marker::Disarmed { boot_id: self.boot_id, arm_count: guard.arm_count })
             }
+            State::Armed(guard) if self.marker_owed => {
+                Some(self.armed_marker(guard.lease, guard.arm_count, guard.suspended_ns))
+            }
+            // Whatever the clocks say later: what has ended is not guarded again.
+            State::Ended(end) if self.marker_owed => Some(self.armed_marker(end.lease, end.arm_count, 0)),
             _ => None,
         }
     }
 
+    fn armed_marker(&self, lease: LeaseName, arm_count: u32, suspended_ns: u64) -> Marker {
+        Marker::Armed(ArmedMarker {
+            boot_id: self.boot_id,
+            arm_count,
+            file_id: lease.file_id,
+            incarnation: lease.incarnation,
+            suspended_ns,
+        })
+    }
+
     /// The marker that was wanted lies in its place.
     pub fn marker_written(&mut self) {
+        self.marker_owed = false;
         if let Some(guard) = self.arming.take() {
             self.state = State::Armed(guard);
             self.half.armed_since_boot = true;

@@ -34,7 +34,9 @@ impl Fencer {
     pub fn start(now: &Now, boot_id: BootId, marker: MarkerFound, page: &RestoredPage<'_>) -> Self {
         let agent = page.agent.filter(|half| half.boot_id == boot_id);
         let page = RestoredPage { agent, ..*page };
-        let state = match believed(boot_id, marker, &page) {
+        let belief = believed(boot_id, marker, &page);
+        let marker_owed = matches!(belief, Belief::Armed(None));
+        let state = match belief {
             Belief::NeverArmed => State::NeverArmed,
             Belief::Disarmed(arm_count) => {
                 State::Disarmed { arm_count, lease: agent.map(LeaseName::of).unwrap_or_default() }
@@ -48,6 +50,7 @@ impl Fencer {
             half.terms = agent.terms;
         }
         let mut fencer = Self::in_state(boot_id, state, half);
+        fencer.marker_owed = marker_owed;
         if let Some(agent) = agent {
             fencer.take_lists(agent);
         }

@@ -1,6 +1,6 @@
 //! Faults strike, and end.
 
-use leasefence_core::format::{HostRecord, LeasePage, RecordCopy};
+use leasefence_core::format::{Claim, HostRecord, LeasePage, RecordCopy};
 use leasefence_core::ids::Slot;
 use leasefence_core::member::{Input, Request, RequestId};
 use leasefence_core::terms::Timing;
@@ -279,8 +279,10 @@ impl World {
             let place = layout.lease_page(page, slot, copy);
             LeasePage::decode(&place, &self.file.read(place.offset, place.len)).is_ok()
         };
+        let claim = layout.claim(slot);
+        let claim = Claim::decode(&claim, &self.file.read(claim.offset, claim.len)).is_ok();
         match sector {
-            Sector::Record => record(copy.other()),
+            Sector::Record => record(copy.other()) && claim,
             Sector::LeasePage => lease_page(copy.other()),
             Sector::Claim => record(RecordCopy::A) && record(RecordCopy::B),
             Sector::Header => true,

@@ -69,7 +69,13 @@ impl World {
             return;
         }
         let now = this.clock.now(self.at);
-        let (Some(fencer), Some(page)) = (&mut this.fencer.fencer, &this.page) else { return };
+        let Some(fencer) = &mut this.fencer.fencer else { return };
+        let Some(page) = &this.page else {
+            // The agent has written nothing yet: it takes the new page.
+            this.fencer.page_lost = false;
+            this.fencer.half = std::mem::take(&mut this.fencer.unseen);
+            return;
+        };
         let how = fencer.judge_copy(page, false);
         match how {
             CopyUse::Restart => {

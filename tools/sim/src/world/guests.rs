@@ -218,7 +218,8 @@ impl World {
         let first = self.domains[domain].runs.is_empty();
         let may = first || self.domains[domain].stopped_by_user;
         let busy = self.domains[domain].runs.last().is_some_and(|run| self.runs[*run].may_write(self.at));
-        if !may || busy {
+        // Without the hook nothing keeps a user from starting what may be recovered at any moment: users look first.
+        if !may || busy || self.may_be_recovered(domain) {
             return;
         }
         let this = &self.hosts[host];

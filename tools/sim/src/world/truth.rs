@@ -117,3 +117,20 @@ impl World {
         newest.and_then(|page| page.get(domain).map(|entry| entry.state)) == Some(LeaseState::Own)
     }
 }
+
+impl World {
+    /// True when an entry on the storage says that the domain runs somewhere, or should.
+    pub(crate) fn may_be_recovered(&self, domain: usize) -> bool {
+        let layout = &self.file.layout;
+        let id = self.domains[domain].id;
+        let page = layout.page_of(id);
+        let copies = layout.slots().flat_map(|slot| RecordCopy::BOTH.map(|copy| layout.lease_page(page, slot, copy)));
+        let pages = copies.filter_map(|place| {
+            LeasePage::decode(&place, &self.file.read(place.offset, place.len)).ok()
+        });
+        let speaks = |state| matches!(state, LeaseState::Own | LeaseState::Orphan | LeaseState::Incoming);
+        pages.into_iter().any(|page| {
+            page.get(id).is_some_and(|entry| speaks(entry.state) || entry.want_term.0 > 0)
+        })
+    }
+}

@@ -47,6 +47,25 @@ fn a_latch_and_a_clean_outlive_a_restart() {
 }
 
 #[test]
+fn what_is_guarded_against_the_marker_is_guarded_when_the_page_is_lost_too() {
+    let mut host = Host::armed();
+    host.agent.wish = Wish::Disarm;
+    host.beat(100);
+    // The agent arms again; the fencer dies before it has written the marker.
+    host.agent.wish = Wish::Armed;
+    host.agent.arm_count += 1;
+    host.agent.lease_end = end(8200);
+    host.restart(200);
+    host.beat(200);
+    assert!(host.published.armed && matches!(host.marker(), Marker::Armed(_)));
+    host.processes = vec![process(1, 0)];
+    host.restart_without_page(300);
+    host.beat(300);
+    host.beat(600);
+    assert_eq!(host.killed.len(), 1, "nobody says until when the guests may run");
+}
+
+#[test]
 fn a_suspend_while_the_fencer_was_down_ends_the_lease() {
     let mut host = Host::armed();
     host.restart(1000);
