@@ -1,0 +1,126 @@
+//! Domain leases (PROTOCOL 4): one domain on one page, two or three hosts, each with the core's own lease machine.
+//!
+//! A page is read sector by sector, in any order and as slowly as the adversary likes; a write's call may fail and the write
+//! land later, or never; hosts die, rejoin, restart their agents; users start and stop. Evidence is an oracle: a host is
+//! gone only when it is. No time passes but the interval between drops: nothing else here rests on it.
+
+mod describe;
+mod host;
+mod sectors;
+mod step;
+mod world;
+#[cfg(feature = "planted-bugs")]
+mod wrong;
+
+use leasefence_core::format::{Layout, Unit};
+use leasefence_core::ids::{BootId, DomainId, FileId, Incarnation};
+
+use crate::scenario::{Checked, Scenario, Size};
+use crate::search::Model;
+use step::Step;
+use world::World;
+
+/// The one domain.
+const DOMAIN: DomainId = DomainId([1; 16]);
+
+/// The file.
+fn layout(hosts: u16) -> Layout {
+    // Counts that a layout always takes.
+    Layout::new(FileId([7; 16]), Unit::Bytes4096, hosts, 1).expect("1 to 256 hosts and one page")
+}
+
+/// Each generation is another boot.
+fn boot_of(incarnation: Incarnation) -> BootId {
+    let mut bytes = [0xb0; 16];
+    bytes[..2].copy_from_slice(&incarnation.slot.0.to_le_bytes());
+    bytes[2..6].copy_from_slice(&incarnation.generation.0.to_le_bytes());
+    BootId(bytes)
+}
+
+/// What may happen, and how often.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Bounds {
+    /// Machines that die.
+    pub(crate) deaths: u8,
+    /// Dead ones that come back.
+    pub(crate) rejoins: u8,
+    /// Agents that are restarted.
+    pub(crate) restarts: u8,
+    /// Writes whose call fails.
+    pub(crate) failures: u8,
+    /// Users' stops.
+    pub(crate) stops: u8,
+    /// Users' starts.
+    pub(crate) starts: u8,
+    /// Intervals between drops that pass.
+    pub(crate) drops: u8,
+    /// Starts that fail.
+    pub(crate) failed_starts: u8,
+    /// Guests that crash.
+    pub(crate) crashes: u8,
+    /// Copies of lease sectors that are damaged.
+    pub(crate) damages: u8,
+}
+
+/// The model.
+pub(crate) struct Leases {
+    hosts: u16,
+    bounds: Bounds,
+    /// A read of the page passes the sectors in their order; else in any.
+    in_order: bool,
+}
+
+impl Model for Leases {
+    type State = World;
+    type Step = Step;
+
+    fn initial(&self) -> World {
+        World::new(self.hosts, self.bounds, self.in_order)
+    }
+
+    fn steps(&self, state: &World, steps: &mut Vec<Step>) {
+        state.steps(steps);
+    }
+
+    fn take(&self, state: &World, step: &Step) -> Option<World> {
+        let mut next = state.clone();
+        next.take(*step);
+        Some(next)
+    }
+
+    fn violation(&self, state: &World) -> Option<String> {
+        state.violation()
+    }
+
+    fn describe(&self, before: &World, step: &Step, after: &World) -> String {
+        describe::line(before, *step, after)
+    }
+}
+
+impl Checked for Leases {
+    const NAME: &'static str = "lease";
+
+    fn scenarios(size: Size) -> Vec<Scenario<Self>> {
+        if let Ok(text) = std::env::var("B") {
+            let n: Vec<u8> = text.split(',').map(|n| n.parse().unwrap()).collect();
+            let bounds = Bounds { deaths: n[1], rejoins: n[2], restarts: n[3], failures: n[4], stops: n[5], starts: n[6], drops: n[7], failed_starts: n[8], crashes: n[9], damages: n[10] };
+            return if size == Size::Small { vec![scenario("env", n[0].into(), bounds)] } else { Vec::new() };
+        }
+        match size {
+            Size::Small => vec![
+                scenario("2 hosts: 1 death, 1 rejoin", 2, Bounds { deaths: 1, rejoins: 1, ..Bounds::default() }),
+                scenario("3 hosts: 1 death", 3, Bounds { deaths: 1, ..Bounds::default() }),
+            ],
+            Size::Medium | Size::Large => Vec::new(),
+        }
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn wrong_rules() -> Vec<(leasefence_core::planted::Bug, Scenario<Self>)> {
+        wrong::rules()
+    }
+}
+
+fn scenario(name: &'static str, hosts: u16, bounds: Bounds) -> Scenario<Leases> {
+    Scenario { name, model: Leases { hosts, bounds, in_order: std::env::var("O").is_ok() }, most: std::env::var("M").map_or(200_000_000, |m| m.parse().unwrap()) }
+}

@@ -1,0 +1,39 @@
+//! Which wrong rules the lease model must refute, each with the smallest numbers that are known to show it.
+
+use leasefence_core::planted::Bug;
+
+use super::{Bounds, Leases, scenario};
+use crate::scenario::Scenario;
+
+/// Each bug with its scenario.
+pub(super) fn rules() -> Vec<(Bug, Scenario<Leases>)> {
+    let none = Bounds::default();
+    let death = Bounds { deaths: 1, ..none };
+    let rejoin = Bounds { rejoins: 1, ..death };
+    let stop_and_drops = Bounds { stops: 1, drops: 2, ..rejoin };
+    vec![
+        at(Bug::NoSecondScan, 3, death),
+        at(Bug::WantIsNoConflict, 3, death),
+        at(Bug::StartBeforeOwn, 3, Bounds { deaths: 2, ..none }),
+        at(Bug::OrphansDroppedAtRejoin, 2, rejoin),
+        at(Bug::PredOnOrphan, 2, rejoin),
+        at(Bug::ReleaseBeforeStop, 2, Bounds { stops: 1, starts: 1, ..none }),
+        at(Bug::LiveUnreadableSkipped, 2, Bounds { damages: 2, starts: 1, ..none }),
+        at(Bug::GoneUnreadableSkipped, 2, Bounds { damages: 2, crashes: 1, stops: 1, ..death }),
+        at(Bug::FailedStartStopped, 2, Bounds { failed_starts: 1, ..death }),
+        at(Bug::OneCopyOfPage, 2, Bounds { damages: 1, starts: 1, ..none }),
+        at(Bug::NoTombstone, 3, Bounds { stops: 1, ..rejoin }),
+        at(Bug::OwnRolledBack, 2, Bounds { deaths: 1, rejoins: 1, failures: 1, stops: 1, starts: 1, ..none }),
+        at(Bug::NoSecondLookAtTop, 3, stop_and_drops),
+        at(Bug::TermNotAboveDeadWants, 3, Bounds { deaths: 2, rejoins: 1, stops: 1, ..none }),
+        at(Bug::StoppedInOnePass, 3, stop_and_drops),
+        at(Bug::DropIgnoresWants, 3, stop_and_drops),
+        at(Bug::DropIgnoresDeadWants, 3, Bounds { deaths: 2, failures: 1, ..stop_and_drops }),
+        at(Bug::OrphanInOnePass, 3, Bounds { deaths: 3, rejoins: 2, drops: 1, ..none }),
+        at(Bug::RewriteWhileUnknown, 3, Bounds { deaths: 2, rejoins: 1, failures: 1, stops: 1, starts: 1, ..none }),
+    ]
+}
+
+fn at(bug: Bug, hosts: u16, bounds: Bounds) -> (Bug, Scenario<Leases>) {
+    (bug, scenario(bug.word(), hosts, bounds))
+}
