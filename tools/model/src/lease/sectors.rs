@@ -21,8 +21,8 @@ struct Content {
     page: LeasePage,
     /// Of the page under sequence 0.
     body: u64,
-    /// Copies A and B, once they were asked for.
-    bytes: [Option<Rc<[u8]>>; 2],
+    /// Copies A and B, once they were asked for, and for which place in the file.
+    bytes: [Option<(u64, Rc<[u8]>)>; 2],
 }
 
 #[derive(Default)]
@@ -88,7 +88,11 @@ impl Sector {
             let Some(content) = contents.known.get_mut(index) else { return damaged() };
             let Content { page, bytes: [a, b], .. } = content;
             let bytes = if copy == RecordCopy::A { a } else { b };
-            bytes.get_or_insert_with(|| page.encode(&layout.lease_page(0, slot, copy)).into()).clone()
+            let place = layout.lease_page(0, slot, copy);
+            match bytes {
+                Some((offset, bytes)) if *offset == place.offset => Rc::clone(bytes),
+                _ => Rc::clone(&bytes.insert((place.offset, page.encode(&place).into())).1),
+            }
         })
     }
 }
