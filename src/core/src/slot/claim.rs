@@ -351,3 +351,30 @@ pub(super) fn is_vacant(copies: &Copies<HostRecord>) -> bool {
 fn over(end: Result<Joined, JoinError>) -> Phase {
     Phase::Done(Box::new(end))
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for Claiming {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.joiner.each_mark(f);
+        self.pause.each_mark(f);
+        match &mut self.phase {
+            Phase::Write { t0: instant, .. } | Phase::Wait { until: instant, .. } => instant.each_mark(f),
+            Phase::CheckRecord(_, reads) => reads.each_mark(f),
+            Phase::ReadPages(_, copies, read) => {
+                copies.a.each_mark(f);
+                copies.b.each_mark(f);
+                read.each_mark(f);
+            }
+            Phase::WriteRecord(write, _) => write.each_mark(f),
+            Phase::WritePages(record, write) => {
+                record.each_mark(f);
+                write.each_mark(f);
+            }
+            Phase::Next
+            | Phase::Trial { .. }
+            | Phase::ReadFree(_)
+            | Phase::CheckClaim(_)
+            | Phase::Done(_) => {}
+        }
+    }
+}

@@ -320,3 +320,19 @@ impl SlotFree {
         Plan { target, ..plan }
     }
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for SlotFree {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        match &mut self.phase {
+            Phase::Look(survey) => survey.each_mark(f),
+            Phase::Pages(_, scan) => scan.each_mark(f),
+            Phase::Confirm(_, reads)
+            | Phase::FirstLook(_, reads)
+            | Phase::SecondLook(_, reads)
+            | Phase::CheckZero(reads) => reads.each_mark(f),
+            Phase::Drain(_, until) => until.each_mark(f),
+            Phase::Write(..) | Phase::ZeroClaim | Phase::Done(_) => {}
+        }
+    }
+}

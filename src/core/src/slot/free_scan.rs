@@ -139,3 +139,10 @@ impl FreeScan {
 fn counts_for_top(entry: &LeaseEntry) -> bool {
     matches!(entry.state, LeaseState::Own | LeaseState::Orphan | LeaseState::Stopped | LeaseState::Saved)
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for FreeScan {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.read.each_mark(f);
+    }
+}

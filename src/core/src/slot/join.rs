@@ -356,3 +356,37 @@ fn ended(end: Result<Joined, JoinError>) -> Phase {
         Err(error) => refused(error),
     }
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for Joiner {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.record.each_mark(f);
+        self.page.each_mark(f);
+        self.uptime_from.each_mark(f);
+    }
+}
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for Join {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.joiner.each_mark(f);
+        self.fencer.half.each_mark(f);
+        self.rewritten.each_mark(f);
+        match &mut self.phase {
+            Phase::Survey(survey) => survey.each_mark(f),
+            Phase::Wait(until) => until.each_mark(f),
+            Phase::Rewrite(record) => record.each_mark(f),
+            Phase::Claim(claim) => claim.each_mark(f),
+            Phase::Rejoin(rejoin) => rejoin.each_mark(f),
+            Phase::LookAtPages(life, read) => {
+                life.record.each_mark(f);
+                read.each_mark(f);
+            }
+            Phase::WritePages(life, write) => {
+                life.record.each_mark(f);
+                write.each_mark(f);
+            }
+            Phase::Done(_) => {}
+        }
+    }
+}

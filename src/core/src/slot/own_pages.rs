@@ -144,3 +144,18 @@ impl PagesWrite {
         Some(super::survey::write_of(&place, page.encode(&place)))
     }
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for PagesRead {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.reads.each_mark(f);
+    }
+}
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for PagesWrite {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.pages.each_mark(f);
+        self.pause.each_mark(f);
+    }
+}

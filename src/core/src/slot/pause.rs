@@ -31,3 +31,10 @@ impl Pause {
         self.why.as_ref()
     }
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for Pause {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.until.each_mark(f);
+    }
+}

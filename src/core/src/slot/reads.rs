@@ -71,3 +71,12 @@ impl Reads {
         self.pause.why()
     }
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for Reads {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.began.each_mark(f);
+        self.ended.each_mark(f);
+        self.pause.each_mark(f);
+    }
+}

@@ -157,3 +157,12 @@ pub(super) fn next_even(highest: Sequence) -> Sequence {
     let next = highest.next();
     if RecordCopy::of_sequence(next) == RecordCopy::A { next } else { next.next() }
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for RecordWrite {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.record.each_mark(f);
+        self.back.each_mark(f);
+        self.pause.each_mark(f);
+    }
+}

@@ -293,3 +293,27 @@ pub(super) fn joined(end: RecordEnd, pages: &[LeasePage], slot: Slot) -> Result<
         RecordEnd::Storage(error) => Err(JoinError::Storage(error)),
     }
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for Rejoin {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.joiner.each_mark(f);
+        self.copies.a.each_mark(f);
+        self.copies.b.each_mark(f);
+        match &mut self.phase {
+            Phase::Uptime => {}
+            Phase::FirstLook(reads) | Phase::SecondLook { reads, .. } => reads.each_mark(f),
+            Phase::Watch { until, .. } => until.each_mark(f),
+            Phase::ReadPages(read) => read.each_mark(f),
+            Phase::WritePages(record, sequence, write) => {
+                record.each_mark(f);
+                sequence.each_mark(f);
+                write.each_mark(f);
+            }
+            Phase::WriteRecord(write, pages) => {
+                write.each_mark(f);
+                pages.each_mark(f);
+            }
+        }
+    }
+}

@@ -158,3 +158,10 @@ fn cut<'a>(bytes: &'a [u8], base: u64, place: &Place) -> &'a [u8] {
 fn bytes_of(range: &std::ops::Range<u64>) -> usize {
     usize::try_from(range.end - range.start).unwrap_or(usize::MAX)
 }
+
+#[cfg(feature = "model-check")]
+impl crate::marks::Marks for Survey {
+    fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
+        self.reads.each_mark(f);
+    }
+}

@@ -21,7 +21,7 @@ pub(super) fn rules() -> Vec<(Bug, Scenario<Leases>)> {
         at(Bug::LiveUnreadableSkipped, 2, Bounds { damages: 2, starts: 1, ..none }),
         at(Bug::GoneUnreadableSkipped, 2, Bounds { damages: 2, crashes: 1, stops: 1, ..death }),
         at(Bug::FailedStartStopped, 2, Bounds { failed_starts: 1, ..death }),
-        at(Bug::OneCopyOfPage, 2, Bounds { damages: 1, starts: 1, ..none }),
+        at(Bug::OneCopyOfPage, 2, Bounds { damages: 1, ..death }),
         at(Bug::NoTombstone, 3, Bounds { stops: 1, ..rejoin }),
         at(Bug::OwnRolledBack, 2, Bounds { deaths: 1, rejoins: 1, failures: 1, stops: 1, starts: 1, ..none }),
         at(Bug::NoSecondLookAtTop, 3, stop_and_drops),

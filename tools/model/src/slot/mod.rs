@@ -1,0 +1,110 @@
+//! Slots (PROTOCOL 2): machines that claim, rejoin, crash and come back, and an operator who frees slots, each with the
+//! core's own procedures. Time passes in steps of a second; a write may land at any moment, also long after its writer
+//! has given it up, until the boot that issued it has ended and `write_drain` has passed.
+
+mod describe;
+mod machine;
+mod medium;
+mod step;
+mod world;
+#[cfg(feature = "planted-bugs")]
+mod wrong;
+
+use std::time::Duration;
+
+use leasefence_core::format::{Layout, Unit};
+use leasefence_core::ids::FileId;
+use leasefence_core::terms::{Preset, Terms};
+
+use crate::scenario::{Checked, Scenario, Size};
+use crate::search::Model;
+use step::Step;
+use world::World;
+
+/// How long a write may land after the boot that issued it has ended.
+const DRAIN: u8 = 2;
+
+/// The file: one lease page.
+fn layout(slots: u16) -> Layout {
+    // Counts that a layout always takes.
+    Layout::new(FileId([7; 16]), Unit::Bytes512, slots, 1).expect("1 to 256 hosts and one page")
+}
+
+fn terms() -> Terms {
+    Terms { write_drain: Duration::from_secs(DRAIN.into()), ..Preset::Fast.timing().terms }
+}
+
+/// What may happen, and how often.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Bounds {
+    /// Agents that may be started on each machine.
+    pub(crate) starts: u8,
+    /// Agents that die.
+    pub(crate) crashes: u8,
+    /// Machines that lose their power.
+    pub(crate) power_offs: u8,
+    /// Those that come back.
+    pub(crate) power_ons: u8,
+    /// Writes whose call fails.
+    pub(crate) failures: u8,
+    /// Runs of `slot free`.
+    pub(crate) frees: u8,
+    /// The slots were another machine's before, and were freed.
+    pub(crate) freed_before: bool,
+}
+
+/// The model.
+pub(crate) struct Slots {
+    machines: u16,
+    slots: u16,
+    bounds: Bounds,
+}
+
+impl Model for Slots {
+    type State = World;
+    type Step = Step;
+
+    fn initial(&self) -> World {
+        World::new(self.machines, self.slots, self.bounds)
+    }
+
+    fn steps(&self, state: &World, steps: &mut Vec<Step>) {
+        state.steps(steps);
+    }
+
+    fn take(&self, state: &World, step: &Step) -> Option<World> {
+        let mut next = state.clone();
+        next.take(*step);
+        Some(next)
+    }
+
+    fn violation(&self, state: &World) -> Option<String> {
+        state.violation()
+    }
+
+    fn describe(&self, before: &World, step: &Step, after: &World) -> String {
+        describe::line(before, *step, after)
+    }
+}
+
+impl Checked for Slots {
+    const NAME: &'static str = "slot";
+
+    fn scenarios(size: Size) -> Vec<Scenario<Self>> {
+        if let Ok(text) = std::env::var("B") {
+            let n: Vec<u8> = text.split(',').map(|n| n.parse().unwrap()).collect();
+            let bounds = Bounds { starts: n[2], crashes: n[3], power_offs: n[4], power_ons: n[5], failures: n[6], frees: n[7], freed_before: n[8] > 0 };
+            return if size == Size::Small { vec![scenario("env", n[0].into(), n[1].into(), bounds)] } else { Vec::new() };
+        }
+        Vec::new()
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn wrong_rules() -> Vec<(leasefence_core::planted::Bug, Scenario<Self>)> {
+        wrong::rules()
+    }
+}
+
+fn scenario(name: &'static str, machines: u16, slots: u16, bounds: Bounds) -> Scenario<Slots> {
+    Scenario { name, model: Slots { machines, slots, bounds }, most: std::env::var("M").map_or(200_000_000, |m| m.parse().unwrap()) }
+}
