@@ -21,12 +21,16 @@ pub(super) fn line(before: &World, step: Step, after: &World) -> String {
             format!("host {host}: looks for entries to drop, and reads {}", shown(after, other))
         }
         Step::Lands(host) => format!("host {host}: its write lands, {}", written(before, host)),
-        Step::Fails(host) => format!("host {host}: its write FAILS and may land later, {}", written(before, host)),
+        Step::Fails(host) => {
+            format!("host {host}: its write FAILS and may land later, {}", written(before, host))
+        }
         Step::Reads(host, other) => format!("host {host}: reads {}", shown(after, other)),
         Step::LandsLate(at) => before
             .late
             .get(at)
-            .map(|late| format!("host {}'s write LANDS LATE, copy {:?}: {}", late.slot, late.copy, one(late.sector)))
+            .map(|late| {
+                format!("host {}'s write LANDS LATE, copy {:?}: {}", late.slot, late.copy, one(late.sector))
+            })
             .unwrap_or_default(),
         Step::HoldPasses(host) => format!("host {host}: nothing unknown can land any more"),
         Step::Runs(host) => format!("host {host}: the domain RUNS"),
@@ -100,7 +104,8 @@ fn one(sector: Sector) -> String {
             } else {
                 format!("{}({})", entry.state.as_str(), entry.term)
             };
-            let want = if entry.want_term > Term(0) { format!(" want({})", entry.want_term) } else { String::new() };
+            let want =
+                if entry.want_term > Term(0) { format!(" want({})", entry.want_term) } else { String::new() };
             format!("{state}{want}").trim().to_owned()
         }
     };

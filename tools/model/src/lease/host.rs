@@ -188,8 +188,14 @@ impl Host {
         let now = self.now();
         let mind = self.mind.take()?;
         let mut leases = Arc::try_unwrap(mind).map_or_else(|shared| shared.leases.clone(), |own| own.leases);
-        let context =
-            LeaseContext { now: &now, may_write: true, unknown: &self.unknown, gone, vacant: &|_| false, hosts };
+        let context = LeaseContext {
+            now: &now,
+            may_write: true,
+            unknown: &self.unknown,
+            gone,
+            vacant: &|_| false,
+            hosts,
+        };
         let result = call(&mut leases, &context);
         self.mind = Some(Arc::new(Mind { leases, print: 0 }));
         Some(result)
@@ -260,8 +266,9 @@ impl Host {
             self.unknown.renewal_acknowledged(now.instant, now.instant);
         }
         for _ in 0..8 {
-            if let leasefence_core::storage::Step::Io(leasefence_core::storage::IoOp::Read { offset, .. }) =
-                self.unknown.poll(now.instant)
+            if let leasefence_core::storage::Step::Io(leasefence_core::storage::IoOp::Read {
+                offset, ..
+            }) = self.unknown.poll(now.instant)
             {
                 let done = self.done(Ok(own(offset)));
                 self.unknown.handle_io(offset, &done);

@@ -4,10 +4,13 @@
 //! land later, or never; hosts die, rejoin, restart their agents; users start and stop. Evidence is an oracle: a host is
 //! gone only when it is. No time passes but the interval between drops: nothing else here rests on it.
 
+mod canonical;
 mod describe;
 mod host;
 mod sectors;
 mod step;
+mod storage;
+mod verdict;
 mod world;
 #[cfg(feature = "planted-bugs")]
 mod wrong;
@@ -101,17 +104,14 @@ impl Checked for Leases {
     const NAME: &'static str = "lease";
 
     fn scenarios(size: Size) -> Vec<Scenario<Self>> {
-        if let Ok(text) = std::env::var("B") {
-            let n: Vec<u8> = text.split(',').map(|n| n.parse().unwrap()).collect();
-            let bounds = Bounds { deaths: n[1], rejoins: n[2], restarts: n[3], failures: n[4], stops: n[5], starts: n[6], drops: n[7], failed_starts: n[8], crashes: n[9], damages: n[10] };
-            return if size == Size::Small { vec![scenario("env", n[0].into(), bounds)] } else { Vec::new() };
-        }
+        let death = Bounds { deaths: 1, ..Bounds::default() };
+        let rejoin = Bounds { rejoins: 1, ..death };
         match size {
-            Size::Small => vec![
-                scenario("2 hosts: 1 death, 1 rejoin", 2, Bounds { deaths: 1, rejoins: 1, ..Bounds::default() }),
-                scenario("3 hosts: 1 death", 3, Bounds { deaths: 1, ..Bounds::default() }),
-            ],
-            Size::Medium | Size::Large => Vec::new(),
+            Size::Small => {
+                vec![any("2 hosts: 1 death, 1 rejoin", 2, rejoin), any("3 hosts: 1 death", 3, death)]
+            }
+            Size::Medium => vec![in_order("3 hosts: 1 death, 1 rejoin", 3, rejoin)],
+            Size::Large => Vec::new(),
         }
     }
 
@@ -121,6 +121,15 @@ impl Checked for Leases {
     }
 }
 
-fn scenario(name: &'static str, hosts: u16, bounds: Bounds) -> Scenario<Leases> {
-    Scenario { name, model: Leases { hosts, bounds, in_order: std::env::var("O").is_ok() }, most: std::env::var("M").map_or(200_000_000, |m| m.parse().unwrap()) }
+/// Where a search stops for good: the memory of a large machine.
+const MOST: usize = 100_000_000;
+
+/// A scan passes the sectors in any order.
+fn any(name: &'static str, hosts: u16, bounds: Bounds) -> Scenario<Leases> {
+    Scenario { name, model: Leases { hosts, bounds, in_order: false }, most: MOST }
+}
+
+/// A scan passes the sectors in their order.
+fn in_order(name: &'static str, hosts: u16, bounds: Bounds) -> Scenario<Leases> {
+    Scenario { name, model: Leases { hosts, bounds, in_order: true }, most: MOST }
 }

@@ -104,8 +104,7 @@ pub(super) fn newest([a, b]: [Sector; 2]) -> Sector {
 
 /// The top's term and state, if a sector has one.
 pub(super) fn top_of(sector: Sector) -> Option<LeaseEntry> {
-    let counts =
-        [LeaseState::Own, LeaseState::Orphan, LeaseState::Stopped, LeaseState::Saved];
+    let counts = [LeaseState::Own, LeaseState::Orphan, LeaseState::Stopped, LeaseState::Saved];
     sector.entry().filter(|entry| counts.contains(&entry.state))
 }
 

@@ -3,8 +3,9 @@
 use leasefence_core::format::RecordCopy;
 use leasefence_core::lease::DropPasses;
 
+use super::DOMAIN;
 use super::host::{Process, Waits};
-use super::world::{Wish, World};
+use super::world::World;
 
 /// One thing that happens; the number is a host's slot.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -80,7 +81,9 @@ impl World {
             }
             Waits::Scan(seen) => {
                 let left = |other: &u16| seen.get(usize::from(*other)).is_some_and(Option::is_none);
-                steps.extend(self.others(slot).filter(left).take(self.width()).map(|other| Step::Reads(slot, other)));
+                steps.extend(
+                    self.others(slot).filter(left).take(self.width()).map(|other| Step::Reads(slot, other)),
+                );
             }
             Waits::Nothing => {}
         }
@@ -94,7 +97,7 @@ impl World {
         let host = self.host(slot);
         let Some(leases) = host.leases() else { return };
         let first = || self.others(slot).take(self.width());
-        let ready = host.is_idle() && leases.page(0).is_some();
+        let ready = host.is_idle() && leases.page(0).is_some() && !leases.is_acquiring(DOMAIN);
         if ready && !host.owns() && host.process == Process::None {
             steps.extend(first().map(|other| Step::Recover(slot, other)));
             if self.left.starts > 0 {
@@ -140,7 +143,7 @@ impl World {
         if host.is_up() && self.left.restarts > 0 && host.process != Process::Ending && !host.unsettled {
             steps.push(Step::AgentRestarts(slot));
         }
-        if self.left.damages > 0 && self.wish != Wish::Unclear {
+        if self.left.damages > 0 {
             steps.extend(RecordCopy::BOTH.map(|copy| Step::Damaged(slot, copy)));
         }
     }

@@ -2,7 +2,7 @@
 
 use leasefence_core::planted::Bug;
 
-use super::{Bounds, Leases, scenario};
+use super::{Bounds, Leases, in_order};
 use crate::scenario::Scenario;
 
 /// Each bug with its scenario.
@@ -30,10 +30,14 @@ pub(super) fn rules() -> Vec<(Bug, Scenario<Leases>)> {
         at(Bug::DropIgnoresWants, 3, stop_and_drops),
         at(Bug::DropIgnoresDeadWants, 3, Bounds { deaths: 2, failures: 1, ..stop_and_drops }),
         at(Bug::OrphanInOnePass, 3, Bounds { deaths: 3, rejoins: 2, drops: 1, ..none }),
-        at(Bug::RewriteWhileUnknown, 3, Bounds { deaths: 2, rejoins: 1, failures: 1, stops: 1, starts: 1, ..none }),
+        at(
+            Bug::RewriteWhileUnknown,
+            3,
+            Bounds { deaths: 2, rejoins: 1, failures: 1, stops: 1, starts: 1, ..none },
+        ),
     ]
 }
 
 fn at(bug: Bug, hosts: u16, bounds: Bounds) -> (Bug, Scenario<Leases>) {
-    (bug, scenario(bug.word(), hosts, bounds))
+    (bug, in_order(bug.word(), hosts, bounds))
 }

@@ -14,9 +14,14 @@ pub(super) fn line(before: &World, step: Step, after: &World) -> String {
         Step::Second => "a second passes".to_owned(),
         Step::Starts(number) => format!("m{number}: its agent starts"),
         Step::Reads(number) => format!("m{number}: reads {}", op(before, before.machine(number).op())),
-        Step::Lands(number) => format!("m{number}: its write lands: {}", op(before, before.machine(number).op())),
+        Step::Lands(number) => {
+            format!("m{number}: its write lands: {}", op(before, before.machine(number).op()))
+        }
         Step::Fails(number) => {
-            format!("m{number}: its write FAILS and may land later: {}", op(before, before.machine(number).op()))
+            format!(
+                "m{number}: its write FAILS and may land later: {}",
+                op(before, before.machine(number).op())
+            )
         }
         Step::LandsLate(at) => before
             .late
@@ -33,10 +38,13 @@ pub(super) fn line(before: &World, step: Step, after: &World) -> String {
         Step::Frees(number, slot) => format!("`slot free {slot} --machine-is-off m{number}`"),
         Step::FreerReads => format!("slot free: reads {}", op(before, freer(before))),
         Step::FreerLands => format!("slot free: its write lands: {}", op(before, freer(before))),
-        Step::FreerFails => format!("slot free: its write FAILS and may land later: {}", op(before, freer(before))),
+        Step::FreerFails => {
+            format!("slot free: its write FAILS and may land later: {}", op(before, freer(before)))
+        }
         Step::FreerHoldPasses => "slot free: nothing unknown can land any more".to_owned(),
     };
-    let (Step::Starts(number) | Step::Reads(number) | Step::Lands(number) | Step::Fails(number)) = step else {
+    let (Step::Starts(number) | Step::Reads(number) | Step::Lands(number) | Step::Fails(number)) = step
+    else {
         return what;
     };
     let machine = after.machine(number);

@@ -12,8 +12,11 @@ use leasefence_core::ids::Slot;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct Content(u32);
 
+/// By number, and the numbers.
+type Known = (Vec<Rc<[u8]>>, HashMap<Rc<[u8]>, u32>);
+
 thread_local! {
-    static KNOWN: RefCell<(Vec<Rc<[u8]>>, HashMap<Rc<[u8]>, u32>)> = RefCell::default();
+    static KNOWN: RefCell<Known> = RefCell::default();
 }
 
 impl Content {

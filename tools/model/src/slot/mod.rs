@@ -91,12 +91,26 @@ impl Checked for Slots {
     const NAME: &'static str = "slot";
 
     fn scenarios(size: Size) -> Vec<Scenario<Self>> {
-        if let Ok(text) = std::env::var("B") {
-            let n: Vec<u8> = text.split(',').map(|n| n.parse().unwrap()).collect();
-            let bounds = Bounds { starts: n[2], crashes: n[3], power_offs: n[4], power_ons: n[5], failures: n[6], frees: n[7], freed_before: n[8] > 0 };
-            return if size == Size::Small { vec![scenario("env", n[0].into(), n[1].into(), bounds)] } else { Vec::new() };
+        let once = Bounds { starts: 1, ..Bounds::default() };
+        let off = Bounds { power_offs: 1, ..once };
+        match size {
+            Size::Small => vec![
+                scenario("2 machines", 2, 1, once),
+                scenario("2 machines, 1 failed write", 2, 1, Bounds { failures: 1, ..once }),
+            ],
+            Size::Medium => vec![
+                scenario(
+                    "2 machines, 2 starts each, 1 agent dies",
+                    2,
+                    1,
+                    Bounds { starts: 2, crashes: 1, ..once },
+                ),
+                scenario("2 machines, 1 loses its power, 1 slot free", 2, 1, Bounds { frees: 1, ..off }),
+            ],
+            Size::Large => {
+                vec![scenario("3 machines", 3, 1, once), scenario("2 machines, 2 slots", 2, 2, once)]
+            }
         }
-        Vec::new()
     }
 
     #[cfg(feature = "planted-bugs")]
@@ -105,6 +119,9 @@ impl Checked for Slots {
     }
 }
 
+/// Where a search stops for good: the memory of a large machine.
+const MOST: usize = 100_000_000;
+
 fn scenario(name: &'static str, machines: u16, slots: u16, bounds: Bounds) -> Scenario<Slots> {
-    Scenario { name, model: Slots { machines, slots, bounds }, most: std::env::var("M").map_or(200_000_000, |m| m.parse().unwrap()) }
+    Scenario { name, model: Slots { machines, slots, bounds }, most: MOST }
 }

@@ -8,7 +8,7 @@ use super::world::World;
 pub(crate) enum Step {
     /// A second passes.
     Second,
-    /// An agent is started.
+    /// An agent is started, and has looked at all slots.
     Starts(u16),
     /// The outstanding read is served.
     Reads(u16),
@@ -64,7 +64,8 @@ impl World {
             if machine.agent.is_some() && self.left.crashes > 0 {
                 steps.push(Step::AgentDies(number));
             }
-            if machine.on && self.left.power_offs > 0 && (machine.agent.is_some() || machine.holds.is_some()) {
+            if machine.on && self.left.power_offs > 0 && (machine.agent.is_some() || machine.holds.is_some())
+            {
                 steps.push(Step::PowersOff(number));
             }
             if !machine.on && self.left.power_ons > 0 && !self.is_named(number) {

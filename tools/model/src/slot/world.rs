@@ -40,12 +40,12 @@ pub(super) struct Freeing {
     pub(super) op: Option<Op>,
 }
 
-/// A generation that a machine has issued a record with.
+/// A generation that a record on the medium has had.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 struct Used {
     incarnation: Incarnation,
     by: u16,
-    boot: u8,
+    boot_id: BootId,
 }
 
 /// The cluster.
@@ -106,6 +106,7 @@ impl World {
                 let slots = self.slots;
                 self.machine_mut(number).start(slots);
                 self.drive(number);
+                self.reads(number);
             }
             Step::Reads(number) => self.reads(number),
             Step::Lands(number) => {
@@ -146,17 +147,26 @@ impl World {
             }
             Step::Frees(number, slot) => self.frees(number, Slot(slot)),
             Step::FreerReads => {
-                let Some(Op::Read(offset, len)) = self.freer.as_ref().and_then(|freer| freer.op.clone()) else { return };
+                let Some(Op::Read(offset, len)) = self.freer.as_ref().and_then(|freer| freer.op.clone())
+                else {
+                    return;
+                };
                 let bytes = self.medium.read(offset, len);
                 self.freer_done(Ok(bytes));
             }
             Step::FreerLands => {
-                let Some(Op::Write(offset, content)) = self.freer.as_ref().and_then(|freer| freer.op.clone()) else { return };
+                let Some(Op::Write(offset, content)) = self.freer.as_ref().and_then(|freer| freer.op.clone())
+                else {
+                    return;
+                };
                 self.put(None, offset, content);
                 self.freer_done(Ok(Vec::new()));
             }
             Step::FreerFails => {
-                let Some(Op::Write(offset, content)) = self.freer.as_ref().and_then(|freer| freer.op.clone()) else { return };
+                let Some(Op::Write(offset, content)) = self.freer.as_ref().and_then(|freer| freer.op.clone())
+                else {
+                    return;
+                };
                 self.left.failures -= 1;
                 self.late.push(Late { by: None, offset, content, ended: None });
                 self.freer_done(Err(failed()));
@@ -212,26 +222,19 @@ impl World {
 
     fn drive(&mut self, number: u16) {
         let unknown = self.has_unknown(Some(number));
-        let asked = self.machine(number).op().is_some();
-        let outcome = self.machine_mut(number).drive(unknown);
-        match outcome {
-            Some(JoinOutcome::Joined(joined)) => self.machine_mut(number).holds = Some(joined.record.incarnation),
-            Some(JoinOutcome::Resumed { record, .. }) => {
-                self.machine_mut(number).holds = Some(record.incarnation);
-            }
+        let machine = self.machine_mut(number);
+        match machine.drive(unknown) {
+            Some(JoinOutcome::Joined(joined)) => machine.holds = Some(joined.record.incarnation),
+            Some(JoinOutcome::Resumed { record, .. }) => machine.holds = Some(record.incarnation),
             Some(JoinOutcome::Refused(_)) | None => {}
-        }
-        if !asked && let Some(Op::Write(offset, content)) = self.machine(number).op().cloned() {
-            self.issues(number, offset, content);
         }
     }
 
-    /// A machine that writes a record uses its generation.
-    fn issues(&mut self, number: u16, offset: u64, content: Content) {
-        let Some(What::Record(slot, copy)) = self.medium.what(offset) else { return };
-        let place = layout(self.slots).host_record(slot, copy);
+    /// A record that has landed uses its generation, for its machine in its boot.
+    fn uses(&mut self, number: u16, what: What, content: Content) {
+        let place = what.place(&layout(self.slots));
         let Ok(record) = HostRecord::decode(&place, &content.bytes()) else { return };
-        let used = Used { incarnation: record.incarnation, by: number, boot: self.machine(number).boot };
+        let used = Used { incarnation: record.incarnation, by: number, boot_id: record.boot_id };
         let twice = |other: &&Used| other.incarnation == used.incarnation && **other != used;
         if let Some(other) = self.used.iter().find(twice) {
             self.wrong = Some(if other.by == number {
@@ -253,6 +256,9 @@ impl World {
                 self.wrong = Some("somebody else wrote over what a holder has written");
             }
         }
+        if let (Some(number), Some(what @ What::Record(..))) = (by, self.medium.what(offset)) {
+            self.uses(number, what, content);
+        }
         self.medium.put(offset, content);
     }
 
@@ -261,7 +267,8 @@ impl World {
     fn frees(&mut self, number: u16, slot: Slot) {
         self.left.frees -= 1;
         let off = |used: &&Used| !self.machine(used.by).on;
-        let evidence = self.used.iter().filter(off).map(|used| (used.incarnation, Evidence::Confirmed)).collect();
+        let evidence =
+            self.used.iter().filter(off).map(|used| (used.incarnation, Evidence::Confirmed)).collect();
         let freer = Freer {
             boot_id: BootId([0xf0; 16]),
             process_nonce: Nonce(9),
@@ -276,7 +283,9 @@ impl World {
     fn drive_freer(&mut self) {
         let Some(freer) = self.freer.as_mut().filter(|freer| freer.op.is_none()) else { return };
         match Arc::make_mut(&mut freer.free).poll(&relative::now()) {
-            leasefence_core::storage::Step::Io(IoOp::Read { offset, len }) => freer.op = Some(Op::Read(offset, len)),
+            leasefence_core::storage::Step::Io(IoOp::Read { offset, len }) => {
+                freer.op = Some(Op::Read(offset, len));
+            }
             leasefence_core::storage::Step::Io(IoOp::Write { offset, data }) => {
                 freer.op = Some(Op::Write(offset, Content::of(&data)));
             }
@@ -297,7 +306,9 @@ impl World {
     pub(super) fn violation(&self) -> Option<String> {
         let holders = self.machines.iter().filter_map(|machine| Some((machine.number, machine.holds?)));
         for (number, holds) in holders.clone() {
-            if let Some((other, _)) = holders.clone().find(|(other, its)| *other > number && its.slot == holds.slot) {
+            if let Some((other, _)) =
+                holders.clone().find(|(other, its)| *other > number && its.slot == holds.slot)
+            {
                 return Some(format!("machines m{number} and m{other} both hold slot {}", holds.slot));
             }
         }
