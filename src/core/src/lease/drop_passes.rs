@@ -114,8 +114,12 @@ impl DropPasses {
         self.stage = if dropped.is_empty() {
             Stage::Over(Vec::new())
         } else {
-            let edits = dropped.iter().map(|domain| Edit::Remove(*domain)).collect();
-            Stage::Write(SectorWrite::new(self.layout, own, edits), dropped)
+            // Memory forgets them before the write leaves: one of unknown outcome is carried through, never taken back. Others
+            // may have read the sector without them, and begun the terms anew below.
+            for domain in &dropped {
+                own.edit(&Edit::Remove(*domain));
+            }
+            Stage::Write(SectorWrite::new(self.layout, own, Vec::new()), dropped)
         };
     }
 }

@@ -95,8 +95,13 @@ impl Model for Leases {
         state.violation()
     }
 
-    fn describe(&self, before: &World, step: &Step, after: &World) -> String {
-        describe::line(before, *step, after)
+    /// A recovery has started the domain.
+    fn is_reached(&self, state: &World) -> bool {
+        !state.recovered.is_empty()
+    }
+
+    fn describe(&self, path: &[Step], before: &World, after: &World) -> String {
+        path.last().map(|step| describe::line(before, *step, after)).unwrap_or_default()
     }
 }
 

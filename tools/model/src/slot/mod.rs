@@ -82,8 +82,13 @@ impl Model for Slots {
         state.violation()
     }
 
-    fn describe(&self, before: &World, step: &Step, after: &World) -> String {
-        describe::line(before, *step, after)
+    /// A machine holds its slot.
+    fn is_reached(&self, state: &World) -> bool {
+        state.machines.iter().any(|machine| machine.holds.is_some())
+    }
+
+    fn describe(&self, path: &[Step], before: &World, after: &World) -> String {
+        path.last().map(|step| describe::line(before, *step, after)).unwrap_or_default()
     }
 }
 

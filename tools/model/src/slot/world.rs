@@ -15,10 +15,10 @@ use super::machine::{Machine, Op, io_done};
 use super::medium::{Content, Medium, What};
 use super::step::Step;
 use super::{Bounds, DRAIN, layout, terms};
-use crate::relative;
+use crate::relative::{self, Horizon};
 
 /// Older than this nothing is told apart: longer than D, than W, and than a pause.
-const OLDEST: Duration = Duration::from_secs(5);
+const HORIZON: Horizon = Horizon { oldest: Duration::from_secs(5), recent: Duration::from_secs(5) };
 
 /// A write that may land.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -184,13 +184,13 @@ impl World {
         }
         self.late.retain(|late| late.ended.is_none_or(|age| age < DRAIN));
         for machine in &mut self.machines {
-            relative::age(machine, second, second, OLDEST);
+            relative::age(machine, second, second, HORIZON);
             if machine.on {
                 machine.uptime = (machine.uptime + 1).min(5);
             }
         }
         if let Some(freer) = &mut self.freer {
-            relative::age(&mut Shared(&mut freer.free), second, second, OLDEST);
+            relative::age(&mut Shared(&mut freer.free), second, second, HORIZON);
         }
         for number in 0..u16::try_from(self.machines.len()).unwrap_or(u16::MAX) {
             self.drive(number);

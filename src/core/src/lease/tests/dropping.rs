@@ -120,3 +120,20 @@ fn saved_and_own_are_never_dropped() {
     drop_round(&mut lab, &mut host);
     assert!(lab.says(0, 1).is_some() && lab.says(0, 2).is_some());
 }
+
+#[test]
+fn a_drop_of_unknown_outcome_is_carried_through_and_never_taken_back() {
+    //   host 0: drops stopped(3): A lands, B fails ........................ writes again: still without it
+    //   host 1:                                    sees nothing, own(1)
+    let mut lab = Lab::new(3);
+    lab.put(who(0, 1), 2, &[entry(1, LeaseState::Stopped, 3)]);
+    let (mut dropping, mut user) = (lab.host(who(0, 1)), lab.host(who(1, 1)));
+    lab.run(&mut dropping);
+    lab.pass(Duration::from_secs(31));
+    let op = lab.run_to_write(&mut dropping, 2);
+    lab.finish(&mut dropping, &op, Fate::Fails);
+    assert_eq!(won(lab.acquire(&mut user, plain(1))).term, Term(1), "nothing is known of the domain");
+    lab.settle_unknown(&mut dropping);
+    lab.run(&mut dropping);
+    assert_eq!(lab.says(0, 1), None, "a stopped(3) above own(1) would be the top");
+}
