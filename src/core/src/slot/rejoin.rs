@@ -305,6 +305,18 @@ impl crate::marks::Marks for Rejoin {
             Phase::FirstLook(reads) | Phase::SecondLook { reads, .. } => reads.each_mark(f),
             Phase::Watch { until, .. } => until.each_mark(f),
             Phase::ReadPages(read) => read.each_mark(f),
+            Phase::LookBeforePages(reads, next) => {
+                reads.each_mark(f);
+                next.0.each_mark(f);
+                next.1.each_mark(f);
+                next.2.each_mark(f);
+            }
+            Phase::LookBeforeRecord(reads, next, pages) => {
+                reads.each_mark(f);
+                next.0.each_mark(f);
+                next.1.each_mark(f);
+                pages.each_mark(f);
+            }
             Phase::WritePages(record, sequence, write) => {
                 record.each_mark(f);
                 sequence.each_mark(f);
