@@ -75,9 +75,11 @@ impl Rejoin {
     pub(super) fn trouble(&self) -> Option<&IoError> {
         match &self.phase {
             Phase::Uptime | Phase::Watch { .. } => None,
-            Phase::FirstLook(reads) | Phase::SecondLook { reads, .. } => reads.trouble(),
+            Phase::FirstLook(reads)
+            | Phase::SecondLook { reads, .. }
+            | Phase::LookBeforePages(reads, _)
+            | Phase::LookBeforeRecord(reads, ..) => reads.trouble(),
             Phase::ReadPages(read) => read.trouble(),
-            Phase::LookBeforePages(reads, _) | Phase::LookBeforeRecord(reads, ..) => reads.trouble(),
             Phase::WritePages(_, _, write) => write.trouble(),
             Phase::WriteRecord(write, _) => write.trouble(),
         }
@@ -91,9 +93,7 @@ impl Rejoin {
             | Phase::Watch { .. }
             | Phase::SecondLook { .. }
             | Phase::LookBeforePages(..)
-            | Phase::LookBeforeRecord(..) => {
-                "watching the own record for a clone"
-            }
+            | Phase::LookBeforeRecord(..) => "watching the own record for a clone",
             Phase::ReadPages(_) => "reading the own lease pages",
             Phase::WritePages(..) => "rewriting the own lease pages for the next generation",
             Phase::WriteRecord(..) => "writing the joining record",
@@ -185,9 +185,11 @@ impl Rejoin {
     pub(super) fn handle_io(&mut self, done: &IoDone) {
         match &mut self.phase {
             Phase::Uptime | Phase::Watch { .. } => {}
-            Phase::FirstLook(reads) | Phase::SecondLook { reads, .. } => reads.handle_io(done),
+            Phase::FirstLook(reads)
+            | Phase::SecondLook { reads, .. }
+            | Phase::LookBeforePages(reads, _)
+            | Phase::LookBeforeRecord(reads, ..) => reads.handle_io(done),
             Phase::ReadPages(read) => read.handle_io(done),
-            Phase::LookBeforePages(reads, _) | Phase::LookBeforeRecord(reads, ..) => reads.handle_io(done),
             Phase::WritePages(_, _, write) => write.handle_io(done),
             Phase::WriteRecord(write, _) => write.handle_io(done),
         }
