@@ -53,6 +53,10 @@ struct Owned {
 }
 
 impl Owned {
+    fn to_page(&self, domain: DomainId) -> OwnLease {
+        OwnLease { domain, term: self.term, ran: self.ran, outgoing: false }
+    }
+
     /// Why it ends, if the fencer's half is the proof that was missing.
     fn proven(&mut self, domain: DomainId, half: &FencerHalf) -> Option<EndReason> {
         let never_seen = if self.ran { EndReason::Crashed } else { EndReason::NeverRan };
@@ -91,9 +95,9 @@ impl OwnedDomains {
         );
     }
 
-    /// The lease is not owned any more.
-    pub(super) fn remove(&mut self, domain: DomainId) -> bool {
-        self.domains.remove(&domain).is_some()
+    /// The lease is not owned any more; gives what the page said of it.
+    pub(super) fn remove(&mut self, domain: DomainId) -> Option<OwnLease> {
+        self.domains.remove(&domain).map(|owned| owned.to_page(domain))
     }
 
     /// True if it is owned.
@@ -122,25 +126,8 @@ impl OwnedDomains {
     }
 
     /// The page's list.
-    #[must_use]
-    pub(super) fn to_page(&self) -> Vec<OwnLease> {
-        self.listed_in_page().collect()
-    }
-
-    /// True when the page's list is this one.
-    #[must_use]
-    pub(super) fn is_page(&self, list: &[OwnLease]) -> bool {
-        self.listed_in_page().eq(list.iter().copied())
-    }
-
-    fn listed_in_page(&self) -> impl Iterator<Item = OwnLease> {
-        let lease = |(domain, owned): (&DomainId, &Owned)| OwnLease {
-            domain: *domain,
-            term: owned.term,
-            ran: owned.ran,
-            outgoing: false,
-        };
-        self.domains.iter().map(lease)
+    pub(super) fn to_page(&self) -> impl Iterator<Item = OwnLease> {
+        self.domains.iter().map(|(domain, owned)| owned.to_page(*domain))
     }
 
     /// A recovery saw its domain running. True when that is news.

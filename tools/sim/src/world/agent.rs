@@ -109,7 +109,25 @@ impl World {
     pub(crate) fn agent_wakes(&mut self, host: usize, number: u32) {
         if self.hosts[host].agent.number == number {
             self.hosts[host].agent.wanted_at = u64::MAX;
+            self.end_clone_without_original(host);
             self.run_agent(host);
+        }
+    }
+
+    /// What is promised is that a clone finds its original alive. Where no firmware tells them apart, one that is booted
+    /// while the original is down, or in maintenance without an agent, is that machine: no watching helps (ARCHITECTURE 11).
+    fn end_clone_without_original(&mut self, host: usize) {
+        if !self.plan.hosts[host].spare {
+            return;
+        }
+        let machine = self.plan.hosts[host].machine;
+        let original = self.plan.hosts.iter().position(|plan| plan.machine == machine && !plan.spare);
+        let renews = |original: usize| {
+            let path = &self.clients[original].path;
+            self.holds(original) && self.agent_runs(original) && path.requests_cut + path.answers_cut == 0
+        };
+        if !original.is_some_and(renews) {
+            self.power_off(host);
         }
     }
 

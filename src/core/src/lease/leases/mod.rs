@@ -5,7 +5,7 @@ mod marks;
 mod next;
 mod results;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::backoff::BackOff;
@@ -73,7 +73,7 @@ pub struct Leases {
     job: Option<Job>,
     domains: OwnedDomains,
     /// Entries that were ended in memory and not yet acknowledged.
-    ended: BTreeSet<DomainId>,
+    ended: BTreeMap<DomainId, OwnLease>,
     /// The page's own list from before a restart.
     listed_before: Vec<OwnLease>,
     /// Its open start tokens.
@@ -119,7 +119,7 @@ impl Leases {
             queue: Vec::new(),
             job: None,
             domains: OwnedDomains::default(),
-            ended: BTreeSet::new(),
+            ended: BTreeMap::new(),
             listed_before,
             tokens: FoundTokens::default(),
             scans_wanted: BTreeSet::new(),
@@ -235,19 +235,25 @@ impl Leases {
     /// True while `own` of it may stand on storage: it is owned, being acquired, or its end is not acknowledged yet.
     #[must_use]
     pub fn may_be_own(&self, domain: DomainId) -> bool {
-        self.owns(domain) || self.is_acquiring(domain) || self.ended.contains(&domain)
+        self.owns(domain) || self.is_acquiring(domain) || self.ended.contains_key(&domain)
     }
 
-    /// The domains that are owned, for the page.
+    /// The domains that are owned, for the page; also those whose end is not acknowledged yet: an agent that is restarted
+    /// finds `own` of them on storage, and must know that they ran.
     #[must_use]
     pub fn own_leases(&self) -> Vec<OwnLease> {
-        self.domains.to_page()
+        self.listed_in_page().collect()
     }
 
     /// True when the page lists them as they are.
     #[must_use]
     pub fn are_listed(&self, list: &[OwnLease]) -> bool {
-        self.domains.is_page(list)
+        self.listed_in_page().eq(list.iter().copied())
+    }
+
+    fn listed_in_page(&self) -> impl Iterator<Item = OwnLease> {
+        let ending = self.ended.values().filter(|own| !self.domains.contains(own.domain));
+        self.domains.to_page().chain(ending.copied())
     }
 
     /// The version of each page, for the own record: a hint to peers that there is something to read.
@@ -310,8 +316,7 @@ impl Leases {
         if planted!(NoTombstone) && ended.state == LeaseState::Stopped {
             self.edit(domain, &Edit::Remove(domain));
         }
-        self.domains.remove(domain);
-        self.ended.insert(domain);
+        self.ended.extend(self.domains.remove(domain).map(|own| (domain, own)));
         self.events.push_back(LeaseEvent::OwnChanged);
     }
 

@@ -120,7 +120,7 @@ impl Leases {
     pub(super) fn tell_ended(&mut self) {
         let told: Vec<DomainId> = self
             .ended
-            .iter()
+            .keys()
             .copied()
             .filter(|d| self.own_page(*d).is_some_and(|own| !own.is_dirty()))
             .collect();

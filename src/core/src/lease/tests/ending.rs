@@ -126,6 +126,20 @@ fn a_crashed_ha_domain_is_an_orphan_and_so_is_one_of_a_host_that_shuts_down() {
 }
 
 #[test]
+fn until_its_end_is_acknowledged_the_page_goes_on_to_say_that_a_domain_ran() {
+    let mut lab = Lab::new(3);
+    let mut host = owner(&mut lab);
+    let listed = host.leases.own_leases();
+    host.leases.stopped(domain(1), StopReason::Crashed, lab.now.instant);
+    scans(&mut lab, &mut host, 10, 3, &[]);
+    assert!(!host.leases.owns(domain(1)));
+    assert_eq!(host.leases.own_leases(), listed, "an agent restarted here finds `own` on storage");
+    lab.run(&mut host);
+    assert_eq!(lab.says(0, 1).unwrap().state, LeaseState::Orphan);
+    assert_eq!(host.leases.own_leases(), []);
+}
+
+#[test]
 fn a_reason_counts_only_if_the_domain_was_seen_running_under_this_term() {
     let mut lab = Lab::new(3);
     lab.put(who(1, 1), 2, &[entry(1, LeaseState::Orphan, 3)]);
