@@ -20,9 +20,9 @@ use crate::search::Model;
 use disk::{Disk, Rec, Says, Sector};
 use leasefence_core::ids::Sequence;
 use observer::Observer;
-use rules::Rules;
+use rules::{May, Rules};
 use steps::{Memory, State, Step};
-use victim::{Guests, Victim};
+use victim::{Act, Guests, Victim};
 
 /// True while a bug is planted that stands in the member, around the core's types: this model does the same around them.
 #[cfg(feature = "planted-bugs")]
@@ -46,6 +46,19 @@ use wrong;
 const fn never(_bug: &str) -> bool {
     false
 }
+
+/// From the arming to the first `held` that counts.
+const HELD: [Act; 5] = [Act::Beat, Act::Issue, Act::Land, Act::Acknowledge, Act::ReadBack];
+/// The same, and a restart of the agent with the other configuration.
+const RESTARTED: [Act; 7] = [
+    Act::Beat,
+    Act::Issue,
+    Act::Land,
+    Act::Acknowledge,
+    Act::ReadBack,
+    Act::Crash,
+    Act::Start { other_ttl: true },
+];
 
 /// The model.
 pub(crate) struct Timing {
@@ -76,9 +89,15 @@ impl Model for Timing {
             victim: Part::new(victim),
             observer: Part::new(Observer::new(rules)),
             disk: Part::new(Disk([0, 1].map(|sequence| Sector::Valid(joined(sequence))))),
-            may: rules.may,
+            may: May { crash: 1, change: 1, ..rules.may },
         };
-        if rules.joins { state } else { state.holding(rules, &self.memory) }
+        let way: &[Act] = match (rules.joins, rules.changing) {
+            (true, _) => &[],
+            (false, false) => &HELD,
+            (false, true) => &RESTARTED,
+        };
+        let act = |state: State, act: &Act| state.after(Step::Victim(*act), rules, &self.memory);
+        State { may: rules.may, ..way.iter().fold(state, act) }
     }
 
     fn steps(&self, state: &State, steps: &mut Vec<Step>) {
@@ -135,7 +154,6 @@ mod tests {
     use crate::fingerprint::fingerprint;
     use leasefence_core::format::RecordCopy;
     use observer::Look;
-    use victim::Act;
 
     /// The state after a way of steps.
     fn after(model: &Timing, way: &[Step]) -> State {

@@ -36,6 +36,8 @@ pub(crate) struct Rules {
     pub(crate) late_end: bool,
     /// True when the two copies of a read may be served in either order, at two instants.
     pub(crate) torn_reads: bool,
+    /// True when the agent was just restarted with the other configuration.
+    pub(crate) changing: bool,
     /// True when the agent goes on to write after its end: `fencing`, and the receipt.
     pub(crate) tells_its_end: bool,
     /// True when the host is armed only in the course of the search.
@@ -94,6 +96,7 @@ impl Rules {
             lazy_fencer: false,
             late_end: false,
             torn_reads: false,
+            changing: false,
             tells_its_end: false,
             joins: false,
             to_the_end: false,

@@ -14,8 +14,8 @@ const HALF: Rules = Rules { tick: Duration::from_millis(500), ..BASE };
 const TELLING: Rules = Rules { tells_its_end: true, lazy_fencer: true, may: May { ask: 1, ..NONE }, ..HALF };
 /// The same with a watchdog whose reset may come later than the budget after an early end.
 const WATCHDOG: Rules = Rules { watchdog: Duration::from_millis(500), lazy_fencer: false, ..TELLING };
-/// The configuration changes with a restart of the agent, from a longer ttl to a shorter one.
-const SOONER: Rules = Rules { ttl: 5, other_ttl: 4, may: May { crash: 1, change: 1, ..NONE }, ..BASE };
+/// The agent was restarted with another configuration: from a longer ttl to a shorter one.
+const SOONER: Rules = Rules { ttl: 5, other_ttl: 4, changing: true, ..BASE };
 /// The other way round.
 const LATER: Rules = Rules { ttl: 4, other_ttl: 5, ..SOONER };
 
@@ -48,10 +48,10 @@ const TORN: Scenery = (
 );
 const SHORTER: Scenery = ("ttl 5 to 4 at a restart", SOONER);
 const LONGER: Scenery = ("ttl 4 to 5 at a restart", LATER);
-const LONGER_LATE: Scenery =
-    ("ttl 4 to 5, a write lands late", with(LATER, May { time_out: 1, crash: 1, change: 1, ..NONE }));
-const SHORTER_LATE: Scenery =
-    ("ttl 5 to 4, a write lands late", with(SOONER, May { time_out: 1, crash: 1, change: 1, ..NONE }));
+const LONGER_LATE: Scenery = ("ttl 4 to 5, a write lands late", with(LATER, May { time_out: 1, ..NONE }));
+const LONGER_DAMAGED: Scenery =
+    ("ttl 4 to 5, one late, one copy unreadable", with(LATER, May { time_out: 1, damage: 1, ..NONE }));
+const SHORTER_LATE: Scenery = ("ttl 5 to 4, a write lands late", with(SOONER, May { time_out: 1, ..NONE }));
 const DAMAGE_LATE: Scenery =
     ("a write lands late, a copy is unreadable", with(BASE, May { time_out: 1, damage: 1, ..NONE }));
 const CRASH_LATE: Scenery = (
@@ -92,8 +92,10 @@ pub(crate) fn of(size: Size) -> Vec<Scenario<Timing>> {
             JOINS,
             LATE,
             LOSE,
+            SHORTER,
+            LONGER,
         ]),
-        Size::Large => all(&[SHORTER, LONGER, TORN, LONGER_LATE, SHORTER_LATE, DAMAGE_LATE, CRASH_LATE]),
+        Size::Large => all(&[TORN, LONGER_LATE, SHORTER_LATE, LONGER_DAMAGED, DAMAGE_LATE, CRASH_LATE]),
     }
 }
 
@@ -128,7 +130,7 @@ pub(crate) fn wrong() -> Vec<(leasefence_core::planted::Bug, Scenario<Timing>)> 
         (Bug::TtlLoweredAtAck, SHORTER),
         (Bug::TtlRaisedAtIssue, LONGER),
         (Bug::OldTermsAfterRestart, SHORTER),
-        (Bug::TtlRaisedOverUnknown, LONGER_LATE),
+        (Bug::TtlRaisedOverUnknown, LONGER_DAMAGED),
     ];
     bugs.into_iter().map(|(bug, scenery)| (bug, scenario(scenery))).collect()
 }

@@ -40,12 +40,6 @@ pub(crate) enum Step {
 }
 
 impl State {
-    /// A state that armed without trouble, whose first `held` was just renewed.
-    pub(crate) fn holding(self, rules: &Rules, known: &Memory) -> Self {
-        let first = [Act::Beat, Act::Issue, Act::Land, Act::Acknowledge, Act::ReadBack];
-        first.into_iter().fold(self, |state, act| state.after(Step::Victim(act), rules, known))
-    }
-
     /// All that may happen.
     pub(crate) fn steps(&self, rules: &Rules, steps: &mut Vec<Step>) {
         if !rules.to_the_end && self.victim.guests == Guests::Gone {
