@@ -68,6 +68,8 @@ pub(crate) struct Bounds {
 /// The model.
 pub(crate) struct Leases {
     hosts: u16,
+    /// Where the domain runs at first.
+    owner: u16,
     bounds: Bounds,
     /// A read of the page passes the sectors in their order; else in any.
     in_order: bool,
@@ -78,7 +80,7 @@ impl Model for Leases {
     type Step = Step;
 
     fn initial(&self) -> World {
-        World::new(self.hosts, self.bounds, self.in_order)
+        World::new(self.hosts, self.owner, self.bounds, self.in_order)
     }
 
     fn steps(&self, state: &World, steps: &mut Vec<Step>) {
@@ -112,11 +114,47 @@ impl Checked for Leases {
         let death = Bounds { deaths: 1, ..Bounds::default() };
         let rejoin = Bounds { rejoins: 1, ..death };
         match size {
-            Size::Small => {
-                vec![any("2 hosts: 1 death, 1 rejoin", 2, rejoin), any("3 hosts: 1 death", 3, death)]
-            }
-            Size::Medium => vec![in_order("3 hosts: 1 death, 1 rejoin", 3, rejoin)],
-            Size::Large => Vec::new(),
+            Size::Small => vec![
+                any("2 hosts: 1 death, 1 rejoin", 2, rejoin),
+                any("3 hosts: 1 death", 3, death),
+                in_order("3 hosts: 1 death, 1 rejoin", 3, rejoin),
+            ],
+            Size::Medium => vec![
+                any(
+                    "2 hosts: 1 death, 1 rejoin, 1 agent restart, 1 stop, 1 start",
+                    2,
+                    Bounds { restarts: 1, stops: 1, starts: 1, ..rejoin },
+                ),
+                any(
+                    "2 hosts: 1 death, 1 rejoin, 1 failed write, 1 stop, 1 start, 1 drop",
+                    2,
+                    Bounds { failures: 1, drops: 1, stops: 1, starts: 1, ..rejoin },
+                ),
+                any(
+                    "2 hosts: 2 deaths, 2 rejoins, 1 agent restart, 1 failed write",
+                    2,
+                    Bounds { deaths: 2, rejoins: 2, restarts: 1, failures: 1, ..Bounds::default() },
+                ),
+                any(
+                    "2 hosts: the same with 1 stop, 1 start, 1 death, 1 rejoin",
+                    2,
+                    Bounds { restarts: 1, failures: 1, stops: 1, starts: 1, ..rejoin },
+                ),
+            ],
+            Size::Large => vec![
+                any(
+                    "2 hosts: all of these, and 1 drop",
+                    2,
+                    Bounds { restarts: 1, failures: 1, drops: 1, stops: 1, starts: 1, ..rejoin },
+                ),
+                in_order("3 hosts: 2 deaths, 1 rejoin", 3, Bounds { deaths: 2, ..rejoin }),
+                in_order(
+                    "3 hosts: 1 death, 1 rejoin, 1 stop, 2 drops",
+                    3,
+                    Bounds { stops: 1, drops: 2, ..rejoin },
+                ),
+                any("3 hosts: 1 death, 1 rejoin, any order of reads", 3, rejoin),
+            ],
         }
     }
 
@@ -131,10 +169,10 @@ const MOST: usize = 100_000_000;
 
 /// A scan passes the sectors in any order.
 fn any(name: &'static str, hosts: u16, bounds: Bounds) -> Scenario<Leases> {
-    Scenario { name, model: Leases { hosts, bounds, in_order: false }, most: MOST }
+    Scenario { name, model: Leases { hosts, owner: 0, bounds, in_order: false }, most: MOST }
 }
 
 /// A scan passes the sectors in their order.
 fn in_order(name: &'static str, hosts: u16, bounds: Bounds) -> Scenario<Leases> {
-    Scenario { name, model: Leases { hosts, bounds, in_order: true }, most: MOST }
+    Scenario { name, model: Leases { hosts, owner: 0, bounds, in_order: true }, most: MOST }
 }

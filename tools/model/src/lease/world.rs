@@ -54,8 +54,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// The domain runs on host 0, by a user's start.
-    pub(super) fn new(hosts: u16, bounds: Bounds, in_order: bool) -> Self {
+    /// The domain runs on host `owner`, by a user's start.
+    pub(super) fn new(hosts: u16, owner: u16, bounds: Bounds, in_order: bool) -> Self {
         let fresh: Vec<Host> = (0..hosts).map(|slot| Host::new(slot, hosts)).collect();
         let sector = |host: &Host| {
             host.leases().and_then(|leases| leases.page(0)).map(|own| Sector::of(own.content().clone()))
@@ -72,12 +72,12 @@ impl World {
             keeps_all: bounds.damages < 2,
             in_order,
         };
-        world.take(Step::UserStarts(0, 1));
+        world.take(Step::UserStarts(owner, u16::from(owner == 0)));
         let mut steps = Vec::new();
-        while !world.host(0).runs() && steps.len() < 100 {
+        while !world.host(owner).runs() && steps.len() < 100 {
             let mut next = Vec::new();
             world.steps(&mut next);
-            let own = |step: &&Step| matches!(step, Step::Lands(0) | Step::Reads(0, _) | Step::Runs(0));
+            let own = |step: &&Step| matches!(step, Step::Lands(slot) | Step::Reads(slot, _) | Step::Runs(slot) if *slot == owner);
             let Some(step) = next.iter().find(own) else { break };
             world.take(*step);
             steps.push(*step);

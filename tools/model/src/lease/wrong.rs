@@ -23,13 +23,13 @@ pub(super) fn rules() -> Vec<(Bug, Scenario<Leases>)> {
         at(Bug::FailedStartStopped, 2, Bounds { failed_starts: 1, ..death }),
         at(Bug::OneCopyOfPage, 2, Bounds { damages: 1, ..death }),
         at(Bug::NoTombstone, 3, Bounds { stops: 1, ..rejoin }),
-        at(Bug::OwnRolledBack, 2, Bounds { deaths: 1, rejoins: 1, failures: 1, stops: 1, starts: 1, ..none }),
         at(Bug::NoSecondLookAtTop, 3, stop_and_drops),
         at(Bug::TermNotAboveDeadWants, 3, Bounds { deaths: 2, rejoins: 1, stops: 1, ..none }),
-        at(Bug::StoppedInOnePass, 3, stop_and_drops),
-        at(Bug::DropIgnoresWants, 3, stop_and_drops),
-        at(Bug::DropIgnoresDeadWants, 3, Bounds { deaths: 2, failures: 1, ..stop_and_drops }),
-        at(Bug::OrphanInOnePass, 3, Bounds { deaths: 3, rejoins: 2, drops: 1, ..none }),
+        at(Bug::OwnRolledBack, 2, Bounds { deaths: 1, rejoins: 1, failures: 1, stops: 1, starts: 2, ..none }),
+        between(Bug::StoppedInOnePass, stop_and_drops),
+        between(Bug::DropIgnoresWants, stop_and_drops),
+        between(Bug::DropIgnoresDeadWants, Bounds { deaths: 2, failures: 1, ..stop_and_drops }),
+        between(Bug::OrphanInOnePass, Bounds { deaths: 3, rejoins: 2, drops: 1, ..none }),
         at(
             Bug::RewriteWhileUnknown,
             3,
@@ -40,4 +40,11 @@ pub(super) fn rules() -> Vec<(Bug, Scenario<Leases>)> {
 
 fn at(bug: Bug, hosts: u16, bounds: Bounds) -> (Bug, Scenario<Leases>) {
     (bug, in_order(bug.word(), hosts, bounds))
+}
+
+/// Three hosts, and the first owner between the two others: a read of the page passes the one before it and the other after.
+fn between(bug: Bug, bounds: Bounds) -> (Bug, Scenario<Leases>) {
+    let (bug, mut scenario) = at(bug, 3, bounds);
+    scenario.model.owner = 1;
+    (bug, scenario)
 }
