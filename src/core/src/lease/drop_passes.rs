@@ -145,7 +145,8 @@ fn has_reason(ctx: &LeaseContext<'_>, own: &OwnPage, scan: &PageScan, entry: &Le
     let wanted = |who, entry: &LeaseEntry| entry.want_term > Term(0) && !ignores(who);
     let disputed = view.entries.iter().any(|(who, e)| wanted(*who, e) || e.state == LeaseState::Incoming);
     let superseded = view.top().is_some_and(|(_, top)| top.term > entry.term);
-    let alone = entry.state == LeaseState::Stopped && view.entries.len() == 1;
+    let ignored = view.entries.iter().filter(|(who, e)| e.state == LeaseState::Empty && ignores(*who));
+    let alone = entry.state == LeaseState::Stopped && view.entries.len() - ignored.count() == 1;
     !disputed && (superseded || alone)
 }
 

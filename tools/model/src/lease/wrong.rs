@@ -25,16 +25,12 @@ pub(super) fn rules() -> Vec<(Bug, Scenario<Leases>)> {
         at(Bug::NoTombstone, 3, Bounds { stops: 1, ..rejoin }),
         at(Bug::NoSecondLookAtTop, 3, stop_and_drops),
         at(Bug::TermNotAboveDeadWants, 3, Bounds { deaths: 2, rejoins: 1, stops: 1, ..none }),
-        at(Bug::OwnRolledBack, 2, Bounds { deaths: 1, rejoins: 1, failures: 1, stops: 1, starts: 2, ..none }),
+        at(Bug::OwnRolledBack, 2, Bounds { failures: 1, drops: 1, ..rejoin }),
         between(Bug::StoppedInOnePass, stop_and_drops),
         between(Bug::DropIgnoresWants, stop_and_drops),
-        between(Bug::DropIgnoresDeadWants, Bounds { deaths: 2, failures: 1, ..stop_and_drops }),
+        between(Bug::DropIgnoresDeadWants, Bounds { deaths: 2, ..stop_and_drops }),
         between(Bug::OrphanInOnePass, Bounds { deaths: 3, rejoins: 2, drops: 1, ..none }),
-        at(
-            Bug::RewriteWhileUnknown,
-            3,
-            Bounds { deaths: 2, rejoins: 1, failures: 1, stops: 1, starts: 1, ..none },
-        ),
+        at(Bug::RewriteWhileUnknown, 2, Bounds { failures: 1, stops: 1, starts: 1, ..rejoin }),
     ]
 }
 
