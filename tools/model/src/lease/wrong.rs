@@ -30,7 +30,7 @@ pub(super) fn rules() -> Vec<(Bug, Scenario<Leases>)> {
         between(Bug::DropIgnoresWants, stop_and_drops),
         between(Bug::DropIgnoresDeadWants, Bounds { deaths: 2, ..stop_and_drops }),
         between(Bug::OrphanInOnePass, Bounds { deaths: 3, rejoins: 2, drops: 1, ..none }),
-        at(Bug::RewriteWhileUnknown, 2, Bounds { failures: 1, stops: 1, starts: 1, ..rejoin }),
+        at(Bug::RewriteWhileUnknown, 2, Bounds { deaths: 2, failures: 1, damages: 1, ..stop_and_drops }),
     ]
 }
 

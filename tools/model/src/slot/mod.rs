@@ -102,6 +102,12 @@ impl Checked for Slots {
             Size::Small => vec![
                 scenario("2 machines", 2, 1, once),
                 scenario("2 machines, 1 failed write", 2, 1, Bounds { failures: 1, ..once }),
+                scenario(
+                    "2 machines, 1 loses its power and comes back",
+                    2,
+                    1,
+                    Bounds { power_ons: 1, ..off },
+                ),
             ],
             Size::Medium => vec![
                 scenario(
@@ -111,10 +117,24 @@ impl Checked for Slots {
                     Bounds { starts: 2, crashes: 1, ..once },
                 ),
                 scenario("2 machines, 1 loses its power, 1 slot free", 2, 1, Bounds { frees: 1, ..off }),
+                scenario("2 machines, 2 slots", 2, 2, once),
+                scenario("3 machines", 3, 1, once),
             ],
-            Size::Large => {
-                vec![scenario("3 machines", 3, 1, once), scenario("2 machines, 2 slots", 2, 2, once)]
-            }
+            Size::Large => vec![
+                scenario("3 machines, 1 failed write", 3, 1, Bounds { failures: 1, ..once }),
+                scenario(
+                    "2 machines, 2 starts each, power off and on, 1 failed write",
+                    2,
+                    1,
+                    Bounds { starts: 2, power_ons: 1, failures: 1, ..off },
+                ),
+                scenario(
+                    "3 machines, a slot freed before, power off, 1 slot free",
+                    3,
+                    1,
+                    Bounds { frees: 1, freed_before: true, ..off },
+                ),
+            ],
         }
     }
 
