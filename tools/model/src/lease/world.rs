@@ -47,7 +47,7 @@ pub(crate) struct World {
     pub(super) recovered: Vec<Term>,
     /// What went wrong in a step.
     pub(super) wrong: Option<&'static str>,
-    /// False where damage may lose what a host said.
+    /// False where damage may lose what a host said: two copies of it, or the one that a drop has relied on.
     pub(super) keeps_all: bool,
     /// A read of the page passes the sectors in their order.
     pub(super) in_order: bool,
@@ -69,7 +69,7 @@ impl World {
             wish: Wish::Stopped,
             recovered: Vec::new(),
             wrong: None,
-            keeps_all: bounds.damages < 2,
+            keeps_all: bounds.damages == 0 || (bounds.damages == 1 && bounds.drops == 0),
             in_order,
         };
         world.take(Step::UserStarts(owner, u16::from(owner == 0)));
