@@ -53,7 +53,7 @@ struct Owned {
 }
 
 impl Owned {
-    fn to_page(&self, domain: DomainId) -> OwnLease {
+    fn to_page(self, domain: DomainId) -> OwnLease {
         OwnLease { domain, term: self.term, ran: self.ran, outgoing: false }
     }
 
