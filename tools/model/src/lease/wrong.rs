@@ -28,9 +28,7 @@ pub(super) fn rules() -> Vec<(Bug, Scenario<Leases>)> {
         at(Bug::OwnRolledBack, 2, Bounds { failures: 1, drops: 1, ..rejoin }),
         between(Bug::StoppedInOnePass, stop_and_drops),
         between(Bug::DropIgnoresWants, stop_and_drops),
-        between(Bug::DropIgnoresDeadWants, Bounds { deaths: 2, ..stop_and_drops }),
-        between(Bug::OrphanInOnePass, Bounds { deaths: 3, rejoins: 2, drops: 1, ..none }),
-        at(Bug::RewriteWhileUnknown, 2, Bounds { deaths: 2, failures: 1, damages: 1, ..stop_and_drops }),
+        at(Bug::RewriteWhileUnknown, 2, Bounds { failures: 1, damages: 1, ..rejoin }),
     ]
 }
 
