@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use leasefence_core::member::{DomainReport, StopReason};
+use leasefence_core::member::{DomainReport, Listing, StopReason};
 use leasefence_hypervisor::{Domain, Hypervisor, HypervisorError, HypervisorEvent, StopDetail, Storages};
 
 use crate::definitions::DefinitionStore;
 use crate::event::{Event, Events, send};
 
-/// The longest between two listings: events that happen while libvirt is away are lost.
-const LISTING_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the thread looks whether somebody else wants a listing.
 const NUDGE_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -70,22 +68,17 @@ impl Lister {
     }
 
     fn run(&self, changes: &Receiver<HypervisorEvent>) {
-        let mut listed: Option<Instant> = None;
-        let mut away = true;
+        let mut listing = Listing::default();
         loop {
             match changes.recv_timeout(NUDGE_INTERVAL) {
-                Ok(HypervisorEvent::Away(why)) => {
-                    away = true;
-                    send(&self.events, Event::LibvirtAway(why));
-                }
                 Ok(change) => {
-                    away = false;
-                    self.changed(&change);
-                    while let Ok(next) = changes.try_recv() {
-                        away = matches!(next, HypervisorEvent::Away(_));
-                        self.changed(&next);
+                    for change in std::iter::once(change).chain(changes.try_iter()) {
+                        match &change {
+                            HypervisorEvent::Away(_) => listing.away(),
+                            _ => listing.changed(),
+                        }
+                        self.changed(&change);
                     }
-                    listed = None;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => thread::sleep(NUDGE_INTERVAL),
@@ -93,9 +86,7 @@ impl Lister {
             if self.events.is_closed() {
                 return;
             }
-            let due = listed.is_none_or(|at| at.elapsed() >= LISTING_INTERVAL) || self.nudge.take();
-            if due && !away {
-                listed = Some(Instant::now());
+            if listing.due(leasefence_clock::instant(), self.nudge.take()) {
                 self.list();
             }
         }

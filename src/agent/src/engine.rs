@@ -10,8 +10,8 @@ use leasefence_api::Answer;
 use leasefence_config::{Config, StorageHint};
 use leasefence_core::ids::{DomainId, Term};
 use leasefence_core::member::{
-    Command, DomainReport, Input, LeaseMedium, LogLevel, Member, Note, Reply, Request, RequestId,
-    StartFailure,
+    Command, DomainReport, Input, LeaseMedium, LogLevel, Member, Note, Reply, Request, RequestId, StartGate,
+    Starting, destroy_needs_libvirt, guarded,
 };
 use leasefence_core::storage::{IoDone, IoId, IoOp, IoRequest};
 use leasefence_core::time::{HolderDeadline, Now};
@@ -200,8 +200,7 @@ impl Engine {
         match command {
             Command::Io(request) => self.submit(request),
             Command::Page(half) => {
-                // Before the page: a start that still waits for something must not slip in between.
-                self.parts.starter.lease.published(&half);
+                self.parts.starter.gate.set(StartGate::of(&half));
                 let written = self.fencer.as_mut().map(|fencer| fencer.write(*half));
                 if let Some(Err(error)) = written {
                     self.end(format!("writing the page: {error}"));
@@ -232,15 +231,13 @@ impl Engine {
         }
     }
 
-    /// The token is in the page already. Had the fencer latched an end before it could see that token, the start would
-    /// come too late to be counted: so its half is read once more, after the write.
+    /// The token is in the page already: the member published it before.
     fn start(&mut self, domain: DomainId, term: Term, definition_hash: u64) {
         let now = leasefence_clock::instant();
-        if self.fencer.as_mut().is_some_and(|fencer| fencer.start_permitted(now)) {
+        if self.fencer.as_mut().is_some_and(|fencer| fencer.permits_start(now)) {
             self.parts.starter.start(domain, term, definition_hash);
         } else {
-            let why = StartFailure::Failed("the lease ended before the start".to_owned());
-            drop(self.parts.events.send(Event::StartEnded(domain, term, Err(why))));
+            drop(self.parts.events.send(Event::StartEnded(domain, term, Err(Starting::refused()))));
         }
     }
 
@@ -253,8 +250,7 @@ impl Engine {
             "destroy",
             format!("{name} is destroyed ({killed} processes killed): {reason}"),
         );
-        // Libvirt says that it runs, and no process of it is known to be its: its files are late or damaged.
-        if killed == 0 || !errors.is_empty() {
+        if destroy_needs_libvirt(killed, errors.len()) {
             self.parts.starter.destroy(domain);
         }
         for error in errors {
@@ -266,7 +262,6 @@ impl Engine {
         let (killed, errors) = self.fencer.as_mut().map(|fencer| fencer.kill(None)).unwrap_or_default();
         let text = format!("the fencer is silent: the agent has killed {killed} domain processes itself");
         self.say(LogLevel::Error, "kill-all", text);
-        // What started after the fencer's last scan is not in its list; libvirt may know it.
         for domain in &self.running {
             self.parts.starter.destroy(*domain);
         }
@@ -316,8 +311,8 @@ impl Engine {
     }
 
     fn new_page(&mut self, page: Page) {
-        let before = self.fencer.as_ref().and_then(|fencer| fencer.own().cloned());
-        match Fencer::new(page, before) {
+        let sight = self.fencer.take().map(Fencer::into_sight).unwrap_or_default();
+        match Fencer::new(page, sight) {
             Ok(fencer) => self.fencer = Some(fencer),
             Err(error) => return self.end(format!("writing the page: {error}")),
         }
@@ -344,8 +339,7 @@ impl Engine {
     fn domains_listed(&mut self, reports: Vec<DomainReport>) {
         self.libvirt = Ok(());
         self.names = reports.iter().map(|report| (report.domain, report.name.clone())).collect();
-        let guarded = reports.iter().filter(|report| report.running && !report.protection.exempt);
-        self.running = guarded.map(|report| report.domain).collect();
+        self.running = guarded(&reports).collect();
         self.input(Input::Domains(reports));
     }
 

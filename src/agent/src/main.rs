@@ -11,7 +11,6 @@ mod engine;
 mod event;
 mod fencer;
 mod kill;
-mod lease_end;
 mod leases;
 mod link;
 mod logging;
@@ -21,6 +20,7 @@ mod report;
 mod run;
 mod server;
 mod setup;
+mod shared_gate;
 mod start;
 
 use std::io;
@@ -149,7 +149,7 @@ fn parts(config: Config, setup: Setup, events: &Events) -> Result<Parts, Failure
         hypervisor: Arc::clone(&hypervisor),
         store: store.clone(),
         host: setup.host_name.clone(),
-        lease: lease_end::LeaseEnd::default(),
+        gate: shared_gate::SharedGate::default(),
         barriers: Arc::default(),
         events: events.clone(),
     };

@@ -96,7 +96,7 @@ impl Engine {
     }
 
     fn fencer_info(&self, now: &Now) -> api::FencerInfo {
-        let half = self.fencer.as_ref().and_then(|fencer| fencer.seen());
+        let half = self.fencer.as_ref().and_then(|fencer| fencer.sight().seen());
         api::FencerInfo {
             connected: self.link.is_ok() && self.fencer.is_some(),
             ..convert::fencer(half, now)
@@ -108,7 +108,7 @@ impl Engine {
         if let Err(why) = &self.link {
             warnings.push(format!("There is no fencer: {why}"));
         }
-        let bad_reads = self.fencer.as_ref().map_or(0, crate::fencer::Fencer::bad_reads);
+        let bad_reads = self.fencer.as_ref().map_or(0, |fencer| fencer.sight().bad_reads());
         if bad_reads > 0 {
             warnings.push(format!("The fencer's half of the page was unreadable {bad_reads} times."));
         }

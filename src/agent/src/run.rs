@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use leasefence_core::member::FENCER_INTERVAL;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -12,8 +13,6 @@ use crate::engine::Engine;
 use crate::event::Event;
 use crate::notify::Notify;
 
-/// Between two reads of the fencer's half.
-const FENCER_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two lines for systemd.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(2);
 /// No timer comes sooner: a member that wants to be woken in the past is woken once a millisecond.

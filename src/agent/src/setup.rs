@@ -88,7 +88,7 @@ impl Setup {
             has_machine_uuid: self.facts.dmi_uuid.is_some(),
             uptime: self.facts.uptime,
             seed: self.seed,
-            page: page.filter(|half| half.boot_id == self.facts.boot_id),
+            page,
             recovery: RecoveryPolicy::default(),
         }
     }

@@ -1,25 +1,18 @@
 //! Start barriers, starts and ends of domains, each on a thread of its own: shared storage and libvirt may take their time.
-//! The member's deadlines count, whatever these threads wait for.
+//! The member's deadlines count, whatever these threads wait for; what a start does next the core says (`Starting`).
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use leasefence_core::ids::{DomainId, Term};
-use leasefence_core::member::StartFailure;
-use leasefence_hypervisor::{Activity, Hypervisor, HypervisorError, StartError, barrier};
+use leasefence_core::member::{Barriers, StartActivity, StartFailure, StartOutcome, StartStep, Starting};
+use leasefence_hypervisor::{Activity, Hypervisor, HypervisorError, StartError, StoredDefinition, barrier};
 
 use crate::definitions::DefinitionStore;
 use crate::event::{Event, Events, send};
-use crate::lease_end::LeaseEnd;
-
-/// Between two questions whether a start of unknown outcome came to something.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-
-/// The barriers under way; of a domain whose barrier was asked for again meanwhile, the chain it is to be of.
-type Barriers = HashMap<DomainId, Option<u64>>;
+use crate::shared_gate::SharedGate;
 
 /// What a start needs.
 #[derive(Clone)]
@@ -31,28 +24,22 @@ pub(crate) struct Starter {
     /// This host's name: it names the barrier's files.
     pub(crate) host: String,
     /// Until when anything may be started.
-    pub(crate) lease: LeaseEnd,
-    /// At most one a domain: storage that hangs must not collect threads.
+    pub(crate) gate: SharedGate,
+    /// Those under way.
     pub(crate) barriers: Arc<Mutex<Barriers>>,
     /// The main loop.
     pub(crate) events: Events,
 }
 
 impl Starter {
-    /// Writes the barrier and answers with [`Event::Barrier`]. While an earlier one of the domain still waits for its storage
-    /// this one waits for that, and the earlier one is no answer: it was issued too early.
+    /// Writes the barrier, now or after one that still waits for its storage, and answers with [`Event::Barrier`].
     pub(crate) fn barrier(&self, domain: DomainId, chain_hash: u64) {
-        {
-            let mut under_way = lock(&self.barriers);
-            if let Some(again) = under_way.get_mut(&domain) {
-                *again = Some(chain_hash);
-                return;
-            }
-            under_way.insert(domain, None);
+        if !lock(&self.barriers).asked(domain, chain_hash) {
+            return;
         }
         let this = self.clone();
         if let Err(error) = spawn("barrier", move || this.write_barriers(domain, chain_hash)) {
-            lock(&self.barriers).remove(&domain);
+            lock(&self.barriers).given_up(domain);
             send(&self.events, Event::Barrier(domain, Err(format!("starting a thread: {error}"))));
         }
     }
@@ -88,15 +75,10 @@ impl Starter {
     fn write_barriers(&self, domain: DomainId, mut chain_hash: u64) {
         loop {
             let result = self.write_barrier(domain, chain_hash);
-            let mut under_way = lock(&self.barriers);
-            match under_way.get_mut(&domain).and_then(Option::take) {
+            let again = lock(&self.barriers).ended(domain);
+            match again {
                 Some(again) => chain_hash = again,
-                None => {
-                    under_way.remove(&domain);
-                    drop(under_way);
-                    send(&self.events, Event::Barrier(domain, result));
-                    return;
-                }
+                None => return send(&self.events, Event::Barrier(domain, result)),
             }
         }
     }
@@ -108,31 +90,43 @@ impl Starter {
     }
 
     fn start_now(&self, domain: DomainId, chain_hash: u64) -> Result<(), StartFailure> {
-        let stored = self.store.load(domain, chain_hash).map_err(StartFailure::Definition)?;
-        // The storage may have hung for longer than the lease lasted.
-        if self.lease.is_over(leasefence_clock::instant()) {
-            return Err(StartFailure::Failed("the lease ended before the start".to_owned()));
-        }
-        match self.hypervisor.start(domain, &stored.definition.xml) {
-            Ok(()) => Ok(()),
-            Err(StartError::Failed(failure)) => Err(failure),
-            Err(StartError::Unknown(why)) => self.settle(domain, &why),
+        let (mut start, mut step) = Starting::begin(chain_hash);
+        let mut definition = None;
+        loop {
+            step = match step {
+                StartStep::LoadDefinition => {
+                    let loaded = self.store.load(domain, chain_hash);
+                    let loaded = loaded.map(|stored| definition.insert(stored).definition.chain_hash);
+                    start.loaded(leasefence_clock::instant(), self.gate.get(), loaded)
+                }
+                StartStep::AskLibvirt => start.asked(self.ask_libvirt(domain, definition.as_ref())),
+                // The process is about to end: nobody waits for the answer.
+                StartStep::AskActivity { after } if !after.is_zero() && self.events.is_closed() => {
+                    start.activity(StartActivity::OffNoJob)
+                }
+                StartStep::AskActivity { after } => {
+                    thread::sleep(after);
+                    start.activity(self.activity(domain))
+                }
+                StartStep::Ended(result) => return result,
+            };
         }
     }
 
-    /// A start of unknown outcome is no failure: it may still come up. So libvirt is asked until it says.
-    fn settle(&self, domain: DomainId, why: &str) -> Result<(), StartFailure> {
-        loop {
-            match self.hypervisor.activity(domain) {
-                Ok(Activity::Running { .. }) => return Ok(()),
-                Ok(Activity::OffNoJob { .. }) | Err(HypervisorError::NoSuchDomain(_)) => {
-                    return Err(StartFailure::Failed(why.to_owned()));
-                }
-                Ok(Activity::Off { .. }) | Err(_) if self.events.is_closed() => {
-                    return Err(StartFailure::Failed(why.to_owned()));
-                }
-                Ok(Activity::Off { .. }) | Err(_) => thread::sleep(ASK_AGAIN),
-            }
+    fn ask_libvirt(&self, domain: DomainId, stored: Option<&StoredDefinition>) -> StartOutcome {
+        let xml = stored.map(|stored| stored.definition.xml.as_str()).unwrap_or_default();
+        match self.hypervisor.start(domain, xml) {
+            Ok(()) => StartOutcome::Running,
+            Err(StartError::Failed(failure)) => StartOutcome::Failed(failure),
+            Err(StartError::Unknown(why)) => StartOutcome::Unknown(why),
+        }
+    }
+
+    fn activity(&self, domain: DomainId) -> StartActivity {
+        match self.hypervisor.activity(domain) {
+            Ok(Activity::Running { .. }) => StartActivity::Running,
+            Ok(Activity::OffNoJob { .. }) | Err(HypervisorError::NoSuchDomain(_)) => StartActivity::OffNoJob,
+            Ok(Activity::Off { .. }) | Err(_) => StartActivity::Unsettled,
         }
     }
 }

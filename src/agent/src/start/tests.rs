@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use leasefence_config::Config;
 use leasefence_core::fencing::{AgentHalf, Wish};
+use leasefence_core::member::StartGate;
 use leasefence_core::time::HolderDeadline;
 use leasefence_hypervisor::{Definition, Definitions, FakeHypervisor};
 use nix::sys::stat::Mode;
@@ -52,11 +53,11 @@ fn host() -> Host {
         hypervisor: hypervisor.clone(),
         store: store.expect("a thread"),
         host: "host-1".to_owned(),
-        lease: LeaseEnd::default(),
+        gate: SharedGate::default(),
         barriers: Arc::default(),
         events,
     };
-    starter.lease.published(&ending_in(Duration::from_secs(60)));
+    starter.gate.set(StartGate::of(&ending_in(Duration::from_secs(60))));
     Host { starter, hypervisor, answers, chain_hash, fifo, stored, _directory: directory }
 }
 
@@ -93,7 +94,7 @@ impl Host {
 fn a_start_whose_definition_comes_after_the_leases_end_does_not_happen() {
     let mut host = host();
     host.starter.start(DOMAIN, Term(1), host.chain_hash);
-    host.when_it_is_read(|| host.starter.lease.published(&ending_in(Duration::ZERO)));
+    host.when_it_is_read(|| host.starter.gate.set(StartGate::of(&ending_in(Duration::ZERO))));
     let answer = host.answers.blocking_recv();
     assert!(
         matches!(answer, Some(Event::StartEnded(DOMAIN, Term(1), Err(StartFailure::Failed(_))))),
@@ -110,7 +111,7 @@ fn a_start_whose_definition_was_slow_goes_on_within_the_lease_and_not_once_start
     assert!(matches!(host.answers.blocking_recv(), Some(Event::StartEnded(DOMAIN, Term(1), Ok(())))));
     host.starter.start(DOMAIN, Term(2), host.chain_hash);
     let denied = AgentHalf { wish: Wish::DenyStarts, ..ending_in(Duration::from_secs(60)) };
-    host.when_it_is_read(|| host.starter.lease.published(&denied));
+    host.when_it_is_read(|| host.starter.gate.set(StartGate::of(&denied)));
     assert!(matches!(host.answers.blocking_recv(), Some(Event::StartEnded(DOMAIN, Term(2), Err(_)))));
     assert_eq!(host.hypervisor.starts(), [DOMAIN]);
 }

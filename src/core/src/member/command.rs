@@ -43,16 +43,20 @@ pub struct Reply {
 pub enum Command {
     /// Hand this to the storage thread. Never more than one outstanding.
     Io(IoRequest),
-    /// Write this into the agent's half of the page, before any later command is executed (R11, R12).
+    /// Write this into the agent's half of the page, before any later command is executed (R11, R12). Just before, close or
+    /// open the [`StartGate`](super::StartGate) by it; after it, tell [`Sight::wrote`](super::Sight::wrote).
     Page(Box<AgentHalf>),
     /// Write and sync a barrier on every storage of the domain's disks (ARCHITECTURE 7); answer `Input::Barrier`.
+    /// [`Barriers`](super::Barriers) says when.
     Barrier {
         /// Which domain.
         domain: DomainId,
         /// Hash of the disk chain in the lease entry: the stored definition of this chain names the disks.
         definition_hash: u64,
     },
-    /// Start the domain from its stored definition, whose disk chain must hash to this; answer `Input::StartEnded`.
+    /// Start the domain from its stored definition, whose disk chain must hash to this; answer `Input::StartEnded`. Only if
+    /// [`Sight::permits_start`](super::Sight::permits_start), by the steps of [`Starting`](super::Starting); else it is
+    /// [`Starting::refused`](super::Starting::refused).
     Start {
         /// Which domain.
         domain: DomainId,
@@ -61,7 +65,8 @@ pub enum Command {
         /// Hash of the disk chain in the lease entry.
         definition_hash: u64,
     },
-    /// Kill every process of this domain at once, by pidfd: it runs without a lease that it can win (PROTOCOL 6).
+    /// Kill every process of this domain at once, by pidfd: it runs without a lease that it can win (PROTOCOL 6). Which
+    /// [`Sight::to_kill`](super::Sight::to_kill) says, and [`destroy_needs_libvirt`](super::destroy_needs_libvirt) what else.
     Destroy {
         /// Which domain.
         domain: DomainId,
@@ -73,7 +78,8 @@ pub enum Command {
         /// Which domain.
         domain: DomainId,
     },
-    /// Kill all domains here and now: the second line where the watchdog's class is `none` and the fencer is silent.
+    /// Kill all domains here and now: the second line where the watchdog's class is `none` and the fencer is silent. As for
+    /// one domain; through libvirt all that are [`guarded`](super::guarded).
     KillAll,
     /// Answer a request.
     Reply(RequestId, Reply),

@@ -37,7 +37,7 @@ pub struct MemberConfig {
     pub uptime: Duration,
     /// Seed of nonces, back-offs and candidate orders: the core draws no random number of its own.
     pub seed: u64,
-    /// What lies in the page from before this process, if its boot and file are ours.
+    /// What lies in the page from before this process, as read; what is of another boot or file counts for nothing.
     pub page: Option<AgentHalf>,
     /// The delays and bounds of recovery; none of them decides safety.
     pub recovery: RecoveryPolicy,

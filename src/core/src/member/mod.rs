@@ -5,6 +5,7 @@
 //! thread. It performs nothing itself.
 
 mod arming;
+mod barriers;
 mod command;
 mod convictions;
 mod desk;
@@ -15,11 +16,14 @@ mod freeing;
 mod input;
 mod judgement;
 mod leasing;
+mod listing;
 mod page;
 mod pass;
 mod phase;
 mod record;
 mod requests;
+mod sight;
+mod starting;
 mod startup;
 mod status;
 mod status_of;
@@ -28,10 +32,14 @@ mod weaken;
 
 use std::time::Duration;
 
+pub use barriers::Barriers;
 pub use command::{Command, LogLevel, Note, Reply};
 pub use input::{
     DomainReport, Input, LeaseMedium, MemberConfig, Protection, Request, RequestId, StartFailure, StopReason,
 };
+pub use listing::{LISTING_INTERVAL, Listing, destroy_needs_libvirt, guarded};
+pub use sight::{FENCER_INTERVAL, Sight};
+pub use starting::{StartActivity, StartGate, StartOutcome, StartStep, Starting};
 pub use status::{
     ClusterStatus, Decision, DomainStatus, HostStatus, MemberStatus, OwnStatus, RecoveryStatus,
 };
@@ -104,15 +112,18 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member that waits for [`Input::Opened`].
+    /// A member that waits for [`Input::Opened`]. It is made once the fencer has handed out a page: before anything else it
+    /// is told the fencer's half, if that can be read.
     #[must_use]
-    pub fn new(config: MemberConfig) -> Self {
+    pub fn new(mut config: MemberConfig) -> Self {
+        // A page of another boot means nothing.
+        config.page = config.page.filter(|page| page.boot_id == config.boot_id);
         let rules = UnknownRules {
             hold: config.unknown_hold,
             drain: config.terms.write_drain,
             longest_gap: config.terms.longest_gap(),
         };
-        let half = config.page.clone().filter(|page| page.boot_id == config.boot_id).unwrap_or_default();
+        let half = config.page.clone().unwrap_or_default();
         Self {
             half: AgentHalf { boot_id: config.boot_id, ..half },
             unknown: UnknownWrites::new(rules),
