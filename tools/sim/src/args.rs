@@ -97,8 +97,8 @@ pub struct Args {
     /// Tell everything that happens, as lines or in columns
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "lines", help_heading = "What is shown")]
     pub trace: Option<Trace>,
-    /// How much of the time before a violation is shown
-    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = humantime::parse_duration, help_heading = "What is shown")]
+    /// How much of the time before a violation is told and drawn; with --trace all of it
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration, help_heading = "What is shown")]
     pub last: Duration,
     /// Draw the first violation, or with one seed that seed, as an SVG
     #[arg(long, value_name = "FILE", help_heading = "What is shown")]

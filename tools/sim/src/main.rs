@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Parser;
-use leasefence_sim::args::{Args, Trace};
+use leasefence_sim::args::{Args, Trace, words};
 use leasefence_sim::plan::Plan;
+use leasefence_sim::report::svg::Picture;
 use leasefence_sim::report::{self, Entry, Speed, text};
 use leasefence_sim::seeds::{self, Finding, Limits, Totals};
 use leasefence_sim::shrink::Shrinker;
+use leasefence_sim::story::Story;
 use leasefence_sim::time::nanos;
 
 /// So many violations are made small and told in full; of all others the line is enough.
@@ -128,26 +130,33 @@ fn tell_story(args: &Args, finding: &Finding, drawn: bool) -> Result<(), String>
     println!();
     match args.trace {
         Some(Trace::Lines) => print!("{}", story.text()),
-        Some(Trace::Columns) => print!("{}", text::columns(&story, 0)),
-        None => print!("{}", text::columns(&story, last)),
+        Some(Trace::Columns) => print!("{}", text::columns(&story, 0, true)),
+        None => print!("{}", text::columns(&story, last, false)),
     }
     println!();
-    if drawn { draw(args, &finding.plan) } else { Ok(()) }
+    if drawn { draw(args, &finding.plan, &story, finding.at) } else { Ok(()) }
 }
 
-/// A single seed without a violation is told where that was asked for.
+/// A single seed without a violation is told and drawn where that was asked for.
 fn tell_one(args: &Args, plan: &Plan) -> Result<(), String> {
-    if let Some(trace) = args.trace {
-        let (_, story) = seeds::live(plan, true);
-        println!("{}", plan.describe());
-        print!("{}", if trace == Trace::Lines { story.text() } else { text::columns(&story, 0) });
+    if args.trace.is_none() && args.timeline.is_none() {
+        return Ok(());
     }
-    draw(args, plan)
+    let (outcome, story) = seeds::live(plan, true);
+    if let Some(trace) = args.trace {
+        println!("{}", plan.describe());
+        print!("{}", if trace == Trace::Lines { story.text() } else { text::columns(&story, 0, true) });
+    }
+    draw(args, plan, &story, outcome.lived)
 }
 
-fn draw(args: &Args, plan: &Plan) -> Result<(), String> {
-    let _ = (args, plan);
-    Ok(())
+/// The picture: the time before the violation, or with `--trace` all of it.
+fn draw(args: &Args, plan: &Plan, story: &Story, until: u64) -> Result<(), String> {
+    let Some(file) = &args.timeline else { return Ok(()) };
+    let since = if args.trace.is_some() { 0 } else { until.saturating_sub(nanos(args.last)) };
+    let title = format!("seed {} ({})", plan.seed, words(&plan.classes));
+    let svg = Picture { story, title: &title, since, until }.svg();
+    std::fs::write(file, svg).map_err(|why| format!("{}: {why}", file.display()))
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -68,6 +68,8 @@ pub struct Hunt {
     pub seeds: u64,
     /// Seeds that violate something without the bug too: they show nothing.
     pub noise: u64,
+    /// The command that shows the first of those: a violation that no planted bug explains.
+    pub noise_replay: Option<String>,
     /// The code that it is planted in was reached.
     pub reached: bool,
     /// What the first seed that found it violated.
@@ -136,6 +138,7 @@ fn hunt(args: &Args, limits: &Limits, bug: Bug) -> Hunt {
         found_in: 0,
         seeds: 0,
         noise: 0,
+        noise_replay: None,
         reached: false,
         violated: None,
         replay: None,
@@ -166,6 +169,7 @@ impl Hunt {
             tried += 1;
             if seeds::live(&finding.plan, false).0.violation.as_ref() == Some(&finding.violation) {
                 self.noise += 1;
+                self.noise_replay.get_or_insert_with(|| replay(&search.options, &finding.plan, None));
             } else {
                 true_ones += 1;
                 self.note(search, finding, bug);

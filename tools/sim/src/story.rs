@@ -24,11 +24,59 @@ pub struct Line {
     pub text: String,
 }
 
-/// All lines.
+/// A process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Process {
+    /// It is not there.
+    #[default]
+    Gone,
+    /// It is there, and stopped.
+    Stopped,
+    /// It runs.
+    Runs,
+}
+
+/// A domain's process on a host.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RunSight {
+    /// Which run.
+    pub run: usize,
+    /// Of which domain.
+    pub domain: usize,
+    /// It was killed, and is not gone yet.
+    pub killed: bool,
+}
+
+/// How a host looks from outside.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Sight {
+    /// It is on.
+    pub powered: bool,
+    /// The whole host stands still.
+    pub still: bool,
+    /// Its agent.
+    pub agent: Process,
+    /// Its fencer.
+    pub fencer: Process,
+    /// Its fencer guards a lease.
+    pub armed: bool,
+    /// The end of that lease is latched.
+    pub latched: bool,
+    /// Its requests do not reach the lease storage.
+    pub requests_cut: bool,
+    /// Nor do answers come back.
+    pub answers_cut: bool,
+    /// The domains' processes on it.
+    pub runs: Vec<RunSight>,
+}
+
+/// All lines, and how each host looked.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Story {
     /// In the order of time; none: nobody will read them.
     lines: Option<Vec<Line>>,
+    /// Of each host since when it looks how.
+    sights: Vec<Vec<(u64, Sight)>>,
     /// How many hosts have lanes.
     pub hosts: usize,
 }
@@ -37,7 +85,26 @@ impl Story {
     /// An empty one, kept or not.
     #[must_use]
     pub fn new(kept: bool, hosts: usize) -> Self {
-        Self { lines: kept.then(Vec::new), hosts }
+        Self { lines: kept.then(Vec::new), sights: vec![Vec::new(); hosts], hosts }
+    }
+
+    /// True where somebody will read it.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.lines.is_some()
+    }
+
+    /// Enters how a host looks, if that has changed.
+    pub fn see(&mut self, at: u64, host: usize, sight: Sight) {
+        if self.sights[host].last().is_none_or(|(_, last)| *last != sight) {
+            self.sights[host].push((at, sight));
+        }
+    }
+
+    /// Since when a host looks how, in the order of time.
+    #[must_use]
+    pub fn sights(&self, host: usize) -> &[(u64, Sight)] {
+        &self.sights[host]
     }
 
     /// Adds a line; its sentence is made only if it is kept.

@@ -1,6 +1,7 @@
 //! What the command line says: the sum of all seeds, each violation with the command that shows it again, and its story.
 //! It judges nothing.
 
+pub mod svg;
 pub mod text;
 
 use std::time::Duration;

@@ -16,10 +16,12 @@ pub fn seconds(at: u64) -> String {
     format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 
-/// What was told since this time, in columns; as lines where they would be too narrow.
+/// What was told since this time, in columns; as lines where they would be too narrow. Renewals, of which there are many,
+/// are told only where `routine` is asked for.
 #[must_use]
-pub fn columns(story: &Story, since: u64) -> String {
-    let lines: Vec<&Line> = story.lines().iter().filter(|line| line.at >= since).collect();
+pub fn columns(story: &Story, since: u64, routine: bool) -> String {
+    let told = |line: &&Line| line.at >= since && (routine || line.event != "renewal");
+    let lines: Vec<&Line> = story.lines().iter().filter(told).collect();
     let lanes = lanes(story, &lines);
     let width = WIDTH.saturating_sub(TIME) / lanes.len().max(1);
     if width < NARROWEST {
@@ -87,12 +89,12 @@ mod tests {
         story.tell(S, Lane::Host(1), "right", || "of it".to_owned());
         story.tell(S, Lane::Host(0), "left", || "of it".to_owned());
         story.tell(5 * S, Lane::Storage, "late", || "a write".to_owned());
-        let text = columns(&story, 0);
+        let text = columns(&story, 0, true);
         let place = |word: &str| text.lines().find_map(|line| line.find(word)).unwrap();
         assert!(place("left:") < place("late:") && place("late:") < place("right:"), "{text}");
         assert_eq!(place("left:"), place("host-0"), "{text}");
         assert!(text.contains("\n\n"), "a gap in time is seen: {text}");
-        assert!(!columns(&story, 2 * S).contains("left"));
+        assert!(!columns(&story, 2 * S, true).contains("left"));
     }
 
     #[test]

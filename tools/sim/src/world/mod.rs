@@ -15,6 +15,7 @@ mod observer;
 mod path;
 mod power;
 mod run;
+mod sights;
 mod storage;
 mod truth;
 
@@ -198,6 +199,7 @@ impl World {
             let Some((at, event)) = self.queue.next() else { break };
             self.at = at;
             self.dispatch(event);
+            self.take_sights();
         }
         self.outcome()
     }
