@@ -7,9 +7,11 @@ VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 RELEASE  := $(TARGET)/release
 FUZZ_SECONDS ?= 20
+SEEDS    ?= 200
+HOURS    ?= 1
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help build demo test verify fix install deb deb-test fuzz clean
+.PHONY: help build demo test verify fix install deb deb-test fuzz sim soak mutants clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -41,6 +43,16 @@ fix: ## format and apply what clippy can
 
 fuzz: ## mutate lease files (FUZZ_SECONDS=600 for ten minutes)
 	tools/fuzz/run $(FUZZ_SECONDS)
+
+sim: ## attack the core with faults in virtual time (SEEDS=1000 for more)
+	$(CARGO) run --release -p leasefence-sim -- --seeds $(SEEDS)
+
+soak: ## the same with new seeds, for HOURS=1
+	$(CARGO) run --release -p leasefence-sim -- --random --for $(HOURS)h
+
+mutants: ## plant every bug of PROTOCOL 7, and show that the simulator finds it
+	tools/sim/no-planted-bugs
+	$(CARGO) run --profile mutants --features planted-bugs -p leasefence-sim -- --mutants
 
 install: build ## into DESTDIR, below PREFIX
 	packaging/install "$(RELEASE)" "$(DESTDIR)" "$(PREFIX)"

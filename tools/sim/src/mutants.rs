@@ -14,7 +14,7 @@ use crate::report;
 use crate::seeds::{self, Finding, Limits, Search};
 
 /// Seeds between two looks whether that is enough.
-const ROUND: u64 = 16;
+const ROUND: u64 = 8;
 /// Seeds per bug, and the longest time, where nothing is said on the command line.
 const SEEDS: u64 = 480;
 const LONGEST: Duration = Duration::from_secs(90);
@@ -37,22 +37,41 @@ pub fn bug(word: &str) -> Result<Bug, String> {
 /// Where a bug shows itself best, tried in turn; the mixes that every seed draws from are always among them.
 #[must_use]
 pub fn hunting_grounds(bug: Bug) -> Vec<Options> {
-    let of = |hosts: Option<usize>, classes: &[Class]| Options {
-        hosts,
+    use Class as C;
+    let of = |hosts: usize, classes: &[C]| Options {
+        hosts: Some(hosts),
         classes: classes.to_vec(),
         ..Options::default()
     };
     let special = match (bug, bug.area()) {
         (Bug::ResetLatencyLeftOut | Bug::OneTickShort | Bug::DriftLeftOut | Bug::DrainLeftOut, _) => {
-            of(Some(3), &[Class::Edge])
+            of(3, &[C::Edge])
         }
-        (_, Area::Timing) => of(Some(3), &[Class::Storage, Class::Late, Class::Pauses, Class::Crashes]),
-        (_, Area::Claims) => of(Some(4), &[Class::Identity, Class::Power, Class::Late, Class::Operator]),
-        (_, Area::Leases) => of(Some(3), &[Class::Late, Class::Damage, Class::Power, Class::Crashes]),
-        (_, Area::Fence) => of(Some(3), &[Class::Guests, Class::Storage, Class::Operator, Class::Crashes]),
-        (_, Area::Recovery) => of(Some(4), &[Class::Guests, Class::Power, Class::Storage]),
+        (
+            Bug::TtlLoweredAtAck
+            | Bug::TtlRaisedAtIssue
+            | Bug::TtlRaisedOverUnknown
+            | Bug::OldTermsAfterRestart,
+            _,
+        ) => of(3, &[C::Terms, C::Late, C::Storage]),
+        (Bug::OneClock, _) => of(3, &[C::Clocks, C::Pauses, C::Storage]),
+        (Bug::ReplacedFileIgnored, _) => of(3, &[C::Identity]),
+        (Bug::UnreadableIsUnchanged | Bug::OneCopyOfTwo, _) => of(3, &[C::Damage, C::Storage]),
+        (
+            Bug::FencingNeedsNoCap
+            | Bug::StallGoesOnAfterFencing
+            | Bug::CapIgnoresWatchdog
+            | Bug::FencingBeforeLatch,
+            _,
+        ) => of(3, &[C::Operator, C::Pauses, C::Storage]),
+        (_, Area::Timing) => of(3, &[C::Storage, C::Late, C::Pauses, C::Crashes]),
+        (_, Area::Claims) => of(4, &[C::Identity, C::Power, C::Late, C::Operator]),
+        (_, Area::Leases) => of(3, &[C::Late, C::Damage, C::Power, C::Operator, C::Guests]),
+        (_, Area::Fence) => of(3, &[C::Guests, C::Storage, C::Operator, C::Crashes]),
+        (_, Area::Recovery) => of(4, &[C::Guests, C::Power, C::Storage, C::Operator]),
     };
-    vec![Options::default(), special]
+    let three = Options { hosts: Some(3), ..Options::default() };
+    vec![special, three, Options::default()]
 }
 
 /// How the hunt for a bug ended.

@@ -94,7 +94,7 @@ mod tests {
     fn plan() -> Plan {
         Plan::draw(
             3,
-            &Options { hosts: Some(4), classes: vec![crate::plan::Class::Storage], faults_for: None },
+            &Options { hosts: Some(4), classes: vec![crate::plan::Class::Storage], ..Options::default() },
         )
     }
 

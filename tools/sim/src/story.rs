@@ -43,8 +43,10 @@ pub struct RunSight {
     pub run: usize,
     /// Of which domain.
     pub domain: usize,
-    /// It was killed, and is not gone yet.
+    /// It was killed.
     pub killed: bool,
+    /// It is gone, and what it wrote may still land.
+    pub gone: bool,
 }
 
 /// How a host looks from outside.
@@ -66,7 +68,7 @@ pub struct Sight {
     pub requests_cut: bool,
     /// Nor do answers come back.
     pub answers_cut: bool,
-    /// The domains' processes on it.
+    /// The domains' processes on it, and those of which a write may still land.
     pub runs: Vec<RunSight>,
 }
 

@@ -47,7 +47,8 @@ impl Judge for NeverRevived {
             ));
         }
         let now = this.clock.now(world.at).instant;
-        let before = self.ends.insert((host, this.boot, this.fencer.pages_lost, half.incarnation), half.lease_end)?;
+        let before =
+            self.ends.insert((host, this.boot, this.fencer.pages_lost, half.incarnation), half.lease_end)?;
         let moved = half.lease_end != before;
         (moved && before.reached(now) && !half.lease_end.reached(now)).then(|| {
             format!("host-{host} took a new end for {} after the old one had passed", half.incarnation)

@@ -18,6 +18,8 @@ pub struct Options {
     pub classes: Vec<Class>,
     /// How long the faults go on, in nanoseconds.
     pub faults_for: Option<u64>,
+    /// How long a cluster may take to be well again, in nanoseconds.
+    pub heals_within: Option<u64>,
 }
 
 /// How long the faults go on, unless told otherwise.
@@ -63,7 +65,7 @@ impl Plan {
             off: Vec::new(),
             unstarted: Vec::new(),
             mended_at,
-            heals_within: HEALS_WITHIN,
+            heals_within: options.heals_within.unwrap_or(HEALS_WITHIN),
         };
         plan.faults = Drawing { rng, plan: &plan, timing }.faults();
         plan

@@ -24,10 +24,12 @@ impl World {
         };
         let half = &this.fencer.half;
         let path = &self.clients[host].path;
-        let run = |run: &usize| RunSight {
-            run: *run,
-            domain: self.runs[*run].domain,
-            killed: self.runs[*run].killed.is_some(),
+        let here = self.runs.iter().enumerate().filter(|(_, run)| run.host == host && run.may_write(self.at));
+        let run = |(number, run): (usize, &super::Run)| RunSight {
+            run: number,
+            domain: run.domain,
+            killed: run.killed.is_some(),
+            gone: !this.guests.contains(&number),
         };
         Sight {
             powered: this.powered,
@@ -38,7 +40,7 @@ impl World {
             latched: this.powered && half.latched.is_some(),
             requests_cut: path.requests_cut > 0,
             answers_cut: path.answers_cut > 0,
-            runs: this.guests.iter().map(run).collect(),
+            runs: here.map(run).collect(),
         }
     }
 }

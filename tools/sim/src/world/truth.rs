@@ -110,9 +110,9 @@ impl World {
         let layout = &self.file.layout;
         let Some(life) = self.hosts[host].life() else { return false };
         let copies = RecordCopy::BOTH.map(|copy| layout.lease_page(layout.page_of(domain), life.slot, copy));
-        let pages = copies.iter().filter_map(|place| {
-            LeasePage::decode(place, &self.file.read(place.offset, place.len)).ok()
-        });
+        let pages = copies
+            .iter()
+            .filter_map(|place| LeasePage::decode(place, &self.file.read(place.offset, place.len)).ok());
         let newest = pages.filter(|page| page.incarnation == life).max_by_key(|page| page.sequence);
         newest.and_then(|page| page.get(domain).map(|entry| entry.state)) == Some(LeaseState::Own)
     }

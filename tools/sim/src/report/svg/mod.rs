@@ -60,6 +60,7 @@ struct Seen {
     from: u64,
     to: u64,
     killed: Option<u64>,
+    gone: Option<u64>,
 }
 
 impl Picture<'_> {
@@ -102,11 +103,15 @@ impl Picture<'_> {
         for host in 0..self.story.hosts {
             for (from, to, sight) in self.sights(host) {
                 for seen in &sight.runs {
+                    let since = |is: bool| is.then_some(from);
+                    let (killed, gone) = (since(seen.killed), since(seen.gone));
                     match runs.iter_mut().find(|run| run.run == seen.run) {
-                        Some(run) => (run.to, run.killed) = (to, run.killed.or(seen.killed.then_some(from))),
+                        Some(run) => {
+                            (run.to, run.killed, run.gone) = (to, run.killed.or(killed), run.gone.or(gone))
+                        }
                         None => {
-                            let killed = seen.killed.then_some(from);
-                            runs.push(Seen { host, run: seen.run, domain: seen.domain, from, to, killed });
+                            let (run, domain) = (seen.run, seen.domain);
+                            runs.push(Seen { host, run, domain, from, to, killed, gone });
                         }
                     }
                 }
@@ -146,6 +151,7 @@ impl Picture<'_> {
             ("latched", "end latched"),
             ("cut", "path cut"),
             ("killed", "killed, not gone"),
+            ("tail", "gone, writes may land"),
             ("d0", "domain 0"),
             ("d1", "domain 1"),
         ];
@@ -177,7 +183,7 @@ impl Picture<'_> {
         const S: u64 = crate::time::S;
         let span = (self.until - self.since) / S;
         let step = [1, 2, 5, 10, 20, 60].into_iter().find(|step| span / step <= 20).unwrap_or(120);
-        let mut second = (self.since / S).next_multiple_of(step);
+        let mut second = self.since.div_ceil(S).next_multiple_of(step);
         while second * S <= self.until {
             let x = self.x(second * S);
             canvas.line("grid", (x, TOP - 4.0, x, bottom), "");
@@ -187,16 +193,21 @@ impl Picture<'_> {
     }
 
     fn strip(&self, canvas: &mut Canvas, strip: &Strip, runs: &[Seen]) {
-        canvas.text("name", 12.0, strip.top + 22.0, "start", &strip.lane.name());
+        canvas.text("name", 12.0, strip.top + 8.0, "start", &strip.lane.name());
         match strip.lane {
             Lane::Host(host) => self.host(canvas, strip, host, runs),
             Lane::Storage => self.storage(canvas, strip, runs),
         }
-        for line in self.lines().filter(|line| line.lane == strip.lane) {
-            if let Some(class) = flag_of(line) {
-                let title = format!("{} s {}: {}", seconds(line.at), line.event, line.text);
-                canvas.flag(class, self.x(line.at), strip.top + 9.0, &title);
-            }
+        let mut flags: Vec<(&str, &Line)> = self
+            .lines()
+            .filter(|line| line.lane == strip.lane)
+            .filter_map(|line| Some((flag_of(line)?, line)))
+            .collect();
+        // What matters lies above what does not.
+        flags.sort_by_key(|(class, _)| *class != "other");
+        for (class, line) in flags {
+            let title = format!("{} s {}: {}", seconds(line.at), line.event, line.text);
+            canvas.flag(class, self.x(line.at), strip.top + 9.0, &title);
         }
     }
 
@@ -279,12 +290,20 @@ impl Picture<'_> {
             seconds(run.from),
             seconds(run.to)
         );
-        let ends = run.killed.unwrap_or(run.to);
-        let (x, end, gone) = (self.x(run.from), self.x(ends), self.x(run.to));
-        canvas.bar(&format!("d{}", run.domain % 8), (x, y, end - x, BAR), &title);
-        if run.killed.is_some() {
-            canvas.bar("killed", (end, y, gone - end, BAR), &format!("killed, not gone: {title}"));
-        }
+        let gone = run.gone.unwrap_or(run.to);
+        let ends = run.killed.unwrap_or(gone).min(gone);
+        let mut bar = |class: &str, from: u64, to: u64, what: &str| {
+            if to > from {
+                canvas.bar(
+                    class,
+                    (self.x(from), y, self.x(to) - self.x(from), BAR),
+                    &format!("{what}{title}"),
+                );
+            }
+        };
+        bar(&format!("d{}", run.domain % 8), run.from, ends, "");
+        bar("killed", ends, gone, "killed, not gone: ");
+        bar("tail", gone, run.to, "gone, and what it wrote may still land: ");
     }
 
     /// Faults, verdicts, kills and the violation in words, below. Gives how many lines.
@@ -336,7 +355,7 @@ mod tests {
     #[test]
     fn the_violation_is_a_red_line_and_words_are_escaped() {
         let mut story = Story::new(true, 2);
-        let runs = vec![RunSight { run: 0, domain: 0, killed: false }];
+        let runs = vec![RunSight { run: 0, domain: 0, killed: false, gone: false }];
         story.see(0, 0, Sight { powered: true, runs, ..Sight::default() });
         story.tell(2 * S, Lane::Host(0), "fault", || "a < b".to_owned());
         story.tell(3 * S, Lane::Storage, "violation", || "VIOLATED".to_owned());

@@ -1,0 +1,103 @@
+//! The same seed gives the same story, whatever runs beside it; what is left out of a plan leaves the rest as it was.
+
+use std::cell::RefCell;
+
+use leasefence_sim::plan::{Class, Options, Plan};
+use leasefence_sim::report::svg::Picture;
+use leasefence_sim::seeds::{self, Limits, Search, Totals};
+use leasefence_sim::shrink::Shrinker;
+use leasefence_sim::story::Story;
+use leasefence_sim::time::S;
+
+/// Short worlds: a test is no hunt.
+fn search(classes: &[Class]) -> Search {
+    let (faults_for, heals_within) = (Some(80 * S), Some(5 * S));
+    let options = Options { hosts: Some(3), classes: classes.to_vec(), faults_for, heals_within };
+    Search { options, ..Search::default() }
+}
+
+fn story(plan: &Plan) -> Story {
+    seeds::live(plan, true).1
+}
+
+#[test]
+fn the_same_seed_twice_gives_byte_identical_stories_and_pictures() {
+    for seed in 0..3 {
+        let plan = search(&[]).plan(seed);
+        let (first, second) = (story(&plan), story(&plan));
+        assert!(first.lines().len() > 100, "something happens");
+        assert_eq!(first.text(), second.text(), "seed {seed}");
+        let svg = |story| Picture { story, title: "a seed", since: 0, until: plan.end() }.svg();
+        assert_eq!(svg(&first), svg(&second), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_story_that_nobody_reads_ends_as_one_that_is_kept() {
+    let plan = search(&[Class::Storage, Class::Crashes]).plan(5);
+    assert_eq!(seeds::live(&plan, false).0, seeds::live(&plan, true).0);
+}
+
+#[test]
+fn one_thread_and_many_say_the_same_in_the_same_order() {
+    let all = |jobs| {
+        let told = RefCell::new(Vec::new());
+        let limits = Limits { first: 100, seeds: Some(6), until: None, jobs };
+        // Suspended hosts are outside the promise: some of these seeds may have something to tell.
+        let totals: Totals = seeds::run(&search(&[Class::Outside, Class::Power]), &limits, |_, finding| {
+            told.borrow_mut().extend(finding.map(|finding| (finding.plan.seed, finding.violation.clone())));
+        });
+        (totals, told.into_inner())
+    };
+    let (one, many) = (all(1), all(4));
+    assert_eq!(one, many);
+    assert!(one.1.is_sorted_by_key(|(seed, _)| *seed));
+    assert_eq!(one.0.seeds, 6);
+}
+
+#[test]
+fn a_plan_without_one_of_its_faults_still_runs_and_the_others_keep_their_numbers() {
+    let plan = search(&[Class::Storage, Class::Pauses]).plan(7);
+    let kept: Vec<usize> = (0..plan.faults.len()).filter(|number| *number != 1).collect();
+    let story = story(&plan.with_faults(&kept));
+    let struck = |number: usize| {
+        let name = format!("#{number} ");
+        story.lines().iter().any(|line| line.event == "fault" && line.text.starts_with(&name))
+    };
+    assert!(struck(0) && !struck(1) && struck(2), "{}", story.text());
+}
+
+#[test]
+fn a_host_that_is_left_out_never_does_anything_and_the_others_live() {
+    let plan = search(&[Class::Storage]).plan(9).without_hosts(&[1]);
+    let story = story(&plan);
+    assert!(story.sights(1).iter().all(|(_, sight)| !sight.powered));
+    assert!(story.sights(0).iter().any(|(_, sight)| sight.armed), "host-0 holds its lease");
+}
+
+#[test]
+fn the_shrinker_keeps_what_the_failure_needs_and_its_replay_fails_too() {
+    let plan = search(&[Class::Power, Class::Guests]).plan(11);
+    // A failure of our own: some host loses its power.
+    let fails = |plan: &Plan| {
+        let story = story(plan);
+        (0..plan.hosts.len()).any(|host| {
+            let sights = story.sights(host);
+            sights.windows(2).any(|pair| pair[0].1.powered && !pair[1].1.powered)
+        })
+    };
+    assert!(fails(&plan));
+    let small = Shrinker { fails: &mut |plan| fails(plan), over: &mut || false }.shrink(&plan);
+    assert_eq!(small.kept().count(), 1, "{}", small.describe());
+    assert_eq!(small.off.len(), plan.hosts.len() - 1);
+    let kept: Vec<usize> = small.kept().map(|(number, _)| number).collect();
+    let search = search(&[Class::Power, Class::Guests]);
+    let replayed = Search {
+        keep_faults: Some(kept),
+        without_hosts: small.off.clone(),
+        without_domains: small.unstarted.clone(),
+        ..search
+    };
+    assert_eq!(replayed.plan(11), small);
+    assert!(fails(&small));
+}
