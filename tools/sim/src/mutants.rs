@@ -43,6 +43,7 @@ pub fn hunting_grounds(bug: Bug) -> Vec<Options> {
         classes: classes.to_vec(),
         ..Options::default()
     };
+    // At the edge of the bounds a promise that is too long by little is already broken.
     let special = match (bug, bug.area()) {
         (Bug::ResetLatencyLeftOut | Bug::OneTickShort | Bug::DriftLeftOut | Bug::DrainLeftOut, _) => {
             of(3, &[C::Edge])
@@ -53,18 +54,25 @@ pub fn hunting_grounds(bug: Bug) -> Vec<Options> {
             | Bug::TtlRaisedOverUnknown
             | Bug::OldTermsAfterRestart,
             _,
-        ) => of(3, &[C::Terms, C::Late, C::Storage]),
-        (Bug::OneClock, _) => of(3, &[C::Clocks, C::Pauses, C::Storage]),
+        ) => of(3, &[C::Terms, C::Late, C::Edge]),
+        (Bug::OneClock, _) => of(3, &[C::Clocks, C::Edge]),
         (Bug::ReplacedFileIgnored, _) => of(3, &[C::Identity]),
-        (Bug::UnreadableIsUnchanged | Bug::OneCopyOfTwo, _) => of(3, &[C::Damage, C::Storage]),
+        (Bug::UnreadableIsUnchanged | Bug::OneCopyOfTwo, _) => of(3, &[C::Damage, C::Edge]),
         (
             Bug::FencingNeedsNoCap
             | Bug::StallGoesOnAfterFencing
             | Bug::CapIgnoresWatchdog
-            | Bug::FencingBeforeLatch,
+            | Bug::FencingBeforeLatch
+            | Bug::PetKeepsOldEnd,
             _,
-        ) => of(3, &[C::Operator, C::Pauses, C::Storage]),
-        (_, Area::Timing) => of(3, &[C::Storage, C::Late, C::Pauses, C::Crashes]),
+        ) => of(3, &[C::Operator, C::Edge, C::Late]),
+        (Bug::ArmedAfterHeld | Bug::RenewsWithoutFencer, _) => {
+            of(3, &[C::Operator, C::Pauses, C::Crashes, C::Power])
+        }
+        (Bug::VerdictReadEarly | Bug::ObserverFromBeforeRead | Bug::HolderFromAck | Bug::NoReadBack, _) => {
+            of(3, &[C::Edge, C::Late, C::Storage])
+        }
+        (_, Area::Timing) => of(3, &[C::Edge, C::Storage, C::Late, C::Crashes]),
         (_, Area::Claims) => of(4, &[C::Identity, C::Power, C::Late, C::Operator]),
         (_, Area::Leases) => of(3, &[C::Late, C::Damage, C::Power, C::Operator, C::Guests]),
         (_, Area::Fence) => of(3, &[C::Guests, C::Storage, C::Operator, C::Crashes]),
