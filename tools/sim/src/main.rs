@@ -46,7 +46,7 @@ fn run(args: &Args) -> Result<bool, String> {
     let totals = run_seeds(args, &limits, started);
     let speed = Speed::new(&totals, report::cpu_time(), started.elapsed());
     let entries = tell_findings(args, &totals)?;
-    if totals.findings.is_empty() && totals.seeds == 1 {
+    if totals.seeds == 1 && entries.is_empty() {
         tell_one(args, &args.search().plan(limits.first))?;
     }
     if args.json {
@@ -99,8 +99,10 @@ fn tell_findings(args: &Args, totals: &Totals) -> Result<Vec<Entry>, String> {
         let in_full = number < IN_FULL;
         let small = (in_full && !args.no_shrink).then(|| shrink(args, finding)).flatten();
         entries.push(Entry::new(args, finding, small.as_ref()));
-        if in_full && !args.json {
-            print!("{}", report::violation(args, finding, small.as_ref()));
+        if in_full {
+            if !args.json {
+                print!("{}", report::violation(args, finding, small.as_ref()));
+            }
             tell_story(args, small.as_ref().unwrap_or(finding), number == 0)?;
         }
     }
@@ -127,13 +129,14 @@ fn shrink(args: &Args, finding: &Finding) -> Option<Finding> {
 fn tell_story(args: &Args, finding: &Finding, drawn: bool) -> Result<(), String> {
     let (_, story) = seeds::live(&finding.plan, true);
     let last = finding.at.saturating_sub(nanos(args.last));
-    println!();
-    match args.trace {
-        Some(Trace::Lines) => print!("{}", story.text()),
-        Some(Trace::Columns) => print!("{}", text::columns(&story, 0, true)),
-        None => print!("{}", text::columns(&story, last, false)),
+    let text = match args.trace {
+        Some(Trace::Lines) => story.text(),
+        Some(Trace::Columns) => text::columns(&story, 0, true),
+        None => text::columns(&story, last, false),
+    };
+    if !args.json {
+        println!("\n{text}");
     }
-    println!();
     if drawn { draw(args, &finding.plan, &story, finding.at) } else { Ok(()) }
 }
 

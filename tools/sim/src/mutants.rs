@@ -73,10 +73,21 @@ pub fn hunting_grounds(bug: Bug) -> Vec<Options> {
             of(3, &[C::Edge, C::Late, C::Storage])
         }
         (_, Area::Timing) => of(3, &[C::Edge, C::Storage, C::Late, C::Crashes]),
-        (_, Area::Claims) => of(4, &[C::Identity, C::Power, C::Late, C::Operator]),
-        (_, Area::Leases) => of(3, &[C::Late, C::Damage, C::Power, C::Operator, C::Guests]),
-        (_, Area::Fence) => of(3, &[C::Guests, C::Storage, C::Operator, C::Crashes]),
-        (_, Area::Recovery) => of(4, &[C::Guests, C::Power, C::Storage, C::Operator]),
+        (_, Area::Claims) => of(3, &[C::Join, C::Identity]),
+        (
+            Bug::PetWithoutClean
+            | Bug::ReceiptBeforeQuiescence
+            | Bug::ReceiptAfterForce
+            | Bug::GenerationWithoutClean,
+            _,
+        ) => of(3, &[C::Guests, C::Storage]),
+        (Bug::UnExpires | Bug::EndBeyondTtl, _) => of(3, &[C::Identity, C::Storage, C::Pauses]),
+        (Bug::DisarmedKillsAfterRestart | Bug::DisarmOverUnknown | Bug::DisarmAfterOneCopy, _) => {
+            of(3, &[C::Operator, C::Late, C::Crashes])
+        }
+        (Bug::ConvictionIgnored | Bug::DeadRequesterObeyed, _) => of(3, &[C::Operator, C::Race]),
+        (Bug::LimiterNeverReleased | Bug::LockCountsAsFailure, _) => of(4, &[C::Power, C::Guests]),
+        (_, Area::Leases | Area::Fence | Area::Recovery) => of(3, &[C::Race]),
     };
     let three = Options { hosts: Some(3), ..Options::default() };
     vec![special, three, Options::default()]

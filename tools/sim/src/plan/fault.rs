@@ -307,6 +307,10 @@ pub enum Class {
     Tolerated,
     /// Hosts frozen at the last moment that the rules allow, with clocks at the edge of the bound.
     Edge,
+    /// A host dies, and faults strike those who take over in just those seconds.
+    Race,
+    /// Machines come, go, lose their slots and come back, from the beginning on.
+    Join,
     /// Beyond the stated assumptions: stale reads, writes done twice. Violations are reported, and expected.
     Beyond,
     /// Outside the promise: suspended and paused hosts. Violations are reported, and expected.

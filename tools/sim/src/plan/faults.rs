@@ -28,17 +28,22 @@ impl Drawing<'_> {
             return self.tolerated();
         }
         let mut faults = Vec::new();
-        let mut at = FIRST;
+        // Who comes first, and into which slot, is decided as soon as there are hosts.
+        let mut at = if self.plan.classes.contains(&Class::Join) { 2 * S } else { FIRST };
         let pause = pick(&mut self.rng, [3, 10, 30]) * S;
         loop {
             at += self.rng.u64(..pause);
             if at >= self.plan.mended_at {
+                faults.retain(|fault| fault.at < self.plan.mended_at);
+                faults.sort_by_key(|fault| fault.at);
                 return faults;
             }
             let class = self.plan.classes[self.rng.usize(..self.plan.classes.len())];
             let host = self.rng.usize(..self.plan.hosts.len());
-            if let Some(kind) = self.draw(class, host) {
-                faults.push(Fault { at, host, kind });
+            match class {
+                Class::Race => self.race(at, host, &mut faults),
+                Class::Join => self.join(at, host, &mut faults),
+                _ => faults.extend(self.draw(class, host).map(|kind| Fault { at, host, kind })),
             }
         }
     }
@@ -65,12 +70,12 @@ impl Drawing<'_> {
         faults
     }
 
-    fn direction(&mut self) -> Direction {
+    pub(super) fn direction(&mut self) -> Direction {
         pick(&mut self.rng, [Direction::Requests, Direction::Answers, Direction::Both])
     }
 
     /// Mostly around the ttl, sometimes short, sometimes for ever.
-    fn duration(&mut self) -> u64 {
+    pub(super) fn duration(&mut self) -> u64 {
         let ttl = nanos(self.timing.terms.lease_ttl);
         match self.rng.u8(..8) {
             0 => self.rng.u64(..S),
@@ -81,12 +86,12 @@ impl Drawing<'_> {
         }
     }
 
-    fn short(&mut self) -> u64 {
+    pub(super) fn short(&mut self) -> u64 {
         let most = pick(&mut self.rng, [50 * MS, 500 * MS, 4 * S]);
         MS + self.rng.u64(..most)
     }
 
-    fn has_watchdog(&self, host: HostIndex) -> bool {
+    pub(super) fn has_watchdog(&self, host: HostIndex) -> bool {
         self.plan.hosts[host].watchdog != WatchdogClass::None
     }
 
@@ -106,7 +111,7 @@ impl Drawing<'_> {
             Class::Edge => Some(FaultKind::FrozenAtLastPet),
             Class::Beyond => Some(self.beyond()),
             Class::Outside => Some(self.outside()),
-            Class::Tolerated => None,
+            Class::Tolerated | Class::Race | Class::Join => None,
         }
     }
 
@@ -203,7 +208,7 @@ impl Drawing<'_> {
         }
     }
 
-    fn domain(&mut self) -> usize {
+    pub(super) fn domain(&mut self) -> usize {
         self.rng.usize(..self.plan.domains.len())
     }
 

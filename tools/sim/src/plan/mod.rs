@@ -1,6 +1,7 @@
 //! What a seed stands for: the cluster, its hosts and domains, and the faults in order. All of it is drawn before the
 //! world begins, so that a fault or a host can be taken out of a plan without changing the others.
 
+mod directed;
 mod draw;
 mod fault;
 mod faults;
