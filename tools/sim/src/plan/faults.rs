@@ -27,7 +27,7 @@ impl Drawing<'_> {
         if self.plan.classes.contains(&Class::Tolerated) {
             return self.tolerated();
         }
-        let mut faults = Vec::new();
+        let mut faults: Vec<Fault> = Vec::new();
         // Who comes first, and into which slot, is decided as soon as there are hosts.
         let mut at = if self.plan.classes.contains(&Class::Join) { 2 * S } else { FIRST };
         let pause = pick(&mut self.rng, [3, 10, 30]) * S;

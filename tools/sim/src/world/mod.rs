@@ -28,7 +28,7 @@ use host::Host;
 use lease_file::LeaseFile;
 use observer::ObserverProcess;
 use path::{Client, Path};
-pub use run::{Ended, Run};
+pub use run::Run;
 
 use crate::invariants::{Happened, Judges, Violation};
 use crate::plan::Plan;
