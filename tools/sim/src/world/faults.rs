@@ -11,7 +11,7 @@ use super::World;
 use super::event::Event;
 use super::run::Ended;
 use crate::plan::{Damage, Direction, FaultKind, HostIndex, Operator, Sector};
-use crate::time::{MS, S, nanos};
+use crate::time::{MS, S};
 
 impl World {
     pub(crate) fn fault_strikes(&mut self, number: usize) {
@@ -330,10 +330,5 @@ impl World {
         let id = RequestId(self.requests);
         self.tell_host(host, "asked", || format!("{request:?}"));
         self.give(host, Input::Request(id, request));
-    }
-
-    /// What a host's lease lasts by its terms.
-    pub(crate) fn ttl(&self, host: HostIndex) -> u64 {
-        nanos(self.hosts[host].terms.lease_ttl)
     }
 }

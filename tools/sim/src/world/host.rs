@@ -127,10 +127,6 @@ impl Host {
         BootId(number.to_le_bytes())
     }
 
-    pub(crate) fn incarnation(&self) -> Option<Incarnation> {
-        self.agent.member.as_ref().and_then(Member::incarnation)
-    }
-
     /// The incarnation that its page names: what its guests run under.
     pub(crate) fn life(&self) -> Option<Incarnation> {
         let page = self.page.as_ref()?;

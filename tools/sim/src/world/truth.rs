@@ -124,13 +124,13 @@ impl World {
         let layout = &self.file.layout;
         let id = self.domains[domain].id;
         let page = layout.page_of(id);
-        let copies = layout.slots().flat_map(|slot| RecordCopy::BOTH.map(|copy| layout.lease_page(page, slot, copy)));
-        let pages = copies.filter_map(|place| {
-            LeasePage::decode(&place, &self.file.read(place.offset, place.len)).ok()
-        });
+        let copies =
+            layout.slots().flat_map(|slot| RecordCopy::BOTH.map(|copy| layout.lease_page(page, slot, copy)));
+        let pages = copies
+            .filter_map(|place| LeasePage::decode(&place, &self.file.read(place.offset, place.len)).ok());
         let speaks = |state| matches!(state, LeaseState::Own | LeaseState::Orphan | LeaseState::Incoming);
-        pages.into_iter().any(|page| {
-            page.get(id).is_some_and(|entry| speaks(entry.state) || entry.want_term.0 > 0)
-        })
+        pages
+            .into_iter()
+            .any(|page| page.get(id).is_some_and(|entry| speaks(entry.state) || entry.want_term.0 > 0))
     }
 }
