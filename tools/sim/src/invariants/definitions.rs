@@ -42,9 +42,7 @@ impl Judge for Definitions {
 impl Definitions {
     fn landed(&mut self, world: &World, client: usize, offset: u64, len: usize) {
         let layout = &world.file.layout;
-        let Some(slot) = world.hosts.get(client).and_then(|host| host.life()).map(|life| life.slot) else {
-            return;
-        };
+        let Some(slot) = world.hosts.get(client).and_then(|host| Some(host.life()?.slot)) else { return };
         let of_a_page = |page: &u8| layout.lease_page_copy(*page, RecordCopy::B).contains(&offset);
         let Some(page) = (0..layout.pages()).find(of_a_page) else { return };
         let place = layout.lease_page(page, slot, RecordCopy::B);

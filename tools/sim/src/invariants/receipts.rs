@@ -5,6 +5,9 @@ use leasefence_core::format::{HostRecord, HostState, RecordCopy};
 use super::{Happened, Judge};
 use crate::world::World;
 
+/// The state's byte in a record: it alone decides whether the rest is worth decoding.
+const STATE_AT: u64 = 92;
+
 /// Reads each record as it lands.
 #[derive(Debug)]
 pub(super) struct Receipts;
@@ -21,8 +24,6 @@ impl Judge for Receipts {
         if !layout.host_records().contains(&offset) {
             return None;
         }
-        // The state's byte alone decides whether the rest is worth decoding.
-        const STATE_AT: u64 = 92;
         let state = world.file.byte(offset + STATE_AT);
         if state != HostState::Fenced.code() && state != HostState::Released.code() {
             return None;

@@ -14,7 +14,7 @@ impl Drawing<'_> {
         self.before_a_death(at, host, faults);
         faults.push(Fault { at, host, kind: self.death() });
         let verdict = at + nanos(self.plan.hosts[host].terms.verdict_after());
-        for _ in 0..1 + self.rng.u8(..4) {
+        for _ in 0..=self.rng.u8(..4) {
             // Most lies between the verdict and the start.
             let at = verdict.saturating_sub(S) + self.rng.u64(..5 * S);
             let other = self.other(host);

@@ -116,7 +116,7 @@ fn draw_cluster(rng: &mut fastrand::Rng, hosts: usize, timing: &Timing, edge: bo
     let kind = |rng: &mut fastrand::Rng| {
         if rng.u8(..4) == 0 { StorageKind::Nfs } else { StorageKind::OneKernel }
     };
-    let storages = (0..1 + rng.usize(..2)).map(|_| (kind(rng), hold(rng))).collect();
+    let storages = (0..=rng.usize(..2)).map(|_| (kind(rng), hold(rng))).collect();
     let room = u16::try_from(hosts + rng.usize(..3)).unwrap_or(16);
     ClusterPlan {
         max_hosts: if rng.u8(..12) == 0 && hosts > 2 {

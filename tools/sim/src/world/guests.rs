@@ -224,7 +224,7 @@ impl World {
         }
         let this = &self.hosts[host];
         // Without the hook a start at the moment of a fence has no token: users start where a lease is held, or before any.
-        let ended = this.fencer.half.armed_since_boot && !(self.holds(host) && !self.end_has_passed(host));
+        let ended = this.fencer.half.armed_since_boot && (!self.holds(host) || self.end_has_passed(host));
         if this.stands_still() || this.libvirt_hung > 0 || this.agent.member.is_none() || ended {
             if first {
                 self.queue.at(self.at + S, Event::UserStart { domain });

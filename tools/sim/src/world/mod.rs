@@ -145,7 +145,7 @@ impl World {
             .collect();
         clients
             .push(Client { path: Path { latency: crate::time::MS, ..Path::default() }, ..Client::default() });
-        let domains = (0..plan.domains.len()).map(|index| Domain::new(index)).collect();
+        let domains = (0..plan.domains.len()).map(Domain::new).collect();
         let storages = plan.cluster.storages.iter();
         let mut world = Self {
             at: 0,
@@ -237,7 +237,7 @@ impl World {
             Event::TimeOut { client, number } => self.io_times_out(client, number),
             Event::Land { write } => self.late_write_lands(write),
             Event::Barrier { host, process, domain, issued } => {
-                self.barrier_ends(host, process, domain, issued)
+                self.barrier_ends(host, process, domain, issued);
             }
             Event::Begin { host, boot, start } => self.start_begins(host, boot, start),
             Event::Started { host, boot, start } => self.process_appears(host, boot, start),

@@ -43,7 +43,7 @@ impl World {
         };
         match flight.stage {
             Stage::Going if self.clients[client].path.requests_cut > 0 => {
-                self.clients[client].flight = Some(flight)
+                self.clients[client].flight = Some(flight);
             }
             Stage::Going => self.arrives(client, flight),
             Stage::Held => {
@@ -56,7 +56,7 @@ impl World {
                 self.clients[client].flight = Some(flight);
             }
             Stage::Answering(result) => {
-                self.comes_back(client, &flight.request.clone(), flight.issued, result)
+                self.comes_back(client, &flight.request.clone(), flight.issued, result);
             }
         }
     }

@@ -107,7 +107,7 @@ impl Picture<'_> {
                     let (killed, gone) = (since(seen.killed), since(seen.gone));
                     match runs.iter_mut().find(|run| run.run == seen.run) {
                         Some(run) => {
-                            (run.to, run.killed, run.gone) = (to, run.killed.or(killed), run.gone.or(gone))
+                            (run.to, run.killed, run.gone) = (to, run.killed.or(killed), run.gone.or(gone));
                         }
                         None => {
                             let (run, domain) = (seen.run, seen.domain);
