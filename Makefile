@@ -7,11 +7,12 @@ VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 RELEASE  := $(TARGET)/release
 FUZZ_SECONDS ?= 20
+MODEL_SIZE ?= medium
 SEEDS    ?= 200
 HOURS    ?= 1
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help build demo test verify fix install deb deb-test fuzz sim soak mutants clean
+.PHONY: help build demo test verify fix model install deb deb-test fuzz sim soak mutants clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -31,11 +32,12 @@ else
 endif
 	tools/fuzz/run $(FUZZ_SECONDS)
 
-verify: ## format, lints and structure; writes nothing
+verify: ## format, lints, structure, and a small model check; writes nothing
 	packaging/needs build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	packaging/verify-arrows
+	$(CARGO) run --release -p leasefence-model -- all
 
 fix: ## format and apply what clippy can
 	$(CARGO) fmt --all
@@ -49,6 +51,9 @@ sim: ## attack the core with faults in virtual time (SEEDS=1000 for more)
 
 soak: ## the same with new seeds, for HOURS=1
 	$(CARGO) run --release -p leasefence-sim -- --random --for $(HOURS)h
+
+model: ## search the core exhaustively, medium size (MODEL_SIZE=large for hours)
+	$(CARGO) run --release -p leasefence-model -- all --size $(MODEL_SIZE)
 
 mutants: ## plant every bug of PROTOCOL 7, and show that the simulator finds it
 	tools/sim/no-planted-bugs
