@@ -78,7 +78,7 @@ fn scenario((name, rules): Scenery) -> Scenario<Timing> {
 /// The scenarios of a size.
 pub(crate) fn of(size: Size) -> Vec<Scenario<Timing>> {
     match size {
-        Size::Small => all(&[NO_TROUBLE, DAMAGE, DRIFT, SLEW, RESTART, WATCHED]),
+        Size::Small => all(&[NO_TROUBLE, DAMAGE, DRIFT, SLEW, RESTART, WATCHED, SHORTER, LONGER]),
         Size::Medium => all(&[
             TO_THE_END,
             LATE_END,
@@ -92,8 +92,6 @@ pub(crate) fn of(size: Size) -> Vec<Scenario<Timing>> {
             JOINS,
             LATE,
             LOSE,
-            SHORTER,
-            LONGER,
         ]),
         Size::Large => all(&[TORN, LONGER_LATE, SHORTER_LATE, LONGER_DAMAGED, DAMAGE_LATE, CRASH_LATE]),
     }
