@@ -128,7 +128,6 @@ pub(crate) fn wrong() -> Vec<(leasefence_core::planted::Bug, Scenario<Timing>)> 
         (Bug::TtlLoweredAtAck, SHORTER),
         (Bug::TtlRaisedAtIssue, LONGER),
         (Bug::OldTermsAfterRestart, SHORTER),
-        (Bug::TtlRaisedOverUnknown, LONGER_DAMAGED),
     ];
     bugs.into_iter().map(|(bug, scenery)| (bug, scenario(scenery))).collect()
 }
