@@ -153,12 +153,11 @@ impl Picture<'_> {
             ("killed", "killed, not gone"),
             ("tail", "gone, writes may land"),
             ("d0", "domain 0"),
-            ("d1", "domain 1"),
         ];
         for (class, text) in bars {
             canvas.bar(class, (x, 36.0, 14.0, BAR), text);
             canvas.text("small", x + 19.0, 43.0, "start", text);
-            x += 34.0 + width_of(text);
+            x += 30.0 + width_of(text);
         }
         let flags = [
             ("fault", "fault"),
@@ -271,9 +270,9 @@ impl Picture<'_> {
             for run in runs.iter().filter(|run| run.domain == domain) {
                 self.run(canvas, strip.row(row), run);
                 canvas.text(
-                    "tiny",
+                    "inside",
                     self.x(run.from) + 2.0,
-                    strip.row(row) + BAR,
+                    strip.row(row) + BAR - 0.5,
                     "start",
                     &format!("host-{}", run.host),
                 );
