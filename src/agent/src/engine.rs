@@ -119,7 +119,7 @@ impl Engine {
             Event::Capacity(memory_mib) => self.input(Input::Capacity { memory_mib }),
             Event::LibvirtAway(why) => self.libvirt_away(why),
             Event::Stopped(domain, reason) => self.input(Input::Stopped { domain, reason }),
-            Event::Barrier(domain, result) => self.input(Input::Barrier { domain, result }),
+            Event::Barrier(domain, asked, result) => self.input(Input::Barrier { domain, asked, result }),
             Event::StartEnded(domain, term, result) => {
                 self.parts.nudge.nudge();
                 self.input(Input::StartEnded { domain, term, result });
@@ -206,8 +206,8 @@ impl Engine {
                     self.end(format!("writing the page: {error}"));
                 }
             }
-            Command::Barrier { domain, definition_hash } => {
-                self.parts.starter.barrier(domain, definition_hash);
+            Command::Barrier { domain, asked, definition_hash } => {
+                self.parts.starter.barrier(domain, asked, definition_hash);
             }
             Command::Start { domain, term, definition_hash } => self.start(domain, term, definition_hash),
             Command::Destroy { domain, reason } => self.destroy(domain, &reason),

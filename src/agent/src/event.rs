@@ -5,6 +5,7 @@ use std::time::Duration;
 use leasefence_core::ids::{DomainId, Term};
 use leasefence_core::member::{DomainReport, LeaseMedium, StartFailure, StopReason};
 use leasefence_core::storage::IoDone;
+use leasefence_core::time::Instant;
 use leasefence_disk::OpenError;
 use leasefence_page::Page;
 use tokio::sync::mpsc::UnboundedSender;
@@ -29,7 +30,7 @@ pub(crate) enum Event {
     /// A domain stopped running.
     Stopped(DomainId, StopReason),
     /// A start barrier was acknowledged, or not.
-    Barrier(DomainId, Result<Duration, String>),
+    Barrier(DomainId, Instant, Result<Duration, String>),
     /// A start ended.
     StartEnded(DomainId, Term, Result<(), StartFailure>),
     /// Something that a worker could not do, for people.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use leasefence_core::ids::{DomainId, Term};
 use leasefence_core::member::{Barriers, StartActivity, StartFailure, StartOutcome, StartStep, Starting};
+use leasefence_core::time::Instant;
 use leasefence_hypervisor::{Activity, Hypervisor, HypervisorError, StartError, StoredDefinition, barrier};
 
 use crate::definitions::DefinitionStore;
@@ -33,14 +34,14 @@ pub(crate) struct Starter {
 
 impl Starter {
     /// Writes the barrier, now or after one that still waits for its storage, and answers with [`Event::Barrier`].
-    pub(crate) fn barrier(&self, domain: DomainId, chain_hash: u64) {
-        if !lock(&self.barriers).asked(domain, chain_hash) {
+    pub(crate) fn barrier(&self, domain: DomainId, asked: Instant, chain_hash: u64) {
+        if !lock(&self.barriers).asked(domain, asked, chain_hash) {
             return;
         }
         let this = self.clone();
-        if let Err(error) = spawn("barrier", move || this.write_barriers(domain, chain_hash)) {
+        if let Err(error) = spawn("barrier", move || this.write_barriers(domain, asked, chain_hash)) {
             lock(&self.barriers).given_up(domain);
-            send(&self.events, Event::Barrier(domain, Err(format!("starting a thread: {error}"))));
+            send(&self.events, Event::Barrier(domain, asked, Err(format!("starting a thread: {error}"))));
         }
     }
 
@@ -72,13 +73,13 @@ impl Starter {
         }
     }
 
-    fn write_barriers(&self, domain: DomainId, mut chain_hash: u64) {
+    fn write_barriers(&self, domain: DomainId, mut asked: Instant, mut chain_hash: u64) {
         loop {
             let result = self.write_barrier(domain, chain_hash);
             let again = lock(&self.barriers).ended(domain);
             match again {
-                Some(again) => chain_hash = again,
-                None => return send(&self.events, Event::Barrier(domain, result)),
+                Some(again) => (asked, chain_hash) = again,
+                None => return send(&self.events, Event::Barrier(domain, asked, result)),
             }
         }
     }

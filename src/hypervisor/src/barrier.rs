@@ -1,5 +1,5 @@
-//! The start barrier: a write, acknowledged, on every storage that carries a disk of a domain, before the domain is
-//! started after its host's death.
+//! The barrier: a write, acknowledged, on every storage that carries a disk of a domain, before the domain is started after
+//! its host's death, and before its lease is given up where its own process ended without draining itself.
 //!
 //! It shows that each of these storages takes writes from this host and how long it took: one that is slow to
 //! acknowledge may be slow to apply what the dead host sent it. It never judges the time; and since a dead storage can
@@ -20,11 +20,11 @@ use crate::{Disk, DiskSource};
 /// Direct reads want this alignment of buffer, offset and length on every device.
 const ALIGNMENT: usize = 4096;
 
-/// Why there is no barrier: then there is no start either.
+/// Why there is no barrier: then there is no start either, and no end of a lease.
 #[derive(Debug, thiserror::Error)]
 pub enum BarrierError {
     /// A call failed.
-    #[error("start barrier: {doing} {}: {source}; the domain can start once this host can write there", path.display())]
+    #[error("barrier: {doing} {}: {source}; until this host can write there the domain is neither started nor given up here", path.display())]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -35,7 +35,7 @@ pub enum BarrierError {
     },
     /// The disk lies where this host's kernel cannot write for us.
     #[error(
-        "start barrier: disk {disk} is {source_text}: no barrier can be written there, so it cannot be restarted by itself"
+        "barrier: disk {disk} is {source_text}: no barrier can be written there, so it cannot be restarted by itself, nor given up after a crash"
     )]
     Unreachable {
         /// The disk's target name.

@@ -36,9 +36,8 @@ impl StopDetail {
     #[must_use]
     pub fn reason(self) -> StopReason {
         match self {
-            Self::Shutdown | Self::Destroyed | Self::Migrated | Self::Saved | Self::FromSnapshot => {
-                StopReason::Shutdown
-            }
+            Self::Shutdown | Self::Migrated | Self::Saved => StopReason::Shutdown,
+            Self::Destroyed | Self::FromSnapshot => StopReason::Destroyed,
             Self::Crashed | Self::Failed | Self::Daemon | Self::Unknown => StopReason::Crashed,
         }
     }
@@ -165,14 +164,14 @@ mod tests {
     fn only_an_end_that_nobody_asked_for_leads_to_a_restart() {
         let table = [
             (StopDetail::Shutdown, StopReason::Shutdown, StopReason::HostShutdown),
-            (StopDetail::Destroyed, StopReason::Shutdown, StopReason::HostShutdown),
+            (StopDetail::Destroyed, StopReason::Destroyed, StopReason::HostShutdown),
             (StopDetail::Crashed, StopReason::Crashed, StopReason::Crashed),
             // It may run on the other host.
             (StopDetail::Migrated, StopReason::Shutdown, StopReason::Shutdown),
             // Its image holds newer memory than its disk.
             (StopDetail::Saved, StopReason::Shutdown, StopReason::Shutdown),
             (StopDetail::Failed, StopReason::Crashed, StopReason::Crashed),
-            (StopDetail::FromSnapshot, StopReason::Shutdown, StopReason::Shutdown),
+            (StopDetail::FromSnapshot, StopReason::Destroyed, StopReason::Destroyed),
             (StopDetail::Daemon, StopReason::Crashed, StopReason::Crashed),
             (StopDetail::Unknown, StopReason::Crashed, StopReason::Crashed),
         ];

@@ -115,7 +115,7 @@ fn each_end_of_a_domain_has_its_reason() {
     let destroy = |name: &str| drop(virsh(&["destroy", name]));
     let save = |name: &str| drop(virsh(&["save", name, "/run/image"]));
     let ends: [End<'_>; 4] = [
-        (&destroy, StopDetail::Destroyed, StopReason::Shutdown),
+        (&destroy, StopDetail::Destroyed, StopReason::Destroyed),
         (&shut_down, StopDetail::Shutdown, StopReason::Shutdown),
         (&crash, StopDetail::Failed, StopReason::Crashed),
         (&save, StopDetail::Saved, StopReason::Shutdown),

@@ -221,8 +221,8 @@ impl Host {
         match command {
             Command::Io(request) => assert!(self.disk.submit(request), "the storage thread lives"),
             Command::Page(half) => self.page = Some(*half),
-            Command::Barrier { domain, .. } => {
-                self.later(Input::Barrier { domain, result: Ok(Duration::from_millis(1)) });
+            Command::Barrier { domain, asked, .. } => {
+                self.later(Input::Barrier { domain, asked, result: Ok(Duration::from_millis(1)) });
             }
             Command::Start { domain, term, .. } => {
                 // The fencer looks once more between the token and the start, as it does beside a real agent.

@@ -119,11 +119,14 @@ fn a_start_whose_definition_was_slow_goes_on_within_the_lease_and_not_once_start
 #[test]
 fn a_barrier_that_was_issued_before_it_was_asked_for_again_is_no_answer_and_no_second_thread_waits() {
     let mut host = host();
-    host.starter.barrier(DOMAIN, host.chain_hash);
-    host.when_it_is_read(|| host.starter.barrier(DOMAIN, host.chain_hash));
+    let (first, second) =
+        (leasefence_clock::instant(), leasefence_clock::instant().plus(Duration::from_secs(1)));
+    host.starter.barrier(DOMAIN, first, host.chain_hash);
+    host.when_it_is_read(|| host.starter.barrier(DOMAIN, second, host.chain_hash));
     host.when_it_is_read(|| {});
     let answer = host.answers.blocking_recv();
-    assert!(matches!(answer, Some(Event::Barrier(DOMAIN, Ok(_)))), "{answer:?}");
+    let of = |mark| matches!(&answer, Some(Event::Barrier(DOMAIN, asked, Ok(_))) if *asked == mark);
+    assert!(of(second), "{answer:?}");
     assert!(host.answers.try_recv().is_err(), "one answer");
     assert!(lock(&host.starter.barriers).is_empty());
 }

@@ -14,6 +14,7 @@ mod load;
 mod own;
 mod owned;
 mod proof;
+mod quiet;
 mod reread;
 mod scan;
 mod table;

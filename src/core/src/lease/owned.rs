@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::proof::GoneProof;
+use super::proof::{GoneProof, shows};
+use super::quiet::{QuietNews, QuietProof};
 use super::types::{DomainSpec, EndReason};
-use crate::fencing::{FencerHalf, OwnLease};
+use crate::fencing::{FencerHalf, OwnLease, QuiesceTarget, StorageKind};
 use crate::ids::{DomainId, Term};
 use crate::member::StopReason;
 use crate::time::{Instant, ObserverDeadline};
@@ -15,7 +16,7 @@ use crate::time::{Instant, ObserverDeadline};
 const EVENT_GRACE: Duration = Duration::from_secs(5);
 
 /// How far an own lease is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Phase {
     /// Acquired by a recovery, which says when it runs or is given up.
     Recovering,
@@ -35,17 +36,28 @@ enum Phase {
     Ending {
         /// Why.
         reason: EndReason,
+        /// QEMU has drained its own requests before it exited: nothing of it is left in this host's kernel.
+        drained: bool,
         /// The fencer's proof that it has no process.
         proof: GoneProof,
     },
+    /// Its process is gone; its storages must be shown quiet (R6).
+    Quieting {
+        /// Why it ends.
+        reason: EndReason,
+        /// That proof.
+        quiet: QuietProof,
+    },
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Owned {
     term: Term,
     ran: bool,
     running_since: Option<Instant>,
     phase: Phase,
+    /// Whether all storages that it was seen to run with are one kernel's own file systems; none: not known.
+    one_kernel: Option<bool>,
     /// True once its faults were forgiven: under its term it gets no new ones.
     forgiven: bool,
     /// What its entry was last made to say of the domain.
@@ -53,20 +65,35 @@ struct Owned {
 }
 
 impl Owned {
-    fn to_page(self, domain: DomainId) -> OwnLease {
+    fn to_page(&self, domain: DomainId) -> OwnLease {
         OwnLease { domain, term: self.term, ran: self.ran, outgoing: false }
     }
 
+    fn new(term: Term, ran: bool, phase: Phase) -> Self {
+        Self { term, ran, running_since: None, phase, one_kernel: None, forgiven: false, described: None }
+    }
+
     /// Why it ends, if the fencer's half is the proof that was missing.
-    fn proven(&mut self, domain: DomainId, half: &FencerHalf) -> Option<EndReason> {
+    fn proven(&mut self, domain: DomainId, half: &FencerHalf, now: Instant) -> Option<EndReason> {
         let never_seen = if self.ran { EndReason::Crashed } else { EndReason::NeverRan };
         let (proof, reason) = match &mut self.phase {
-            Phase::Ending { reason, proof } => (proof, Some(*reason)),
+            Phase::Ending { reason, proof, .. } => (proof, Some(*reason)),
             Phase::Settling { proof, answered } => (proof, answered.then_some(never_seen)),
-            Phase::Recovering | Phase::Held { .. } => return None,
+            Phase::Quieting { reason, .. } if shows(half, domain) => {
+                // It was started again: what was shown of the process before says nothing of this one.
+                let reason = *reason;
+                self.phase = Phase::Ending { reason, drained: false, proof: GoneProof::new(now) };
+                return None;
+            }
+            Phase::Recovering | Phase::Held { .. } | Phase::Quieting { .. } => return None,
         };
         // The proof is fed in any case: it may be complete before libvirt has answered.
         proof.shown(half, domain).then_some(reason).flatten()
+    }
+
+    /// True when its process's exit alone shows that no write of it can leave this host.
+    fn exit_is_quiet(&self) -> bool {
+        self.one_kernel == Some(true) || matches!(self.phase, Phase::Ending { drained: true, .. })
     }
 }
 
@@ -80,19 +107,13 @@ impl OwnedDomains {
     /// A lease was acquired.
     pub(super) fn acquired(&mut self, domain: DomainId, term: Term, recovering: bool) {
         let phase = if recovering { Phase::Recovering } else { Phase::Held { missing: None } };
-        self.domains.insert(
-            domain,
-            Owned { term, ran: false, running_since: None, phase, forgiven: false, described: None },
-        );
+        self.domains.insert(domain, Owned::new(term, false, phase));
     }
 
     /// A restarted agent found an own entry. `ran`: the page's list has it, under this term, as seen running.
     pub(super) fn found(&mut self, domain: DomainId, term: Term, ran: bool, now: Instant) {
         let phase = Phase::Settling { proof: GoneProof::new(now), answered: false };
-        self.domains.insert(
-            domain,
-            Owned { term, ran, running_since: None, phase, forgiven: false, described: None },
-        );
+        self.domains.insert(domain, Owned::new(term, ran, phase));
     }
 
     /// The lease is not owned any more; gives what the page said of it.
@@ -155,7 +176,7 @@ impl OwnedDomains {
     }
 
     fn seen_running(&mut self, domain: DomainId, now: Instant) -> bool {
-        match self.domains.get(&domain).map(|owned| owned.phase) {
+        match self.domains.get(&domain).map(|owned| &owned.phase) {
             // The recovery itself decides when its domain runs: its start may still fail.
             Some(Phase::Recovering) | None => false,
             Some(_) => self.started(domain, now),
@@ -172,9 +193,9 @@ impl OwnedDomains {
                 if ObserverDeadline(since.plus(EVENT_GRACE)).reached(now) =>
             {
                 let reason = if owned.ran { EndReason::Crashed } else { EndReason::NeverRan };
-                owned.phase = Phase::Ending { reason, proof: GoneProof::new(now) };
+                owned.phase = Phase::Ending { reason, drained: false, proof: GoneProof::new(now) };
             }
-            Phase::Held { .. } | Phase::Recovering | Phase::Ending { .. } => {}
+            Phase::Held { .. } | Phase::Recovering | Phase::Ending { .. } | Phase::Quieting { .. } => {}
         }
     }
 
@@ -185,28 +206,83 @@ impl OwnedDomains {
             return;
         }
         owned.running_since = None;
+        let drained = owned.ran && reason == StopReason::Shutdown;
         let reason = match reason {
             _ if !owned.ran => EndReason::NeverRan,
-            StopReason::Shutdown => EndReason::Stopped,
+            StopReason::Shutdown | StopReason::Destroyed => EndReason::Stopped,
             StopReason::Crashed | StopReason::HostShutdown => EndReason::Crashed,
         };
-        owned.phase = Phase::Ending { reason, proof: GoneProof::new(now) };
+        owned.phase = Phase::Ending { reason, drained, proof: GoneProof::new(now) };
     }
 
-    /// True while an entry waits for the fencer's proof.
+    /// What libvirt says of the storages of a domain that it lists as running. One that was ever seen counts.
+    pub(super) fn runs_on(&mut self, domain: DomainId, storages: &[QuiesceTarget]) {
+        if let Some(owned) = self.domains.get_mut(&domain) {
+            let all =
+                !storages.is_empty() && storages.iter().all(|target| target.kind == StorageKind::OneKernel);
+            owned.one_kernel = Some(all && owned.one_kernel != Some(false));
+        }
+    }
+
+    /// True while an entry waits for what only the fencer's half can show.
     #[must_use]
     pub(super) fn heeds_fencer(&self) -> bool {
-        self.domains
-            .values()
-            .any(|owned| matches!(owned.phase, Phase::Settling { .. } | Phase::Ending { .. }))
+        let heeds = |owned: &Owned| !matches!(owned.phase, Phase::Recovering | Phase::Held { .. });
+        self.domains.values().any(heeds)
     }
 
-    /// The fencer's half: which entries may be ended now, and why.
-    pub(super) fn proven(&mut self, half: &FencerHalf) -> Vec<(DomainId, EndReason)> {
+    /// The fencer's half: of which entries it shows that the process is gone, and why they end.
+    pub(super) fn proven(&mut self, half: &FencerHalf, now: Instant) -> Vec<(DomainId, EndReason)> {
         self.domains
             .iter_mut()
-            .filter_map(|(domain, owned)| Some((*domain, owned.proven(*domain, half)?)))
+            .filter_map(|(domain, owned)| Some((*domain, owned.proven(*domain, half, now)?)))
             .collect()
+    }
+
+    /// True when the exit of its process is all the proof that its end needs.
+    #[must_use]
+    pub(super) fn exit_is_quiet(&self, domain: DomainId) -> bool {
+        self.domains.get(&domain).is_some_and(Owned::exit_is_quiet)
+    }
+
+    /// Its process is proven gone and its start token closed: from here its storages must be shown quiet.
+    pub(super) fn quieten(&mut self, domain: DomainId, reason: EndReason, now: Instant) {
+        if let Some(owned) = self.domains.get_mut(&domain) {
+            owned.phase = Phase::Quieting { reason, quiet: QuietProof::new(now) };
+        }
+    }
+
+    /// The answer to a barrier that was asked for at `asked`.
+    pub(super) fn barrier(
+        &mut self,
+        domain: DomainId,
+        asked: Instant,
+        result: &Result<Duration, String>,
+        drain: Duration,
+        now: Instant,
+    ) {
+        if let Some(Phase::Quieting { quiet, .. }) =
+            self.domains.get_mut(&domain).map(|owned| &mut owned.phase)
+        {
+            quiet.answered(asked, result, drain, now);
+        }
+    }
+
+    /// What follows for entries whose storages are not shown quiet yet.
+    pub(super) fn quiet_news(&mut self, now: Instant) -> Vec<(DomainId, EndReason, QuietNews)> {
+        let news = |(domain, owned): (&DomainId, &mut Owned)| match &mut owned.phase {
+            Phase::Quieting { reason, quiet } => Some((*domain, *reason, quiet.poll(now)?)),
+            _ => None,
+        };
+        self.domains.iter_mut().filter_map(news).collect()
+    }
+
+    /// The entries whose storages are not shown quiet yet.
+    pub(super) fn quieting(&self) -> impl Iterator<Item = (DomainId, &QuietProof)> {
+        self.domains.iter().filter_map(|(domain, owned)| match &owned.phase {
+            Phase::Quieting { quiet, .. } => Some((*domain, quiet)),
+            _ => None,
+        })
     }
 
     /// Those that have been running for so long, by the slower clock: their faults are forgiven. Each is told once.
@@ -238,6 +314,7 @@ mod marks {
                     Phase::Recovering => {}
                     Phase::Held { missing } => missing.each_mark(f),
                     Phase::Settling { proof, .. } | Phase::Ending { proof, .. } => proof.each_mark(f),
+                    Phase::Quieting { quiet, .. } => quiet.each_mark(f),
                 }
             }
         }

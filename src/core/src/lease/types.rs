@@ -3,7 +3,7 @@
 use super::view::PageScan;
 use crate::format::LeaseEntry;
 use crate::ids::{DomainId, Incarnation, Slot, Term};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::unknown::UnknownWrites;
 
 /// What a lease procedure may rely on at one step. Built anew by the member for each call: nothing of it is kept.
@@ -116,8 +116,8 @@ pub enum AcquireOutcome {
     LostLease,
 }
 
-/// Why an own entry ends (PROTOCOL 4, "How an own entry ends"). The caller vouches that the process is proven gone and the
-/// start token closed.
+/// Why an own entry ends (PROTOCOL 4, "How an own entry ends"). The caller vouches that the process is proven gone, the
+/// start token closed, and the domain's storages quiet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum EndReason {
     /// It never ran under this term: the start failed or was given up, or the agent was restarted in between. Goes by base:
@@ -152,6 +152,20 @@ pub enum LeaseEvent {
         domain: DomainId,
         /// The entry as it stands now.
         entry: LeaseEntry,
+    },
+    /// `Command::Barrier`: a domain's process is gone, and its storages must be shown quiet before its entry ends (R6).
+    Barrier {
+        /// Which domain.
+        domain: DomainId,
+        /// The barrier's mark.
+        asked: Instant,
+    },
+    /// Told once for an end: its storages are not shown quiet yet, so the entry stays own and nobody starts the domain.
+    NotQuiet {
+        /// Which domain.
+        domain: DomainId,
+        /// Why.
+        why: String,
     },
     /// Another host's entry names this incarnation as its predecessor: it was convicted. Fence at once.
     Convicted {

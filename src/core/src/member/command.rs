@@ -4,6 +4,7 @@ use crate::fencing::AgentHalf;
 use crate::ids::{DomainId, Term};
 use crate::member::RequestId;
 use crate::storage::IoRequest;
+use crate::time::Instant;
 
 /// How loud a note is (CONTRIBUTING: error = somebody must act, warn = a margin got thin, info = state changes).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -46,11 +47,13 @@ pub enum Command {
     /// Write this into the agent's half of the page, before any later command is executed (R11, R12). Just before, close or
     /// open the [`StartGate`](super::StartGate) by it; after it, tell [`Sight::wrote`](super::Sight::wrote).
     Page(Box<AgentHalf>),
-    /// Write and sync a barrier on every storage of the domain's disks (ARCHITECTURE 7); answer `Input::Barrier`.
-    /// [`Barriers`](super::Barriers) says when.
+    /// Write and sync a barrier on every storage of the domain's disks (ARCHITECTURE 6, 7), begun after this command; answer
+    /// `Input::Barrier`, however long it takes. [`Barriers`](super::Barriers) says when.
     Barrier {
         /// Which domain.
         domain: DomainId,
+        /// Its mark, echoed in the answer.
+        asked: Instant,
         /// Hash of the disk chain in the lease entry: the stored definition of this chain names the disks.
         definition_hash: u64,
     },

@@ -58,7 +58,6 @@ impl Member {
         let reports: BTreeMap<_, _> = reports.into_iter().map(|report| (report.domain, report)).collect();
         let running: BTreeSet<DomainId> =
             reports.values().filter(|report| report.running).map(|report| report.domain).collect();
-        let specs: Vec<_> = reports.values().map(|report| (report.domain, spec_of(report))).collect();
         self.domains.settled &= self.domains.reports == reports;
         self.domains.reports = reports;
         (self.domains.answered, self.domains.away) = (true, None);
@@ -66,7 +65,11 @@ impl Member {
             let Leasing { leases, recoveries, .. } = &mut **leasing;
             leases.listed(&running, now.instant);
             recoveries.listed(leases, &running, now);
-            specs.iter().for_each(|(domain, spec)| leases.update(*domain, spec));
+            // Of one that runs no more the entry keeps what it ran with: the barrier before its end goes there.
+            for report in self.domains.reports.values().filter(|report| report.running) {
+                leases.runs_on(report.domain, &report.storages);
+                leases.update(report.domain, &spec_of(report));
+            }
         }
     }
 
@@ -89,11 +92,19 @@ impl Member {
         }
     }
 
-    /// The answer to a barrier.
-    pub(super) fn barrier_done(&mut self, now: &Now, domain: DomainId, result: &Result<Duration, String>) {
+    /// The answer to a barrier: of a recovery's start, or of an own entry's end. Its mark says of which.
+    pub(super) fn barrier_done(
+        &mut self,
+        now: &Now,
+        domain: DomainId,
+        asked: Instant,
+        result: &Result<Duration, String>,
+    ) {
+        let drain = self.longest_drain();
         self.with_leasing(now, |context, leasing| {
             let Leasing { leases, recoveries, .. } = leasing;
-            recoveries.barrier(context, leases, domain, result);
+            leases.barrier(context, domain, asked, result, drain);
+            recoveries.barrier(context, leases, domain, asked, result);
         });
     }
 
@@ -328,7 +339,10 @@ impl Member {
     pub(super) fn domain_statuses(&self) -> Vec<DomainStatus> {
         let running = self.running_protected();
         let listed = self.domains.reports.keys().copied();
-        let all: BTreeSet<DomainId> = listed.chain(running.iter().copied()).collect();
+        // Libvirt forgets a transient domain that has ended: it is shown while its entry waits for its storages.
+        let waiting =
+            self.leasing.iter().flat_map(|leasing| leasing.leases.not_quiet()).map(|(domain, _)| domain);
+        let all: BTreeSet<DomainId> = listed.chain(running.iter().copied()).chain(waiting).collect();
         all.into_iter().map(|domain| self.domain_status(domain, running.contains(&domain))).collect()
     }
 
@@ -373,11 +387,21 @@ impl Member {
                 "{undescribed} domain processes run here that libvirt does not describe: protected"
             ));
         }
+        for (domain, why) in self.leasing.iter().flat_map(|leasing| leasing.leases.not_quiet()) {
+            warnings.push(format!("domain {}: {}", self.domain_name(domain), not_quiet(why)));
+        }
         for (domain, (why, _)) in &self.domains.refused {
             warnings.push(format!("domain {} runs here without a lease: {why}", self.domain_name(*domain)));
         }
         warnings
     }
+}
+
+/// What people are told of a domain whose process is gone and whose storages are not quiet.
+pub(super) fn not_quiet(why: &str) -> String {
+    format!(
+        "it runs no more, but its last writes may still leave this host ({why}): its lease stays here, and nobody else starts it"
+    )
 }
 
 fn spec_of(report: &DomainReport) -> DomainSpec {

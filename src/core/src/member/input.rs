@@ -7,6 +7,7 @@ use crate::ids::{BootId, DomainId, HostKey, Nonce};
 use crate::recovery::RecoveryPolicy;
 use crate::storage::IoDone;
 use crate::terms::Terms;
+use crate::time::Instant;
 
 /// What does not change while the process lives.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,8 +92,10 @@ pub struct DomainReport {
 /// Why a domain that ran is not running any more, as libvirt says.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum StopReason {
-    /// A user or the guest ended it.
+    /// A user or the guest ended it, and QEMU exited by itself: it has drained its own requests before.
     Shutdown,
+    /// A user ended it by ending QEMU, which may have left writes behind in this host's kernel (R6).
+    Destroyed,
     /// Crashed, failed, or unknown.
     Crashed,
     /// The host is shutting down.
@@ -175,6 +178,8 @@ pub enum Input {
     Barrier {
         /// For which domain.
         domain: DomainId,
+        /// The command's own mark: it tells the answers of one domain's barriers apart.
+        asked: Instant,
         /// Outcome.
         result: Result<Duration, String>,
     },

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use super::domains::not_quiet;
 use super::phase::Phase;
 use super::{Command, LogLevel, Member, RecoveryStatus, StartFailure};
 use crate::evidence::{Evidence, Verdict};
 use crate::fencing::StartToken;
 use crate::format::{HostState, LeaseFlags, LeasePage, LeaseState};
-use crate::ids::{Incarnation, Slot};
+use crate::ids::{DomainId, Incarnation, Slot};
 use crate::lease::{
     LeaseContext, LeaseEvent, LeasePolicy, Leases, LeasesConfig, OwnPage, PageScan, SectorView,
 };
@@ -166,6 +167,9 @@ impl Member {
     pub(super) fn lease_turn(&mut self, now: &Now) {
         self.lose_or_renew_leasing(now);
         self.limit_lease_work();
+        if self.leasing.as_ref().is_some_and(|leasing| leasing.leases.is_quieting()) {
+            self.with_leasing(now, |context, leasing| leasing.leases.quiet_turn(context));
+        }
         while let Some(event) = self.leasing.as_mut().and_then(|leasing| leasing.leases.poll_event()) {
             self.with_leasing(now, |context, leasing| {
                 let Leasing { leases, recoveries, .. } = leasing;
@@ -234,8 +238,20 @@ impl Member {
                     leasing.scans.insert(scan.page, scan);
                 }
             }
+            LeaseEvent::Barrier { domain, asked } => self.want_barrier(domain, asked),
+            LeaseEvent::NotQuiet { domain, why } => {
+                let text = format!("domain {domain}: {}", not_quiet(&why));
+                self.desk.note(now, LogLevel::Warn, "not-quiet", text);
+            }
             LeaseEvent::OwnChanged => {}
         }
+    }
+
+    /// A barrier on the storages of the chain that the own entry names.
+    fn want_barrier(&mut self, domain: DomainId, asked: Instant) {
+        let entry = self.leasing.as_ref().and_then(|leasing| leasing.leases.entry(domain));
+        let definition_hash = entry.map(|entry| entry.definition_hash).unwrap_or_default();
+        self.desk.push(Command::Barrier { domain, asked, definition_hash });
     }
 
     fn next_recovery_action(&mut self, now: &Now) -> Option<RecoveryAction> {
@@ -248,11 +264,7 @@ impl Member {
     fn take_recovery_action(&mut self, now: &Now, action: RecoveryAction) {
         match action {
             RecoveryAction::Publish => self.publish(),
-            RecoveryAction::Barrier { domain } => {
-                let entry = self.leasing.as_ref().and_then(|leasing| leasing.leases.entry(domain));
-                let definition_hash = entry.map(|entry| entry.definition_hash).unwrap_or_default();
-                self.desk.push(Command::Barrier { domain, definition_hash });
-            }
+            RecoveryAction::Barrier { domain, asked } => self.want_barrier(domain, asked),
             // The page denies starts from the first step of disarming and of a release on: it is given back.
             RecoveryAction::Start { domain, term, .. } if !matches!(self.phase, Phase::Held) => {
                 let why = StartFailure::Failed("this host starts nothing any more".to_owned());
@@ -313,6 +325,13 @@ impl Member {
         self.leasing.as_ref().is_none_or(|leasing| {
             leasing.leases.is_quiet() && leasing.recoveries.is_quiet() && leasing.tokens().is_empty()
         })
+    }
+
+    /// An own entry that stands, and why it has not ended: a record `released` would make it one that others may recover.
+    pub(super) fn why_an_entry_stands(&self) -> Option<(DomainId, &str)> {
+        let leases = &self.leasing.as_ref()?.leases;
+        let owned = || leases.own_leases().first().map(|lease| (lease.domain, "its end is not proven yet"));
+        leases.not_quiet().next().or_else(owned)
     }
 
     /// The version of each own page, for the own record: a hint to peers.

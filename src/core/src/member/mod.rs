@@ -183,7 +183,7 @@ impl Member {
             Input::Domains(reports) => self.domains_listed(now, reports),
             Input::LibvirtAway(why) => self.libvirt_away(why),
             Input::Stopped { domain, reason } => self.domain_stopped(now, domain, reason),
-            Input::Barrier { domain, result } => self.barrier_done(now, domain, &result),
+            Input::Barrier { domain, asked, result } => self.barrier_done(now, domain, asked, &result),
             Input::StartEnded { domain, term, result } => self.start_done(now, domain, term, &result),
             Input::Capacity { memory_mib } => self.free_memory_mib = Some(memory_mib),
         }
@@ -240,7 +240,8 @@ impl Member {
             leasing.and_then(|leasing| leasing.recoveries.wake_at(now)),
             self.fence_requests.next_end(),
         ];
-        let left = due.into_iter().flatten().map(|due| HolderDeadline(due).left(now));
+        let quiet = leasing.into_iter().flat_map(|leasing| leasing.leases.quiet_due());
+        let left = due.into_iter().flatten().chain(quiet).map(|due| HolderDeadline(due).left(now));
         left.filter(|left| !left.is_zero()).min().unwrap_or(Duration::MAX)
     }
 

@@ -1,11 +1,16 @@
 //! Disarming and releasing: a promise is weakened in the page first, in both copies on storage second, and by the fencer
 //! letting go last (R12).
 
+use std::time::Duration;
+
 use super::phase::{Phase, WeakenStep, Weakening};
 use super::{LogLevel, Member, RequestId};
 use crate::format::{HostRecord, HostState};
 use crate::planted::planted;
 use crate::time::{Now, ObserverDeadline};
+
+/// How long a release waits for own entries to end.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Member {
     /// Begins to weaken the promise: from here the page denies starts.
@@ -31,10 +36,7 @@ impl Member {
         let Phase::Weakening(weakening) = self.phase else { return };
         match weakening.step {
             WeakenStep::Draining
-                if weakening.to == HostState::Released && self.a_protected_domain().is_some() =>
-            {
-                self.refuse_release(now, weakening);
-            }
+                if weakening.to == HostState::Released && self.entries_stand(now, weakening) => {}
             WeakenStep::Draining if self.may_write_weakened() => {
                 self.phase = Phase::Weakening(Weakening {
                     step: WeakenStep::Writing { first_shown: None },
@@ -47,9 +49,25 @@ impl Member {
         }
     }
 
-    /// A start that was under way when the release was asked for has come: `released` would call its domain gone.
-    fn refuse_release(&mut self, now: &Now, weakening: Weakening) {
-        let text = "a protected domain has started here meanwhile: stop or migrate it first, then release";
+    /// True while `released` would call a domain gone that is not: an own entry of a released incarnation is one that others
+    /// may recover. Ends of entries are waited for, not for ever; a start that was under way when the release was asked for
+    /// refuses it at once.
+    fn entries_stand(&mut self, now: &Now, weakening: Weakening) -> bool {
+        if self.a_protected_domain().is_some() {
+            let text =
+                "a protected domain has started here meanwhile: stop or migrate it first, then release";
+            self.refuse_release(now, weakening, text);
+            return true;
+        }
+        let Some((domain, why)) = self.why_an_entry_stands() else { return false };
+        let text = format!("the lease of domain {domain} stands ({why}): release again once it has ended");
+        if ObserverDeadline(self.phase_since.plus(RELEASE_PATIENCE)).reached(now.instant) {
+            self.refuse_release(now, weakening, &text);
+        }
+        true
+    }
+
+    fn refuse_release(&mut self, now: &Now, weakening: Weakening, text: &str) {
         self.desk.note(now, LogLevel::Warn, "weakening", format!("not released: {text}"));
         self.desk.reply(weakening.request, false, text);
         let phase = match weakening.from {

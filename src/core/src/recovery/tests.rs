@@ -9,8 +9,9 @@ use crate::fencing::{DomainProcess, FencerHalf};
 use crate::format::{LeaseEntry, LeaseFlags, LeaseState, RecordCopy};
 use crate::ids::{HostKey, Incarnation, Term};
 use crate::lease::tests::lab::*;
-use crate::lease::{DomainSpec, LeaseContext, Leases};
+use crate::lease::{DomainSpec, LeaseContext, LeaseEvent, Leases};
 use crate::member::StartFailure;
+use crate::time::Instant;
 
 const DRAIN: Duration = Duration::from_secs(2);
 const QUICK: Duration = Duration::from_millis(100);
@@ -21,6 +22,8 @@ struct Node {
     recoveries: Recoveries,
     done: Vec<RecoveryAction>,
     scans: u64,
+    /// No barrier that an entry's end needs is acknowledged.
+    path_cut: bool,
 }
 
 fn key(slot: u16) -> HostKey {
@@ -30,7 +33,7 @@ fn key(slot: u16) -> HostKey {
 impl Node {
     fn new(lab: &Lab, me: Incarnation) -> Self {
         let recoveries = Recoveries::new(RecoveryPolicy::default(), lab.layout, me);
-        Self { host: lab.host(me), recoveries, done: Vec::new(), scans: 0 }
+        Self { host: lab.host(me), recoveries, done: Vec::new(), scans: 0, path_cut: false }
     }
 
     fn with<T>(
@@ -65,6 +68,14 @@ impl Node {
     fn turn(&mut self, lab: &mut Lab) {
         for _ in 0..10 {
             for event in lab.run(&mut self.host) {
+                if let LeaseEvent::Barrier { domain, asked } = event
+                    && !self.path_cut
+                {
+                    self.with(lab, |ctx, leases, _| {
+                        leases.barrier(ctx, domain, asked, &Ok(QUICK), Duration::ZERO);
+                        leases.quiet_turn(ctx);
+                    });
+                }
                 self.with(lab, |ctx, leases, recoveries| recoveries.handle_lease_event(ctx, leases, &event));
             }
             while let Some(action) = self.with(lab, |ctx, leases, recoveries| recoveries.poll(ctx, leases)) {
@@ -83,7 +94,14 @@ impl Node {
     }
 
     fn barrier(&mut self, lab: &mut Lab, n: u8, result: &Result<Duration, String>) {
-        self.with(lab, |ctx, leases, recoveries| recoveries.barrier(ctx, leases, domain(n), result));
+        let stage = self.recoveries.get(domain(n)).map(|recovery| recovery.stage.clone());
+        let Some(Stage::Barrier { since }) = stage else { panic!("no barrier is waited for: {stage:?}") };
+        self.barrier_of(lab, n, since, result);
+    }
+
+    /// The answer to the barrier that was asked for at this instant.
+    fn barrier_of(&mut self, lab: &mut Lab, n: u8, asked: Instant, result: &Result<Duration, String>) {
+        self.with(lab, |ctx, leases, recoveries| recoveries.barrier(ctx, leases, domain(n), asked, result));
         self.turn(lab);
     }
 
@@ -119,10 +137,14 @@ impl Node {
         self.recoveries.get(domain(n)).map(|recovery| recovery.stage.as_str())
     }
 
-    /// What was asked for, but for the notes.
+    /// What was asked for, but for the notes and for when.
     fn asked(&mut self) -> Vec<RecoveryAction> {
         let done = std::mem::take(&mut self.done);
-        done.into_iter().filter(|action| !matches!(action, RecoveryAction::Note(_))).collect()
+        let timeless = |action| match action {
+            RecoveryAction::Barrier { domain, .. } => barrier(domain.0[0]),
+            other => other,
+        };
+        done.into_iter().filter(|action| !matches!(action, RecoveryAction::Note(_))).map(timeless).collect()
     }
 }
 
@@ -131,7 +153,7 @@ fn start(n: u8, term: u32) -> RecoveryAction {
 }
 
 fn barrier(n: u8) -> RecoveryAction {
-    RecoveryAction::Barrier { domain: domain(n) }
+    RecoveryAction::Barrier { domain: domain(n), asked: Instant::default() }
 }
 
 /// Domain 1 was owned by host 2, which has just died; host 0 is the only survivor.
@@ -244,7 +266,7 @@ fn a_slow_own_renewal_since_the_stall_start_waits_a_further_write_drain() {
         let (mut lab, mut node) = after_a_death();
         let slow = DRAIN / 4 + Duration::from_millis(1);
         node.survey(&mut lab, &[0]);
-        let at = if before { crate::time::Instant::default() } else { lab.now.instant };
+        let at = if before { Instant::default() } else { lab.now.instant };
         node.recoveries.renewal_took(slow, at);
         node.asked();
         node.barrier(&mut lab, 1, &Ok(QUICK));
@@ -263,6 +285,28 @@ fn a_failed_start_is_given_back_as_an_orphan_once_its_token_is_closed() {
     assert_eq!(node.recoveries.tokens(), []);
     let mine = lab.says(0, 1).unwrap();
     assert_eq!((mine.state, mine.failures), (LeaseState::Orphan, 1), "an orphan, not stopped: others try");
+}
+
+#[test]
+fn a_failed_start_is_given_back_only_once_its_storages_are_quiet_and_keeps_no_place_meanwhile() {
+    let (mut lab, mut node) = starting();
+    node.path_cut = true;
+    node.start_ended(&mut lab, 1, &Err(StartFailure::Failed("killed by a hook".into())));
+    node.fencer(&mut lab, 3, &[]);
+    node.pass(&mut lab, Duration::from_secs(60));
+    assert_eq!(lab.says(0, 1).unwrap().state, LeaseState::Own, "its CPUs may have run for a moment");
+    assert!(node.recoveries.is_quiet() && node.recoveries.tokens().is_empty());
+    assert!(node.asked().iter().all(|action| !matches!(action, RecoveryAction::Barrier { .. })));
+}
+
+#[test]
+fn the_answer_to_an_earlier_barrier_is_none() {
+    let (mut lab, mut node) = after_a_death();
+    let earlier = lab.now.instant;
+    node.survey(&mut lab, &[0]);
+    node.asked();
+    node.barrier_of(&mut lab, 1, earlier, &Ok(QUICK));
+    assert_eq!((node.stage(1), node.asked()), (Some("barrier"), vec![]));
 }
 
 #[test]
@@ -481,7 +525,9 @@ fn two_survivors_that_see_a_death_recover_each_domain_once() {
             node.pass(&mut lab, Duration::from_millis(250));
             for action in node.asked() {
                 match action {
-                    RecoveryAction::Barrier { domain: key } => node.barrier(&mut lab, key.0[0], &Ok(QUICK)),
+                    RecoveryAction::Barrier { domain: key, .. } => {
+                        node.barrier(&mut lab, key.0[0], &Ok(QUICK))
+                    }
                     RecoveryAction::Start { domain: key, .. } => {
                         starts.push(key.0[0]);
                         node.start_ended(&mut lab, key.0[0], &Ok(()));
@@ -497,7 +543,7 @@ fn two_survivors_that_see_a_death_recover_each_domain_once() {
 
 #[test]
 fn a_stage_says_whether_its_token_is_open() {
-    let proof = crate::lease::GoneProof::new(crate::time::Instant::default());
+    let proof = crate::lease::GoneProof::new(Instant::default());
     assert!(Stage::Starting.token_open() && Stage::GivingUp { proof }.token_open());
     assert!(!Stage::Acquiring.token_open() && !Stage::Returning.token_open());
 }

@@ -51,6 +51,8 @@ pub enum RecoveryAction {
     Barrier {
         /// For which domain.
         domain: DomainId,
+        /// Its mark.
+        asked: Instant,
     },
     /// `Command::Start`: its token is in the page since the `Publish` before it.
     Start {

@@ -70,6 +70,9 @@ pub(crate) struct Host {
     /// The guests that run, each with the incarnation under which it was started.
     pub(crate) guests: BTreeMap<DomainId, Incarnation>,
     pub(crate) libvirt_away: bool,
+    /// The way to the guests' storage is cut: a barrier is not answered.
+    pub(crate) data_cut: bool,
+    barriers: Vec<(DomainId, Instant)>,
     /// What libvirt's lists say of the guests' storage.
     pub(crate) storage_kind: StorageKind,
     /// The storage is shown quiet by force.
@@ -116,6 +119,8 @@ impl Host {
             next_listing: 0,
             guests: BTreeMap::new(),
             libvirt_away: false,
+            data_cut: false,
+            barriers: Vec::new(),
             storage_kind: StorageKind::OneKernel,
             quiets_by_force: false,
             left_here: BTreeMap::new(),
@@ -194,6 +199,7 @@ impl Host {
     pub(crate) fn kill_agent(&mut self) {
         (self.member, self.pending) = (None, None);
         self.inbox.clear();
+        self.barriers.clear();
     }
 
     /// Power off: everything of this host is gone.
@@ -290,10 +296,8 @@ impl Host {
                 self.pending = Some(Pending { request, issued: self.now(at), due });
             }
             Command::Page(half) => self.page = Some(*half),
-            Command::Barrier { domain, .. } => {
-                let result = Ok(Duration::from_millis(3));
-                self.inbox.push_back((at + 3_000_000, Input::Barrier { domain, result }));
-            }
+            Command::Barrier { domain, asked, .. } if self.data_cut => self.barriers.push((domain, asked)),
+            Command::Barrier { domain, asked, .. } => self.barrier_lands(at, domain, asked),
             Command::Start { domain, term, definition_hash } => {
                 self.started_as.insert(domain, definition_hash);
                 let incarnation =
@@ -336,6 +340,19 @@ impl Host {
                 self.log.push((ms, self.name.clone(), "exit".to_owned(), why));
                 self.kill_agent();
             }
+        }
+    }
+
+    fn barrier_lands(&mut self, at: u64, domain: DomainId, asked: Instant) {
+        let result = Ok(Duration::from_millis(3));
+        self.inbox.push_back((at + 3_000_000, Input::Barrier { domain, asked, result }));
+    }
+
+    /// The way to the guests' storage is whole again: what waited in the kernel goes out, and barriers after it.
+    pub(crate) fn data_path_heals(&mut self, at: u64) {
+        self.data_cut = false;
+        for (domain, asked) in std::mem::take(&mut self.barriers) {
+            self.barrier_lands(at, domain, asked);
         }
     }
 

@@ -17,6 +17,8 @@ mod maintenance;
 #[cfg(test)]
 mod observing;
 #[cfg(test)]
+mod quieting;
+#[cfg(test)]
 mod restarting;
 #[cfg(test)]
 mod takeover;

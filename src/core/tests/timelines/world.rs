@@ -128,6 +128,13 @@ impl World {
         self.hosts[index].tell(self.at, stopped);
     }
 
+    /// A guest's process dies; libvirt says so.
+    pub(crate) fn guest_crashes(&mut self, index: usize, number: u8) {
+        self.hosts[index].guests.remove(&guest(number));
+        let stopped = Input::Stopped { domain: guest(number), reason: StopReason::Crashed };
+        self.hosts[index].tell(self.at, stopped);
+    }
+
     /// Asks a host; gives the id of the request.
     pub(crate) fn ask(&mut self, index: usize, request: Request) -> RequestId {
         self.requests += 1;

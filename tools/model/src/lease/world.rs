@@ -1,6 +1,7 @@
 //! The whole cluster of the lease model: hosts, the page on storage, writes that may land late, and what a domain's user
 //! may rely on. It takes steps and judges states; what a host does is the core's business.
 
+use leasefence_core::fencing::{QuiesceTarget, StorageKind};
 use leasefence_core::format::{LeaseState, RecordCopy};
 use leasefence_core::ids::{Incarnation, Slot, Term};
 use leasefence_core::lease::{
@@ -262,6 +263,9 @@ fn stopped(host: &mut Host, gone: &dyn Fn(Incarnation) -> bool, count: u16, reas
 }
 
 fn fencer_scans(host: &mut Host, gone: &dyn Fn(Incarnation) -> bool, count: u16) {
+    // These hosts share one kernel: the exit of a process is all the proof that an end needs.
+    let storages = [QuiesceTarget { kind: StorageKind::OneKernel, device: 1 }];
+    host.call(gone, count, |leases, _| leases.runs_on(DOMAIN, &storages));
     for half in host.fencer_halves() {
         host.call(gone, count, |leases, context: &LeaseContext<'_>| leases.fencer(context, &half));
     }

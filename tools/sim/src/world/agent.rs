@@ -230,7 +230,7 @@ impl World {
         match command {
             Command::Io(request) => self.submit(host, request),
             Command::Page(half) => self.page_written(host, *half),
-            Command::Barrier { domain, .. } => self.barrier_begins(host, domain),
+            Command::Barrier { domain, asked, .. } => self.barrier_begins(host, domain, asked),
             Command::Start { domain, term, definition_hash } => {
                 let process = self.hosts[host].agent.process;
                 self.start_permitted(host, Start { process, domain, term, hash: definition_hash });

@@ -21,7 +21,7 @@ pub(crate) enum Event {
     Io { client: usize, number: u32 },
     TimeOut { client: usize, number: u32 },
     Land { write: u32 },
-    Barrier { host: usize, process: u32, domain: DomainId, issued: u64 },
+    Barrier { host: usize, process: u32, domain: DomainId, barrier: Barrier },
     Begin { host: usize, boot: u32, start: Start },
     Started { host: usize, boot: u32, start: Start },
     Stored { host: usize, boot: u32, domain: usize, chain: u64 },
@@ -44,6 +44,14 @@ pub(crate) struct Start {
     pub(crate) domain: DomainId,
     pub(crate) term: Term,
     pub(crate) hash: u64,
+}
+
+/// A barrier that an agent has asked for: when, in its own clocks' nanoseconds (its mark) and in the world's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Barrier {
+    pub(crate) boot_ns: u64,
+    pub(crate) raw_ns: u64,
+    pub(crate) issued: u64,
 }
 
 /// The queue.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use leasefence_core::fencing::QuiesceTarget;
 use leasefence_core::ids::DomainId;
 use leasefence_core::member::{DomainReport, Input, Protection, StartFailure, StopReason};
+use leasefence_core::time::Instant;
 
 use super::World;
-use super::event::{Event, Start};
+use super::event::{Barrier, Event, Start};
 use super::run::Ended;
 use crate::invariants::Happened;
 use crate::time::{MS, S};
@@ -94,13 +95,15 @@ impl World {
     }
 
     /// A barrier on every storage of the domain: it is acknowledged when all that was received before it has landed.
-    pub(crate) fn barrier_begins(&mut self, host: usize, domain: DomainId) {
+    pub(crate) fn barrier_begins(&mut self, host: usize, domain: DomainId, asked: Instant) {
         let process = self.hosts[host].agent.process;
         let after = MS + self.below(50 * MS);
-        self.queue.at(self.at + after, Event::Barrier { host, process, domain, issued: self.at });
+        let Instant { boot_ns, raw_ns } = asked;
+        let barrier = Barrier { boot_ns, raw_ns, issued: self.at };
+        self.queue.at(self.at + after, Event::Barrier { host, process, domain, barrier });
     }
 
-    pub(crate) fn barrier_ends(&mut self, host: usize, process: u32, id: DomainId, issued: u64) {
+    pub(crate) fn barrier_ends(&mut self, host: usize, process: u32, id: DomainId, barrier: Barrier) {
         let (this, Some(domain)) = (&self.hosts[host], self.domain(id)) else { return };
         if this.agent.process != process || this.agent.member.is_none() {
             return;
@@ -116,12 +119,14 @@ impl World {
         let landed = received.into_iter().max().unwrap_or_default();
         let ready = stalled.unwrap_or_default().max(landed);
         if this.data_cut > 0 || this.stands_still() {
-            self.queue.at(self.at + 100 * MS, Event::Barrier { host, process, domain: id, issued });
+            self.queue.at(self.at + 100 * MS, Event::Barrier { host, process, domain: id, barrier });
         } else if ready > self.at {
-            self.queue.at(ready, Event::Barrier { host, process, domain: id, issued });
+            self.queue.at(ready, Event::Barrier { host, process, domain: id, barrier });
         } else {
+            let Barrier { boot_ns, raw_ns, issued } = barrier;
+            let asked = Instant { boot_ns, raw_ns };
             let result = Ok(Duration::from_nanos(self.at - issued));
-            self.give(host, Input::Barrier { domain: id, result });
+            self.give(host, Input::Barrier { domain: id, asked, result });
         }
     }
 

@@ -236,8 +236,8 @@ impl World {
             Event::Io { client, number } => self.io_moves(client, number),
             Event::TimeOut { client, number } => self.io_times_out(client, number),
             Event::Land { write } => self.late_write_lands(write),
-            Event::Barrier { host, process, domain, issued } => {
-                self.barrier_ends(host, process, domain, issued);
+            Event::Barrier { host, process, domain, barrier } => {
+                self.barrier_ends(host, process, domain, barrier);
             }
             Event::Begin { host, boot, start } => self.start_begins(host, boot, start),
             Event::Started { host, boot, start } => self.process_appears(host, boot, start),

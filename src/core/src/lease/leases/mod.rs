@@ -3,6 +3,7 @@
 #[cfg(feature = "model-check")]
 mod marks;
 mod next;
+mod quieting;
 mod results;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -301,7 +302,7 @@ impl Leases {
         }
     }
 
-    /// Ends an own entry. The caller vouches that its process is proven gone and its start token closed, or that an operator
+    /// Ends an own entry. The caller vouches that its process is proven gone, its start token closed and its storages quiet, or that an operator
     /// exempted it from all of this and it ends as stopped, which nobody recovers; [`LeaseEvent::Ended`] tells when it is acknowledged.
     pub fn end(&mut self, ctx: &LeaseContext<'_>, domain: DomainId, reason: EndReason) {
         if self.lost || !ctx.may_write || !self.domains.contains(domain) {
@@ -326,7 +327,7 @@ impl Leases {
         !self.tokens.is_empty() || self.domains.heeds_fencer()
     }
 
-    /// The fencer's half: entries whose process it shows gone are ended.
+    /// The fencer's half: entries whose process it shows gone are ended, once their storages are quiet.
     pub fn fencer(&mut self, ctx: &LeaseContext<'_>, half: &FencerHalf) {
         // Tokens close also after the latch: the fencer waits for that.
         if self.tokens.fencer(half) {
@@ -335,9 +336,14 @@ impl Leases {
         if self.lost || !ctx.may_write {
             return;
         }
-        for (domain, reason) in self.domains.proven(half) {
-            if !self.tokens.is_open(domain) {
+        for (domain, reason) in self.domains.proven(half, ctx.now.instant) {
+            if self.tokens.is_open(domain) {
+                continue;
+            }
+            if self.domains.exit_is_quiet(domain) {
                 self.end(ctx, domain, reason);
+            } else {
+                self.end_once_quiet(ctx, domain, reason);
             }
         }
     }

@@ -20,7 +20,7 @@ fn half(lab: &Lab, scans: u64, shown: &[u8]) -> FencerHalf {
 }
 
 /// Gives the host the halves of `scans` further scans, a quarter of a second apart.
-fn scans(lab: &mut Lab, host: &mut Host, from: u64, count: u64, shown: &[u8]) {
+pub(super) fn scans(lab: &mut Lab, host: &mut Host, from: u64, count: u64, shown: &[u8]) {
     for scan in from..from + count {
         lab.pass(Duration::from_millis(250));
         let half = half(lab, scan, shown);
@@ -28,12 +28,12 @@ fn scans(lab: &mut Lab, host: &mut Host, from: u64, count: u64, shown: &[u8]) {
     }
 }
 
-fn running(domains: &[u8]) -> BTreeSet<crate::ids::DomainId> {
+pub(super) fn running(domains: &[u8]) -> BTreeSet<crate::ids::DomainId> {
     domains.iter().map(|n| domain(*n)).collect()
 }
 
 /// A host that owns domain 1 under term 1 and was seen to run it.
-fn owner(lab: &mut Lab) -> Host {
+pub(super) fn owner(lab: &mut Lab) -> Host {
     let mut host = lab.host(who(0, 1));
     won(lab.acquire(&mut host, plain(1)));
     host.leases.listed(&running(&[1]), lab.now.instant);
@@ -120,7 +120,7 @@ fn a_crashed_ha_domain_is_an_orphan_and_so_is_one_of_a_host_that_shuts_down() {
         let mut host = owner(&mut lab);
         host.leases.stopped(domain(1), reason, lab.now.instant);
         scans(&mut lab, &mut host, 10, 3, &[]);
-        lab.run(&mut host);
+        lab.quiesce(&mut host);
         assert_eq!(lab.says(0, 1).unwrap().state, LeaseState::Orphan, "{reason:?}");
     }
 }
@@ -130,12 +130,12 @@ fn until_its_end_is_acknowledged_the_page_goes_on_to_say_that_a_domain_ran() {
     let mut lab = Lab::new(3);
     let mut host = owner(&mut lab);
     let listed = host.leases.own_leases();
-    host.leases.stopped(domain(1), StopReason::Crashed, lab.now.instant);
+    host.leases.stopped(domain(1), StopReason::Shutdown, lab.now.instant);
     scans(&mut lab, &mut host, 10, 3, &[]);
     assert!(!host.leases.owns(domain(1)));
     assert_eq!(host.leases.own_leases(), listed, "an agent restarted here finds `own` on storage");
     lab.run(&mut host);
-    assert_eq!(lab.says(0, 1).unwrap().state, LeaseState::Orphan);
+    assert_eq!(lab.says(0, 1).unwrap().state, LeaseState::Stopped);
     assert_eq!(host.leases.own_leases(), []);
 }
 
@@ -147,7 +147,7 @@ fn a_reason_counts_only_if_the_domain_was_seen_running_under_this_term() {
     won(lab.acquire(&mut host, plain(1)));
     host.leases.stopped(domain(1), StopReason::Shutdown, lab.now.instant);
     scans(&mut lab, &mut host, 10, 3, &[]);
-    lab.run(&mut host);
+    lab.quiesce(&mut host);
     let mine = lab.says(0, 1).unwrap();
     assert_eq!((mine.state, mine.failures), (LeaseState::Orphan, 1), "by base: the reason is an older one");
 }
@@ -162,7 +162,7 @@ fn a_domain_that_vanished_without_a_word_is_given_its_event_and_then_counts_as_c
     lab.pass(Duration::from_secs(6));
     host.leases.listed(&running(&[]), lab.now.instant);
     scans(&mut lab, &mut host, 13, 3, &[]);
-    lab.run(&mut host);
+    lab.quiesce(&mut host);
     assert_eq!(lab.says(0, 1).unwrap().state, LeaseState::Orphan);
 }
 
@@ -210,7 +210,7 @@ fn the_entry_follows_what_libvirt_says_of_its_domain_once_it_runs() {
 }
 
 /// A restarted agent of incarnation 0.1, whose page listed domain 1 like this.
-fn restarted(lab: &Lab, ran: bool) -> Host {
+pub(super) fn restarted(lab: &Lab, ran: bool) -> Host {
     let lease = OwnLease { domain: domain(1), term: Term(1), ran, outgoing: false };
     let mut host = lab.host(who(0, 1));
     host.leases = Leases::after_restart(lab.config(who(0, 1)), &[lease]);
@@ -229,7 +229,7 @@ fn a_restarted_agent_keeps_its_own_entries_until_the_fencer_has_scanned_and_libv
     host.leases.listed(&running(&[]), lab.now.instant);
     assert!(host.leases.owns(domain(1)));
     scans(&mut lab, &mut host, 15, 1, &[]);
-    lab.run(&mut host);
+    lab.quiesce(&mut host);
     assert_eq!(lab.says(0, 1).unwrap().state, LeaseState::Orphan, "it ran; nobody knows how it ended");
 }
 
@@ -255,7 +255,7 @@ fn what_never_ran_when_the_agent_was_restarted_goes_by_base() {
     lab.run(&mut host);
     host.leases.listed(&running(&[]), lab.now.instant);
     scans(&mut lab, &mut host, 10, 3, &[]);
-    lab.run(&mut host);
+    lab.quiesce(&mut host);
     assert_eq!(lab.says(0, 1).map(|e| (e.state, e.failures)), Some((LeaseState::Orphan, 1)));
 }
 
@@ -295,7 +295,7 @@ fn a_restarted_agent_reads_a_sector_only_when_no_write_to_it_is_unknown() {
     assert!(host.leases.owns(domain(1)));
     host.leases.listed(&running(&[]), lab.now.instant);
     scans(&mut lab, &mut host, 10, 3, &[]);
-    lab.run(&mut host);
+    lab.quiesce(&mut host);
     assert_eq!(lab.says(0, 1).map(|e| (e.state, e.term)), Some((LeaseState::Orphan, Term(4))));
 }
 
@@ -317,7 +317,7 @@ fn a_start_token_from_before_the_restart_is_closed_by_proof_only() {
     lab.pass(Duration::from_secs(10));
     host.leases.listed(&running(&[]), lab.now.instant);
     scans(&mut lab, &mut host, 15, 4, &[]);
-    lab.run(&mut host);
+    lab.quiesce(&mut host);
     assert_eq!((host.leases.tokens(), host.leases.owns(domain(1))), (vec![], false));
     // Shown by the fencer, it is closed at once.
     let mut other = restarted(&lab, false);

@@ -207,10 +207,31 @@ impl Lab {
 
     /// Lets all that the host wants to do happen, until it waits.
     pub(crate) fn run(&mut self, host: &mut Host) -> Vec<LeaseEvent> {
+        self.with(host, |ctx, leases| leases.quiet_turn(ctx));
         while let Some(op) = self.next(host) {
             self.finish(host, &op, Fate::Done);
         }
         events(host)
+    }
+
+    /// As [`run`](Self::run); the barriers that it asks for are acknowledged, and `write_drain` passes.
+    pub(crate) fn quiesce(&mut self, host: &mut Host) {
+        for (domain, asked) in barriers(&self.run(host)) {
+            self.answer(host, domain, asked, &Ok(Duration::from_millis(1)));
+        }
+        self.pass(RULES.drain);
+        self.run(host);
+    }
+
+    /// The answer to a barrier.
+    pub(crate) fn answer(
+        &self,
+        host: &mut Host,
+        domain: DomainId,
+        asked: Instant,
+        result: &Result<Duration, String>,
+    ) {
+        self.with(host, |ctx, leases| leases.barrier(ctx, domain, asked, result, RULES.drain));
     }
 
     /// Lets the host's operations happen until its `n`th write is next (1 = the first), which is returned, not issued.
@@ -257,6 +278,15 @@ impl Lab {
 
 pub(crate) fn events(host: &mut Host) -> Vec<LeaseEvent> {
     std::iter::from_fn(|| host.leases.poll_event()).collect()
+}
+
+/// The barriers that are asked for among these events.
+pub(crate) fn barriers(events: &[LeaseEvent]) -> Vec<(DomainId, Instant)> {
+    let barrier = |event: &LeaseEvent| match event {
+        LeaseEvent::Barrier { domain, asked } => Some((*domain, *asked)),
+        _ => None,
+    };
+    events.iter().filter_map(barrier).collect()
 }
 
 /// The one acquire outcome among these events.

@@ -6,4 +6,5 @@ mod acquiring;
 mod dropping;
 mod ending;
 mod own_sectors;
+mod quieting;
 mod races;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::lab::*;
-use crate::fencing::{FencerHalf, UnknownWrite};
+use crate::fencing::{FencerHalf, QuiesceTarget, StorageKind, UnknownWrite};
 use crate::format::{LeasePage, LeaseState, RecordCopy};
 use crate::ids::{Sequence, Term};
 use crate::lease::{AcquireOutcome, EndReason, LeaseEvent, Leases, for_next_generation};
@@ -349,6 +349,11 @@ impl Race {
         let racer = &mut self.racers[at];
         let Some(host) = &mut racer.host else { return };
         let running: BTreeSet<_> = racer.running.iter().map(|n| domain(*n)).collect();
+        // These hosts share one kernel: the exit of a process is all the proof that an end needs.
+        let one_kernel = QuiesceTarget { kind: StorageKind::OneKernel, device: 1 };
+        for n in DOMAINS {
+            host.leases.runs_on(domain(n), std::slice::from_ref(&one_kernel));
+        }
         host.leases.listed(&running, self.lab.now.instant);
         let processes =
             running.iter().map(|key| crate::fencing::DomainProcess { domain: *key, ..Default::default() });

@@ -115,11 +115,13 @@ impl Recoveries {
         ctx: &LeaseContext<'_>,
         leases: &mut Leases,
         domain: DomainId,
+        asked: Instant,
         result: &Result<Duration, String>,
     ) {
         let drain = self.survey.write_drain;
         let Some(recovery) = self.domains.get_mut(&domain) else { return };
-        if !matches!(recovery.stage, Stage::Barrier { .. }) {
+        // One that was asked for earlier, by a recovery that was given up or for an entry's end, is no answer.
+        if recovery.stage != (Stage::Barrier { since: asked }) {
             return;
         }
         match result {
@@ -191,10 +193,7 @@ impl Recoveries {
         for (domain, proof) in proven {
             match proof {
                 Proven::Died => drop(self.domains.remove(&domain)),
-                Proven::NeverRan => {
-                    let reason = self.domains.get(&domain).map(|recovery| recovery.reason.clone());
-                    self.give_back(ctx, leases, domain, &reason.unwrap_or_default());
-                }
+                Proven::NeverRan => self.give_back_failed(ctx, leases, domain),
             }
         }
         if self.tokens() != before {

@@ -34,8 +34,9 @@ impl Recoveries {
                     return self.start(ctx, leases, domain);
                 }
                 // Issued after S4's acknowledgement: whatever the dead host's storage still held lands before it.
-                self.go(ctx, domain, Stage::Barrier { since: ctx.now.instant }, "waiting for the barrier");
-                self.actions.push_back(RecoveryAction::Barrier { domain });
+                let asked = ctx.now.instant;
+                self.go(ctx, domain, Stage::Barrier { since: asked }, "waiting for the barrier");
+                self.actions.push_back(RecoveryAction::Barrier { domain, asked });
             }
             AcquireOutcome::Busy { who, conflict: Conflict::Own | Conflict::Incoming } => {
                 self.go(ctx, domain, Stage::LeftToPeer, &format!("host {who} has it"));
@@ -111,6 +112,16 @@ impl Recoveries {
         self.say(LogLevel::Warn, format!("domain {domain} is given back: {why}"));
         self.go(ctx, domain, Stage::Returning, why);
         leases.end(ctx, domain, EndReason::NeverRan);
+    }
+
+    /// A start that was permitted and failed, its process and token gone: CPUs may have run for a moment before libvirt gave
+    /// up, so it ends like a crash, and the leases alone see to it (R6). A place of the limiter is not kept for that.
+    pub(super) fn give_back_failed(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases, domain: DomainId) {
+        let Some(recovery) = self.domains.remove(&domain).filter(|_| !self.lost && ctx.may_write) else {
+            return;
+        };
+        self.say(LogLevel::Warn, format!("domain {domain} is given back: {}", recovery.reason));
+        leases.end_once_quiet(ctx, domain, EndReason::NeverRan);
     }
 
     pub(super) fn ended(&mut self, leases: &mut Leases, domain: DomainId, entry: &LeaseEntry) {
