@@ -526,7 +526,7 @@ fn two_survivors_that_see_a_death_recover_each_domain_once() {
             for action in node.asked() {
                 match action {
                     RecoveryAction::Barrier { domain: key, .. } => {
-                        node.barrier(&mut lab, key.0[0], &Ok(QUICK))
+                        node.barrier(&mut lab, key.0[0], &Ok(QUICK));
                     }
                     RecoveryAction::Start { domain: key, .. } => {
                         starts.push(key.0[0]);
