@@ -5,6 +5,8 @@
 //! Around it, [`seeds`] runs many of them in threads, [`shrink`] makes a failing plan small, [`report`] tells what was seen.
 
 pub mod args;
+#[cfg(feature = "planted-bugs")]
+mod grounds;
 mod invariants;
 #[cfg(feature = "planted-bugs")]
 pub mod mutants;

@@ -163,7 +163,7 @@ fn summary(all: usize, survivors: &[&Hunt], wall: Duration) -> String {
 fn hunt(args: &Args, limits: &Limits, bug: Bug) -> Hunt {
     let chosen = args.search();
     let grounds = if chosen.options == Options::default() {
-        hunting_grounds(bug)
+        std::iter::once(crate::grounds::scene(bug)).chain(hunting_grounds(bug)).collect()
     } else {
         vec![chosen.options.clone()]
     };

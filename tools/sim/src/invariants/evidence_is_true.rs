@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use leasefence_core::ids::Incarnation;
 
 use super::{Happened, Judge};
+use crate::plan::{Fault, FaultKind, Operator};
 use crate::world::World;
 
 /// Looks at each verdict once, at the moment at which it is given.
@@ -29,6 +30,15 @@ impl Judge for EvidenceIsTrue {
             }
             let Some(evidence) = world.evidence_of(host, incarnation) else { continue };
             self.seen.insert(name);
+            if evidence == "expired"
+                && let Some(why) = too_soon(world, host, incarnation)
+            {
+                return Some(why);
+            }
+            // An operator's word is taken for what it is.
+            if evidence == "confirmed" && world.plan.faults.iter().any(is_mistake) {
+                continue;
+            }
             if let Some(run) = world.writer_of(incarnation) {
                 let run = &world.runs[run];
                 return Some(format!(
@@ -52,4 +62,23 @@ impl Judge for EvidenceIsTrue {
         }
         None
     }
+}
+
+fn is_mistake(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::Operator(Operator::Mistake { .. }))
+}
+
+/// A host that is stopped now, and goes on with the last renewal that counts, may write until the end of its promise.
+fn too_soon(world: &World, observer: usize, incarnation: Incarnation) -> Option<String> {
+    let name = world.name_of(observer);
+    if !world.promise_is_over(incarnation) {
+        return Some(format!(
+            "{name} says that {incarnation} is expired, and what it has promised is not over"
+        ));
+    }
+    let this = world.hosts.get(observer)?;
+    let now = this.clock.now(world.at).instant;
+    let ended = this.page.as_ref().is_none_or(|page| page.lease_end.reached(now));
+    (ended && this.agent.held.is_none())
+        .then(|| format!("{name} says that {incarnation} is expired, and its own lease is over"))
 }

@@ -1,25 +1,33 @@
 //! What must always be so: one file for each sentence, headed by it. Judges see everything that happens and the whole
 //! truth; they never change the world.
 
+mod convicted;
 mod definitions;
+mod disarms;
 mod evidence_is_stable;
 mod evidence_is_true;
 mod kills_have_reasons;
 mod liveness;
+mod locks;
 mod never_revived;
+mod one_claim;
 mod one_holder;
+mod one_life;
 mod one_owner;
 mod one_start;
 mod one_writer;
+mod pages;
 mod pets;
 mod receipts;
+mod requests;
 mod tolerance;
+mod verdicts;
 
 use std::fmt;
 
-use leasefence_core::ids::{DomainId, Term};
+use leasefence_core::ids::{DomainId, Incarnation, Term};
 
-use crate::plan::Plan;
+use crate::plan::{Class, Plan};
 use crate::world::World;
 
 /// What just happened.
@@ -39,6 +47,14 @@ pub(crate) enum Happened {
     Petted { host: usize },
     /// A host's core asked for a start.
     Permitted { host: usize, domain: DomainId, term: Term },
+    /// A host's agent has moved an end that had passed.
+    Revived { host: usize },
+    /// A host's agent has gone back to an earlier sequence.
+    WentBack { host: usize },
+    /// A host's agent calls itself by a name that it had not in this boot.
+    Named { host: usize, incarnation: Incarnation },
+    /// A fencer has written that it lets go.
+    LetGo { host: usize },
     /// All is over: it must be well again.
     End,
 }
@@ -84,11 +100,25 @@ impl Judges {
             Box::new(definitions::Definitions::default()),
             Box::new(pets::Pets),
             Box::new(kills_have_reasons::KillsHaveReasons),
+            Box::new(one_life::OneLife::default()),
+            Box::new(one_claim::OneClaim::default()),
+            Box::new(pages::Pages::default()),
+            Box::new(disarms::Disarms),
+            Box::new(convicted::Convicted::default()),
         ];
-        if plan.classes == [crate::plan::Class::Tolerated] {
+        if plan.classes == [Class::Tolerated] {
             judges.push(Box::new(tolerance::Tolerance));
         }
-        if !plan.breaks_assumptions() {
+        if plan.is_scene() {
+            judges.push(Box::new(verdicts::Verdicts::default()));
+            judges.push(Box::new(locks::Locks));
+            if plan.classes == [Class::Fences] {
+                judges.push(Box::new(requests::Requests));
+            }
+            if plan.classes == [Class::Losses] {
+                judges.push(Box::new(liveness::Liveness));
+            }
+        } else if !plan.breaks_assumptions() {
             judges.push(Box::new(liveness::Liveness));
         }
         Self(judges)

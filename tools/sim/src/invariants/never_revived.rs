@@ -1,6 +1,7 @@
 //! A lease is never revived: what a fencer has latched stays latched, and an end that has passed is not moved.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use leasefence_core::ids::Incarnation;
 use leasefence_core::time::HolderDeadline;
@@ -22,6 +23,9 @@ impl Judge for NeverRevived {
     }
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
+        if let Happened::Revived { host } = *happened {
+            return Some(format!("the agent of host-{host} moved the end in its page after it had passed"));
+        }
         let Happened::Published { host } = *happened else { return None };
         let this = &world.hosts[host];
         let half = &this.fencer.half;
@@ -47,6 +51,12 @@ impl Judge for NeverRevived {
             ));
         }
         let now = this.clock.now(world.at).instant;
+        if let Some(page) = &this.page {
+            let ttl = half.terms.lease_ttl.max(page.terms.lease_ttl);
+            if !half.lease_end.reached(now) && half.lease_end.left(now) > ttl + Duration::from_millis(1) {
+                return Some(format!("host-{host} guards an end that lies beyond its ttl"));
+            }
+        }
         let before =
             self.ends.insert((host, this.boot, this.fencer.pages_lost, half.incarnation), half.lease_end)?;
         let moved = half.lease_end != before;

@@ -32,6 +32,16 @@ impl Judge for OneOwner {
         if owner != me {
             return Some(format!("{owner} and {me} both own {domain} under term {term}"));
         }
+        if world.shows_less_than_own(host, domain, term) {
+            return Some(format!(
+                "host-{host} is permitted to start {domain}, and a copy of its page says less"
+            ));
+        }
+        if let Some(slot) = world.damaged_beside(domain) {
+            return Some(format!(
+                "host-{host} is permitted to start {domain}, and slot {slot} could not be read"
+            ));
+        }
         let owns = |other: &usize| {
             let alive = world.holds(*other) && !world.end_has_passed(*other);
             *other != host && alive && world.owns_on_storage(*other, domain)

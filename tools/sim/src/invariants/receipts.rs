@@ -18,6 +18,9 @@ impl Judge for Receipts {
     }
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
+        if let Happened::Published { host } = *happened {
+            return self.proven(world, host);
+        }
         let Happened::Landed { client, offset, .. } = *happened else { return None };
         let host = world.hosts.get(client)?;
         let layout = &world.file.layout;
@@ -25,18 +28,37 @@ impl Judge for Receipts {
             return None;
         }
         let state = world.file.byte(offset + STATE_AT);
-        if state != HostState::Fenced.code() && state != HostState::Released.code() {
+        let says = |wanted: HostState| state == wanted.code();
+        if !says(HostState::Fenced) && !says(HostState::Released) && !says(HostState::Fencing) {
             return None;
         }
         let slot = host.lives.keys().next_back()?.slot;
         let places = RecordCopy::BOTH.map(|copy| layout.host_record(slot, copy));
         let place = places.into_iter().find(|place| place.offset == offset)?;
         let record = HostRecord::decode(&place, &world.file.read(offset, place.len)).ok()?;
+        if record.state == HostState::Fencing {
+            let half = &host.fencer.half;
+            let guards = host.powered && half.incarnation == record.incarnation && half.latched.is_none();
+            return (guards && half.armed && host.fencer.pages_lost == 0)
+                .then(|| format!("host-{client} says `fencing`, and its fencer has not latched the end"));
+        }
         let run = world.writer_of(record.incarnation)?;
         let run = &world.runs[run];
         Some(format!(
             "host-{client} says that {} is {:?}, and domain {} of it on host-{} may still write",
             record.incarnation, record.state, run.domain, run.host
         ))
+    }
+}
+
+impl Receipts {
+    /// CLEAN is said only once no start can produce a process any more.
+    fn proven(&self, world: &World, host: usize) -> Option<String> {
+        let this = &world.hosts[host];
+        let clean = this.fencer.half.clean.is_some_and(|clean| {
+            this.fencer.half.latched.is_some() && clean.generation == this.fencer.half.incarnation.generation
+        });
+        (clean && this.libvirt_starts > 0)
+            .then(|| format!("host-{host} is called clean, and libvirt is about to start a domain there"))
     }
 }

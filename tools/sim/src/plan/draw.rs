@@ -6,6 +6,7 @@ use leasefence_core::terms::{Preset, Timing};
 use std::time::Duration;
 
 use super::faults::Drawing;
+use super::scenes::Scene;
 use super::{Class, ClusterPlan, DomainPlan, HostPlan, Plan};
 use crate::time::{MS, S, nanos};
 
@@ -34,7 +35,7 @@ impl Plan {
         let mut rng = fastrand::Rng::with_seed(seed);
         let classes =
             if options.classes.is_empty() { draw_classes(&mut rng) } else { options.classes.clone() };
-        let edge = classes.contains(&Class::Edge);
+        let edge = is_edge(&classes);
         let count = options.hosts.unwrap_or_else(|| draw_hosts(&mut rng));
         let timing = draw_timing(&mut rng, edge);
         let cluster = draw_cluster(&mut rng, count, &timing, edge);
@@ -67,7 +68,11 @@ impl Plan {
             mended_at,
             heals_within: options.heals_within.unwrap_or(HEALS_WITHIN),
         };
-        plan.faults = Drawing { rng, plan: &plan, timing }.faults();
+        let scene = plan.classes.iter().copied().find(|class| class.is_scene());
+        match scene {
+            Some(class) => Scene { rng, plan: &mut plan }.set(class),
+            None => plan.faults = Drawing { rng, plan: &plan, timing }.faults(),
+        }
         plan
     }
 }
@@ -87,6 +92,11 @@ fn draw_classes(rng: &mut fastrand::Rng) -> Vec<Class> {
     classes.truncate(2 + rng.usize(..4));
     classes.sort_unstable();
     classes
+}
+
+/// True where clocks and latencies are at the edge of what is allowed.
+fn is_edge(classes: &[Class]) -> bool {
+    classes.iter().any(|class| matches!(class, Class::Edge | Class::Moments | Class::Ticks | Class::Reads))
 }
 
 fn draw_hosts(rng: &mut fastrand::Rng) -> usize {
@@ -130,11 +140,12 @@ fn draw_cluster(rng: &mut fastrand::Rng, hosts: usize, timing: &Timing, edge: bo
         hold: if edge { 0 } else { pick(rng, [0, MS, 20 * MS, drain / 8]) },
         storages,
         observer: rng.u8(..4) == 0,
+        rank_delay: 2 * S,
     }
 }
 
 fn draw_host(rng: &mut fastrand::Rng, index: usize, timing: &Timing, classes: &[Class]) -> HostPlan {
-    let edge = classes.contains(&Class::Edge);
+    let edge = is_edge(classes);
     let watchdog = match rng.u8(..10) {
         0..=5 => WatchdogClass::Hardware,
         6 => WatchdogClass::Soft,

@@ -76,6 +76,11 @@ pub enum Operator {
         /// Of which domain.
         domain: DomainIndex,
     },
+    /// Confirms that a host is off, and does not look whether that is so.
+    Mistake {
+        /// Which.
+        of: HostIndex,
+    },
     /// Frees the slot of a machine that is off.
     SlotFree {
         /// Which machine.
@@ -269,10 +274,47 @@ pub enum FaultKind {
     },
     /// The agent goes mad: the end in its page lies far away for a moment, and it dies.
     MadAgent,
+    /// The agent goes mad: it asks for a further generation before the end of this one is proven.
+    MadAgentGoesOn,
     /// A machine with the same identity (a cloned image) is switched on.
     Clone {
         /// For how long.
         lasts: u64,
+    },
+    /// Once the next renewal of this host has been read back, the copy that it lies in is damaged, and the host stops.
+    StopsAfterDamage,
+    /// A renewal of this host returns an error; it lands over its successor in the same copy, once the lease's end lies
+    /// so far ahead, and the host stops.
+    StopsAfterOldRecord {
+        /// How far, at least.
+        ahead: u64,
+    },
+    /// The host stops after a renewal that some other host has read so soon after it was issued.
+    StopsWhenSeen {
+        /// How soon.
+        within: u64,
+    },
+    /// The host's path is cut as soon as its first `held` has landed.
+    CutAtFirstHeld,
+    /// Renewals of this host are acknowledged, and lost.
+    RenewalsLost {
+        /// For how long.
+        lasts: u64,
+    },
+    /// The lease file was made anew under its path: this host writes the old one, which nobody else has, and finds out
+    /// when it opens the path again.
+    MadeAnew {
+        /// For how long.
+        lasts: u64,
+    },
+    /// The observer's path shows a copy of the file that nobody else writes.
+    DeadPicture,
+    /// A record of another machine, with a higher generation, lies in this host's slot.
+    ForeignRecord,
+    /// Both copies of a sector of this host's are damaged.
+    BothDamaged {
+        /// Which.
+        sector: Sector,
     },
     /// What an operator does on this host.
     Operator(Operator),
@@ -311,6 +353,28 @@ pub enum Class {
     Race,
     /// Machines come, go, lose their slots and come back, from the beginning on.
     Join,
+    /// A scene: one host stops, at the most unlucky moment, with clocks at the edge of the bound.
+    Moments,
+    /// A scene: the same, right after another host has read its last renewal.
+    Ticks,
+    /// A scene: reads of the others are on their way for long.
+    Reads,
+    /// A scene: agents are restarted while another host stalls, and before it stops.
+    Restarts,
+    /// A scene: a host's ttl is changed, and its path is cut about then.
+    Changes,
+    /// A scene: all boot at once over slow paths, with few slots; slots are freed under claimants.
+    Boots,
+    /// A scene: planned fences, and what stands in their way.
+    Fences,
+    /// A scene: a host dies, and the others race for its domains over slow paths.
+    Races,
+    /// A scene: a host is cut about its first renewal, or when its fencer has died.
+    Arming,
+    /// A scene: a host with many domains dies, and their images stay locked for a while.
+    Losses,
+    /// A scene: paths that lead to other files, and records of other machines.
+    Files,
     /// Beyond the stated assumptions: stale reads, writes done twice. Violations are reported, and expected.
     Beyond,
     /// Outside the promise: suspended and paused hosts. Violations are reported, and expected.
@@ -332,6 +396,26 @@ impl Class {
         Self::Terms,
         Self::Identity,
     ];
+
+    /// True for a scene: short, directed, and over before all is well again.
+    #[must_use]
+    pub fn is_scene(self) -> bool {
+        use Class as C;
+        matches!(
+            self,
+            C::Moments
+                | C::Ticks
+                | C::Reads
+                | C::Restarts
+                | C::Changes
+                | C::Boots
+                | C::Fences
+                | C::Races
+                | C::Arming
+                | C::Losses
+                | C::Files
+        )
+    }
 
     /// True when a violation is what the class is to show: its faults break a stated assumption.
     #[must_use]

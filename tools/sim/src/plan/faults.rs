@@ -111,7 +111,8 @@ impl Drawing<'_> {
             Class::Edge => Some(FaultKind::FrozenAtLastPet),
             Class::Beyond => Some(self.beyond()),
             Class::Outside => Some(self.outside()),
-            Class::Tolerated | Class::Race | Class::Join => None,
+            // Scenes are not mixed with other faults.
+            _ => None,
         }
     }
 

@@ -5,6 +5,7 @@ mod directed;
 mod draw;
 mod fault;
 mod faults;
+mod scenes;
 
 use std::fmt::Write;
 
@@ -34,6 +35,8 @@ pub struct ClusterPlan {
     pub storages: Vec<(StorageKind, u64)>,
     /// An observer without a slot watches too.
     pub observer: bool,
+    /// How much longer each further survivor waits before it recovers a domain.
+    pub rank_delay: u64,
 }
 
 /// A host.
@@ -112,6 +115,12 @@ impl Plan {
     #[must_use]
     pub fn breaks_assumptions(&self) -> bool {
         self.classes.iter().any(|class| class.breaks_assumptions())
+    }
+
+    /// True for a scene: it is over before all could be well again.
+    #[must_use]
+    pub fn is_scene(&self) -> bool {
+        self.classes.iter().any(|class| class.is_scene())
     }
 
     /// When the world ends.

@@ -16,6 +16,8 @@ use crate::time::{MS, S, nanos};
 /// Between two looks at the fencer's half while nothing in it changes; what changes is seen within 50 ms.
 const LOOK: u64 = 500 * MS;
 const LOOK_SOON: u64 = 50 * MS;
+/// What an agent's process knew is lost with it, but for one planted bug.
+const KEEPS_MEMBERS: bool = cfg!(feature = "planted-bugs");
 /// No timer comes sooner.
 const SOONEST: u64 = MS;
 /// The service manager starts an agent again that has ended.
@@ -59,10 +61,21 @@ impl World {
             uptime: Duration::from_nanos(self.at - this.booted_at),
             seed: self.plan.seed ^ (index << 32) ^ u64::from(process),
             page: this.page.clone(),
-            recovery: RecoveryPolicy { lock_patience: Duration::from_secs(120), ..RecoveryPolicy::default() },
+            recovery: RecoveryPolicy {
+                lock_patience: Duration::from_secs(120),
+                rank_delay: Duration::from_nanos(self.plan.cluster.rank_delay),
+                ..RecoveryPolicy::default()
+            },
         };
         let number = this.agent.number;
-        this.agent = Agent { member: Some(Member::new(config)), process, number, ..Agent::default() };
+        let member = Member::new(config);
+        #[cfg(feature = "planted-bugs")]
+        let member = {
+            let mut member = member;
+            this.member_before.iter().for_each(|before| member.keep_stall_clocks_of(before));
+            member
+        };
+        this.agent = Agent { member: Some(member), process, number, ..Agent::default() };
         this.agent.wanted_at = u64::MAX;
         this.agent.inbox.push_back(Input::Fencer(this.fencer.half.clone()));
         self.tell_host(host, "agent", || format!("process {process} starts"));
@@ -142,8 +155,10 @@ impl World {
             return;
         }
         if let Some(command) = self.hosts[host].agent.held.take() {
+            self.hosts[host].agent.resumes = true;
             self.execute(host, command);
             self.execute_all(host);
+            self.hosts[host].agent.resumes = false;
         }
         if self.agent_runs(host)
             && let Some((request, issued, result)) = self.clients[host].back.take()
@@ -269,6 +284,7 @@ impl World {
 
     /// The agent's process is gone; what it had in flight may land or not.
     pub(crate) fn kill_agent(&mut self, host: usize) {
+        self.hosts[host].member_before = self.hosts[host].agent.member.take().filter(|_| KEEPS_MEMBERS);
         let agent = &mut self.hosts[host].agent;
         *agent = Agent { process: agent.process + 1, number: agent.number + 1, ..Agent::default() };
         self.abandon_flight(host);

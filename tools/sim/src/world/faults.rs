@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::World;
 use super::event::Event;
+use super::moment::Moment;
 use super::run::Ended;
 use crate::plan::{Damage, Direction, FaultKind, HostIndex, Operator, Sector};
 use crate::time::{MS, S};
@@ -17,6 +18,7 @@ impl World {
     pub(crate) fn fault_strikes(&mut self, number: usize) {
         let fault = self.plan.faults[number];
         let host = fault.host;
+        self.hosts[host].hindered_at = self.at;
         self.tell_host(host, "fault", || format!("#{number} {:?}", fault.kind));
         if let Some(lasts) = self.strike(host, fault.kind) {
             self.queue.at(self.at + lasts, Event::Over { number });
@@ -55,6 +57,28 @@ impl World {
                 return Some(lasts);
             }
             FaultKind::DoneTwice { after } => path.twice = Some(after),
+            FaultKind::RenewalsLost { lasts } => {
+                path.renewals_lost += 1;
+                return Some(lasts);
+            }
+            FaultKind::MadeAnew { lasts } => {
+                path.made_anew += 1;
+                return Some(lasts);
+            }
+            FaultKind::DeadPicture => {
+                let observer = self.hosts.len();
+                self.clients[observer].path.picture = Some(self.file.bytes.clone());
+            }
+            FaultKind::ForeignRecord => self.foreign_record(host),
+            FaultKind::BothDamaged { sector } => self.damage_both(host, sector),
+            FaultKind::StopsAfterDamage => self.waits_for(host, Moment::Damage { renewed_at: None }),
+            FaultKind::StopsAfterOldRecord { ahead } => {
+                self.waits_for(host, Moment::OldRecord { kept: None, covered: false, ahead });
+            }
+            FaultKind::StopsWhenSeen { within } => {
+                self.waits_for(host, Moment::Seen { issued: 0, landed: None, seen: false, within });
+            }
+            FaultKind::CutAtFirstHeld => self.waits_for(host, Moment::FirstHeld),
             _ => return self.strike_host(host, kind),
         }
         None
@@ -134,11 +158,16 @@ impl World {
             }
             FaultKind::NewTerms { ttl } => {
                 let timing = Timing::derive(Duration::from_nanos(ttl));
-                let watchdog_actual = self.hosts[host].terms.watchdog_actual;
-                self.hosts[host].terms = leasefence_core::terms::Terms { watchdog_actual, ..timing.terms };
+                let before = self.hosts[host].terms;
+                // The storages hold writes as long as before.
+                let write_drain = before.write_drain.max(timing.terms.write_drain);
+                let watchdog_actual = before.watchdog_actual;
+                self.hosts[host].terms =
+                    leasefence_core::terms::Terms { watchdog_actual, write_drain, ..timing.terms };
                 self.restart_agent(host, 200 * MS);
             }
             FaultKind::MadAgent => self.agent_goes_mad(host),
+            FaultKind::MadAgentGoesOn => self.agent_goes_on(host),
             FaultKind::Clone { lasts } => self.clone_on(lasts),
             FaultKind::Operator(operator) => self.operator(host, operator),
             _ => {}
@@ -151,6 +180,7 @@ impl World {
         if self.mended {
             return;
         }
+        self.hosts[host].hindered_at = self.at;
         self.tell_host(host, "over", || format!("#{number}"));
         match fault.kind {
             FaultKind::Cut { direction, .. } => {
@@ -161,6 +191,8 @@ impl World {
                 (0..self.clients.len()).for_each(|client| self.heal(client, Direction::Both));
             }
             FaultKind::Slow { .. } => self.clients[host].path.slow = 0,
+            FaultKind::RenewalsLost { .. } => self.clients[host].path.renewals_lost -= 1,
+            FaultKind::MadeAnew { .. } => self.clients[host].path.made_anew -= 1,
             FaultKind::Replaced { .. } => self.clients[host].path.replaced -= 1,
             FaultKind::StaleReads { .. } => self.clients[host].path.stale = None,
             FaultKind::Slewed { .. } => self.hosts[host].clock.slew(at, 0),
@@ -179,7 +211,7 @@ impl World {
         }
     }
 
-    fn cut(&mut self, client: usize, direction: Direction) {
+    pub(super) fn cut(&mut self, client: usize, direction: Direction) {
         let path = &mut self.clients[client].path;
         path.requests_cut += u8::from(direction != Direction::Answers);
         path.answers_cut += u8::from(direction != Direction::Requests);
@@ -298,6 +330,10 @@ impl World {
                 self.ask(host, Request::Confirm { host: self.hosts[of].name.clone(), reason });
             }
             Operator::Confirm { .. } => {}
+            Operator::Mistake { of } => {
+                let reason = "it is off, I believe".to_owned();
+                self.ask(host, Request::Confirm { host: self.hosts[of].name.clone(), reason });
+            }
             Operator::Disarm => self.ask(host, Request::Disarm),
             Operator::Arm => self.ask(host, Request::Arm),
             Operator::Stop { domain } => {
@@ -309,8 +345,10 @@ impl World {
             }
             Operator::Start { domain } => self.user_starts(domain),
             Operator::Snapshot { domain } => {
-                if self.running(domain).is_some() {
+                if let Some(run) = self.running(domain) {
                     self.domains[domain].chain += 1;
+                    let chain = self.domains[domain].chain;
+                    self.hosts[self.runs[run].host].known.insert(domain, chain);
                 }
             }
             Operator::SlotFree { of } => self.free_slot(host, of),
@@ -321,6 +359,7 @@ impl World {
         let off = !self.hosts[of].powered;
         let slot = self.hosts[of].lives.keys().next_back().map(|life| life.slot.0);
         if let (true, Some(slot)) = (off, slot) {
+            self.freed.push(self.hosts[of].machine);
             self.ask(host, Request::SlotFree { slot, machine: self.hosts[of].name.clone() });
         }
     }

@@ -2,7 +2,8 @@
 //! Between two beats in which nothing changed only the beat itself differs, so quiet hosts beat as seldom as a pet needs.
 
 use leasefence_core::fencing::{
-    AgentHalf, CopyUse, Fencer, FencerHalf, MarkerFound, PageView, Quiet, RestoredPage, Scan, StorageKind,
+    AgentHalf, CopyUse, Fencer, FencerHalf, Marker, MarkerFound, PageView, Quiet, RestoredPage, Scan,
+    StorageKind, Wish,
 };
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::terms::RESET_LATENCY;
@@ -47,6 +48,7 @@ impl World {
             page_lost: lost,
             pages_lost: this.fencer.pages_lost,
             unseen: std::mem::take(&mut this.fencer.unseen),
+            guarded: this.fencer.guarded,
             ..FencerProcess::default()
         };
         self.tell_host(host, "fencer", || format!("starts{}", if lost { " without its page" } else { "" }));
@@ -139,6 +141,8 @@ impl World {
 
     /// The agent's half was written.
     pub(crate) fn page_written(&mut self, host: usize, half: AgentHalf) {
+        self.moment_of_page(host, &half);
+        self.compare_pages(host, &half);
         let this = &mut self.hosts[host];
         let urgent = this.page.as_ref().is_none_or(|before| is_urgent(before, &half));
         if half.incarnation.generation.0 > 0 {
@@ -156,6 +160,29 @@ impl World {
         }
     }
 
+    /// What no agent may do: move an end that has passed, go back to an earlier sequence, take a name that was taken.
+    fn compare_pages(&mut self, host: usize, half: &AgentHalf) {
+        let this = &self.hosts[host];
+        let now = this.clock.now(self.at).instant;
+        let name = half.incarnation;
+        if name.generation.0 > 0 && this.lives.get(&name) != Some(&this.boot) {
+            self.happened(&Happened::Named { host, incarnation: name });
+        }
+        let this = &self.hosts[host];
+        let Some(before) = this.page.as_ref().filter(|page| page.incarnation == name) else { return };
+        let armed =
+            before.wish == Wish::Armed && this.fencer.half.armed && before.arm_count == half.arm_count;
+        let revived =
+            armed && !this.agent.resumes && before.lease_end.reached(now) && !half.lease_end.reached(now);
+        let back = half.issued < before.issued;
+        if revived {
+            self.happened(&Happened::Revived { host });
+        }
+        if back {
+            self.happened(&Happened::WentBack { host });
+        }
+    }
+
     fn beat(&mut self, host: usize) {
         let at = self.at;
         let this = &mut self.hosts[host];
@@ -163,9 +190,14 @@ impl World {
         let Some(fencer) = &mut this.fencer.fencer else { return };
         let page = this.page.as_ref().filter(|_| !this.fencer.page_lost);
         fencer.handle_page(&now, page.map_or(PageView::Unreadable, PageView::Good));
+        let mut lets_go = false;
         if let Some(marker) = fencer.marker_wanted() {
             this.fencer.marker = Some(MarkerFound::Marker(marker));
             fencer.marker_written();
+            lets_go = matches!(marker, Marker::Disarmed { .. });
+        }
+        if lets_go {
+            self.happened(&Happened::LetGo { host });
         }
         let mut changed = self.publish(host);
         self.kill_condemned(host);
@@ -197,6 +229,9 @@ impl World {
         let (old, new) = (&mut this.fencer.half, fencer.half());
         let changed = differs(old, new);
         let latched = old.latched.is_none() && new.latched.is_some();
+        if latched {
+            this.fencer.guarded = old.lease_end;
+        }
         if changed {
             old.clone_from(new);
         } else {

@@ -32,6 +32,7 @@ impl World {
             exited: None,
             quiet: None,
             quiet_as_assumed: None,
+            told: false,
             ended_by: None,
         };
         let process = DomainProcess {
@@ -51,7 +52,7 @@ impl World {
         let this = &mut self.hosts[host];
         this.guests.push(number);
         this.processes.push(process);
-        this.known.insert(domain);
+        this.known.insert(domain, chain);
         self.happened(&Happened::Began { run: number });
         self.beat_soon(host);
         number
@@ -114,16 +115,27 @@ impl World {
             return;
         }
         if self.hosts[host].stands_still() || self.hosts[host].unkillable > 0 {
+            if self.runs[run].ended_by.is_some() {
+                self.tell_of(run);
+            }
             self.queue.at(self.at + 50 * MS, Event::Exit { run });
             return;
         }
         self.runs[run].exited = Some(self.at);
         self.forget_process(host, run);
         self.writes_on_their_way(run);
-        let process = self.hosts[host].agent.process;
-        let after = self.below(TELL);
-        self.queue.at(self.at + after, Event::Told { host, process, run });
+        self.tell_of(run);
         self.beat_soon(host);
+    }
+
+    /// Libvirt notices that a run is over.
+    fn tell_of(&mut self, run: usize) {
+        if !std::mem::replace(&mut self.runs[run].told, true) {
+            let host = self.runs[run].host;
+            let process = self.hosts[host].agent.process;
+            let after = self.below(TELL);
+            self.queue.at(self.at + after, Event::Told { host, process, run });
+        }
     }
 
     fn forget_process(&mut self, host: usize, run: usize) {

@@ -6,8 +6,10 @@ use leasefence_core::fencing::{AgentHalf, DomainProcess, Fencer, FencerHalf, Mar
 use leasefence_core::ids::{BootId, Incarnation};
 use leasefence_core::member::{Command, Input, Member};
 use leasefence_core::terms::Terms;
+use leasefence_core::time::HolderDeadline;
 
 use super::clock::Clock;
+use super::moment::Moment;
 
 /// The agent's process.
 #[derive(Debug, Default)]
@@ -16,6 +18,8 @@ pub(crate) struct Agent {
     /// Which process: what was meant for an earlier one is lost.
     pub(crate) process: u32,
     pub(crate) inbox: VecDeque<Input>,
+    /// It executes what it had decided before it was stopped.
+    pub(crate) resumes: bool,
     /// Stopped before this command was executed.
     pub(crate) held: Option<Command>,
     pub(crate) paused_until: u64,
@@ -46,6 +50,8 @@ pub(crate) struct FencerProcess {
     pub(crate) unseen: FencerHalf,
     /// Storages whose quiescence is under way.
     pub(crate) quiescing: BTreeSet<usize>,
+    /// The end that it guarded before the one that it has latched.
+    pub(crate) guarded: HolderDeadline,
     /// Stops after the last pet that the rule allows.
     pub(crate) freezes_at_last_pet: bool,
 }
@@ -80,8 +86,8 @@ pub(crate) struct Host {
     pub(crate) processes: Vec<DomainProcess>,
     /// Runs that are over, with writes in this kernel.
     pub(crate) queued: Vec<usize>,
-    /// Domains that its libvirt knows.
-    pub(crate) known: BTreeSet<usize>,
+    /// Domains that its libvirt knows, each with the disk chain with which it last ran there.
+    pub(crate) known: BTreeMap<usize, u64>,
     pub(crate) data_cut: u8,
     pub(crate) unkillable: u8,
     pub(crate) libvirt_hung: u8,
@@ -89,6 +95,16 @@ pub(crate) struct Host {
     pub(crate) starts_fail: u8,
     /// Why its agent could not go on when it last ended.
     pub(crate) refused: Option<String>,
+    /// When a fault struck it last, or was over.
+    pub(crate) hindered_at: u64,
+    /// What its fencer guarded when its power went, the end before that, and its clocks: a promise outlives its host.
+    pub(crate) promised: Option<(FencerHalf, HolderDeadline, Clock)>,
+    /// What it waits for before it stops.
+    pub(crate) moment: Option<Moment>,
+    /// Starts that libvirt has been asked for, and has not answered yet.
+    pub(crate) libvirt_starts: u32,
+    /// The agent's process that ended last in this boot: a planted bug takes its stall clocks over.
+    pub(crate) member_before: Option<Member>,
     /// Each incarnation that it had, and in which boot.
     pub(crate) lives: BTreeMap<Incarnation, u32>,
 }
@@ -111,13 +127,18 @@ impl Host {
             guests: Vec::new(),
             processes: Vec::new(),
             queued: Vec::new(),
-            known: BTreeSet::new(),
+            known: BTreeMap::new(),
             data_cut: 0,
             unkillable: 0,
             libvirt_hung: 0,
             image_locked: 0,
             starts_fail: 0,
             refused: None,
+            hindered_at: 0,
+            promised: None,
+            moment: None,
+            libvirt_starts: 0,
+            member_before: None,
             lives: BTreeMap::new(),
         }
     }

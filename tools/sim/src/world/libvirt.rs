@@ -30,17 +30,21 @@ impl World {
         } else if !this.stands_still() {
             let used: u32 = u32::try_from(this.guests.len()).unwrap_or_default() * 64;
             let memory_mib = self.plan.hosts[host].memory_mib.saturating_sub(used);
-            let reports = this.known.iter().map(|domain| self.report(host, *domain)).collect();
+            let reports =
+                this.known.iter().map(|(domain, chain)| self.report(host, *domain, *chain)).collect();
             self.give(host, Input::Capacity { memory_mib });
             self.give(host, Input::Domains(reports));
         }
         self.queue.at(self.at + LISTING, Event::Listing { host, process });
     }
 
-    fn report(&self, host: usize, domain: usize) -> DomainReport {
+    fn report(&self, host: usize, domain: usize, chain: u64) -> DomainReport {
         let this = &self.domains[domain];
         let plan = &self.plan.domains[domain];
-        let running = self.hosts[host].guests.iter().any(|run| self.runs[*run].domain == domain);
+        let running = self.hosts[host]
+            .guests
+            .iter()
+            .any(|run| self.runs[*run].domain == domain && !self.runs[*run].told);
         let target = |storage: &usize| QuiesceTarget {
             kind: self.storages[*storage].kind,
             device: u64::try_from(storage + 1).unwrap_or_default(),
@@ -52,8 +56,8 @@ impl World {
             protection: Protection { ha: plan.ha, priority: 1, exempt: false },
             vcpus: 1,
             memory_mib: 64,
-            definition_hash: this.chain,
-            definition_version: u32::from(this.stored.contains(&this.chain)),
+            definition_hash: chain,
+            definition_version: u32::from(this.stored.contains(&chain)),
             storages: plan.storages.iter().flatten().map(target).collect(),
         }
     }
@@ -177,6 +181,7 @@ impl World {
             self.hosts[host].starts_fail -= 1;
             return self.start_fails(host, start, "out of luck");
         }
+        self.hosts[host].libvirt_starts += 1;
         let after = MS + self.below(START);
         self.queue.at(self.at + after, Event::Started { host, boot, start });
     }
@@ -192,6 +197,8 @@ impl World {
             return;
         }
         let Some(domain) = self.domain(start.domain) else { return };
+        self.hosts[host].libvirt_starts -= 1;
+        let this = &self.hosts[host];
         if this.guests.iter().any(|run| self.runs[*run].domain == domain) {
             return self.start_fails(host, start, "it runs already");
         }

@@ -11,6 +11,7 @@ mod host;
 mod lease_file;
 mod libvirt;
 mod mend;
+mod moment;
 mod observer;
 mod path;
 mod power;
@@ -25,6 +26,7 @@ use leasefence_core::ids::DomainId;
 pub(crate) use event::Event;
 use event::Queue;
 use host::Host;
+pub(crate) use lease_file::LateWrite;
 use lease_file::LeaseFile;
 use observer::ObserverProcess;
 use path::{Client, Path};
@@ -119,6 +121,10 @@ pub struct World {
     /// Faults are over; what was broken is whole again.
     pub(crate) mended: bool,
     pub(crate) requests: u64,
+    /// Machines whose slot an operator was asked to free.
+    pub(crate) freed: Vec<u8>,
+    /// When both copies of a sector were damaged.
+    pub(crate) damaged_at: Option<u64>,
     judges: Judges,
     violation: Option<Violation>,
     over: bool,
@@ -164,6 +170,8 @@ impl World {
             story: Story::new(keeps_story, plan.hosts.len()),
             mended: false,
             requests: 0,
+            freed: Vec::new(),
+            damaged_at: None,
             judges: Judges::new(&plan),
             violation: None,
             over: false,

@@ -27,6 +27,12 @@ pub(crate) struct Path {
     pub(crate) torn: Option<u64>,
     /// It leads to other files: so many faults say so.
     pub(crate) replaced: u8,
+    /// Record writes are acknowledged, and lost.
+    pub(crate) renewals_lost: u8,
+    /// The file was made anew: writes go into the old one.
+    pub(crate) made_anew: u8,
+    /// It shows a copy that nobody else writes.
+    pub(crate) picture: Option<Vec<u8>>,
     /// Reads show what was there so long ago.
     pub(crate) stale: Option<u64>,
     /// The next write is done again so much later.
@@ -61,4 +67,21 @@ pub(crate) struct Client {
     /// Came back, and was not taken yet: its process is stopped.
     pub(crate) back: Option<(IoRequest, Now, Result<Vec<u8>, IoError>)>,
     pub(crate) issued: u32,
+}
+
+impl Path {
+    /// True while nothing is wrong with it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.requests_cut + self.answers_cut + self.replaced + self.made_anew == 0
+            && self.reads_fail == 0
+            && self.reads_late.0 == 0
+            && self.stale.is_none()
+            && self.picture.is_none()
+    }
+
+    /// What the picture shows.
+    pub(crate) fn from_picture(&self, offset: u64, len: usize) -> Vec<u8> {
+        let start = usize::try_from(offset).unwrap_or_default();
+        self.picture.as_ref().map_or_else(Vec::new, |picture| picture[start..start + len].to_vec())
+    }
 }

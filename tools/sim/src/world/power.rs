@@ -39,13 +39,15 @@ impl World {
         self.lose_flight(host);
         let this = &mut self.hosts[host];
         this.powered = false;
+        this.member_before = None;
+        this.libvirt_starts = 0;
         this.still_since = None;
         this.page = None;
+        this.promised = Some((this.fencer.half.clone(), this.fencer.guarded, this.clock.clone()));
         let number = this.fencer.number + 1;
         this.fencer = FencerProcess { number, half: FencerHalf::default(), ..FencerProcess::default() };
         let pets = this.watchdog.pets + 1;
         this.watchdog = Watchdog { pets, ..Watchdog::default() };
-        this.known.clear();
         self.runs_lose_power(host);
     }
 

@@ -28,6 +28,8 @@ pub struct Run {
     pub quiet: Option<u64>,
     /// The same where every storage keeps to its `write_drain`, as is assumed.
     pub quiet_as_assumed: Option<u64>,
+    /// Libvirt has told that it ended, or is about to: it closes its books on a process that the kernel still keeps.
+    pub told: bool,
     /// A user or the guest ended it, or it crashed; none: it was killed.
     pub ended_by: Option<Ended>,
 }

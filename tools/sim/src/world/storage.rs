@@ -18,6 +18,7 @@ impl World {
     /// A client issues a request.
     pub(crate) fn submit(&mut self, client: usize, request: IoRequest) {
         let issued = self.clock_of(client);
+        self.moment_of_submit(client, &request.op);
         let way = self.way(client);
         let this = &mut self.clients[client];
         this.issued += 1;
@@ -70,6 +71,12 @@ impl World {
 
     fn write_arrives(&mut self, client: usize, mut flight: Flight, offset: u64, data: Vec<u8>) {
         let failed = || Err(IoError::Failed("input/output error".to_owned()));
+        if self.keeps_back(client, offset, &data) {
+            return self.answer(client, flight, failed(), 0);
+        }
+        if self.goes_astray(client, offset, &data) {
+            return self.answer(client, flight, Ok(Vec::new()), 0);
+        }
         let path = &mut self.clients[client].path;
         if path.lands_late.0 > 0 {
             path.lands_late.0 -= 1;
@@ -105,9 +112,22 @@ impl World {
         self.queue.at(self.at + hold, Event::Io { client, number });
     }
 
-    fn read_arrives(&mut self, client: usize, flight: Flight, offset: u64, len: usize) {
+    /// True for a write that does not reach what the others read, and is acknowledged all the same.
+    fn goes_astray(&mut self, client: usize, offset: u64, data: &[u8]) -> bool {
+        let record = self.file.layout.host_records().contains(&offset);
         let path = &mut self.clients[client].path;
-        if path.replaced > 0 {
+        if let Some(picture) = &mut path.picture {
+            let start = usize::try_from(offset).unwrap_or_default();
+            picture[start..start + data.len()].copy_from_slice(data);
+            return true;
+        }
+        path.made_anew > 0 || (path.renewals_lost > 0 && record)
+    }
+
+    fn read_arrives(&mut self, client: usize, flight: Flight, offset: u64, len: usize) {
+        self.moment_of_read(client, offset, len);
+        let path = &mut self.clients[client].path;
+        if path.replaced + path.made_anew > 0 {
             let result = Err(IoError::Replaced("another inode".to_owned()));
             return self.answer(client, flight, result, 0);
         }
@@ -121,6 +141,7 @@ impl World {
             late = path.reads_late.1;
         }
         let bytes = match path.stale {
+            _ if path.picture.is_some() => path.from_picture(offset, len),
             Some(age) => self.file.read_as_of(self.at.saturating_sub(age), offset, len),
             None => self.file.read(offset, len),
         };
@@ -236,6 +257,7 @@ impl World {
     /// Bytes reach the medium.
     pub(crate) fn land(&mut self, client: usize, offset: u64, data: &[u8]) {
         self.file.write(self.at, offset, data);
+        self.moment_of_landing(client, offset);
         self.happened(&Happened::Landed { client, offset, len: data.len() });
     }
 }

@@ -1,10 +1,14 @@
 //! What is really so, which no host can know: the judges ask here.
 
-use leasefence_core::format::{HostRecord, LeasePage, LeaseState, RecordCopy};
-use leasefence_core::ids::{DomainId, Incarnation, Slot};
+use leasefence_core::fencing::FencerHalf;
+use leasefence_core::format::{HostRecord, HostState, LeasePage, LeaseState, RecordCopy};
+use leasefence_core::ids::{DomainId, Incarnation, Slot, Term};
 use leasefence_core::member::Member;
+use leasefence_core::terms::RESET_LATENCY;
+use leasefence_core::time::HolderDeadline;
 
 use super::World;
+use crate::time::{S, nanos};
 
 impl World {
     /// The host that has had this incarnation.
@@ -66,6 +70,32 @@ impl World {
     /// An observer's name.
     pub(crate) fn name_of(&self, observer: usize) -> String {
         self.hosts.get(observer).map_or_else(|| "the observer".to_owned(), |host| host.name.clone())
+    }
+
+    /// True once nothing of this incarnation can be written any more, by what its host has promised: by the faster of its
+    /// clocks the end that its fencer guards, and then the budget, were over `write_drain` ago. A host that was ended early
+    /// may have been petted right before.
+    pub(crate) fn promise_is_over(&self, incarnation: Incarnation) -> bool {
+        let Some(host) = self.host_of(incarnation).map(|host| &self.hosts[host]) else { return true };
+        let now = (&host.fencer.half, host.fencer.guarded, &host.clock);
+        let before = host.promised.as_ref().map(|(half, guarded, clock)| (half, *guarded, clock));
+        let is_its = |half: &FencerHalf| half.incarnation == incarnation && half.armed;
+        let found =
+            [Some(now).filter(|_| host.powered && !host.fencer.page_lost), before].into_iter().flatten();
+        let Some((half, guarded, clock)) = found.into_iter().find(|(half, ..)| is_its(half)) else {
+            return true;
+        };
+        let drained = self.at.saturating_sub(nanos(half.terms.write_drain));
+        let now = clock.now(drained).instant;
+        let over = |end: HolderDeadline, then| HolderDeadline(end.0.plus(then)).reached(now);
+        let budget = half.terms.fence_budget;
+        match half.latched {
+            None => over(half.lease_end, budget),
+            Some(latched) => {
+                let bitten = budget.max(half.terms.watchdog_actual + RESET_LATENCY);
+                over(latched, bitten) || over(guarded, budget)
+            }
+        }
     }
 
     /// True when the end that a host's fencer guards has passed: it acts at its next beat.
@@ -132,5 +162,43 @@ impl World {
         pages
             .into_iter()
             .any(|page| page.get(id).is_some_and(|entry| speaks(entry.state) || entry.want_term.0 > 0))
+    }
+
+    /// True when a readable copy of the host's sector does not say that it owns the domain under this term.
+    pub(crate) fn shows_less_than_own(&self, host: usize, domain: DomainId, term: Term) -> bool {
+        let layout = &self.file.layout;
+        let Some(life) = self.hosts[host].life() else { return false };
+        let owns = |page: &LeasePage| {
+            page.get(domain).is_some_and(|entry| entry.state == LeaseState::Own && entry.term == term)
+        };
+        RecordCopy::BOTH.into_iter().any(|copy| {
+            let place = layout.lease_page(layout.page_of(domain), life.slot, copy);
+            let page = LeasePage::decode(&place, &self.file.read(place.offset, place.len));
+            page.is_ok_and(|page| page.incarnation.slot == life.slot && !owns(&page))
+        })
+    }
+
+    /// A used slot whose sector of the domain's page has been unreadable in both copies for so long that every scan of an
+    /// acquire that ends now has seen it.
+    pub(crate) fn damaged_beside(&self, domain: DomainId) -> Option<Slot> {
+        let layout = &self.file.layout;
+        self.damaged_at.filter(|since| self.at - since > 3 * S)?;
+        layout.slots().find(|slot| {
+            let used = RecordCopy::BOTH.iter().any(|copy| {
+                let place = layout.host_record(*slot, *copy);
+                let record = HostRecord::decode(&place, &self.file.read(place.offset, place.len));
+                record.is_ok_and(|record| record.state != HostState::Free)
+            });
+            used && RecordCopy::BOTH.iter().all(|copy| {
+                let place = layout.lease_page(layout.page_of(domain), *slot, *copy);
+                LeasePage::decode(&place, &self.file.read(place.offset, place.len)).is_err()
+            })
+        })
+    }
+
+    /// For how long the host's agent and its path have been free of faults that strike them, as far as is known.
+    pub(crate) fn reads_since(&self, host: usize) -> u64 {
+        let host = &self.hosts[host];
+        self.at.saturating_sub(host.hindered_at.max(host.agent.paused_until).max(host.fencer.paused_until))
     }
 }

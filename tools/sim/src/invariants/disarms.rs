@@ -1,0 +1,48 @@
+//! Maintenance is said by both copies of the record before the fencer lets go, and while no earlier record may still land.
+
+use leasefence_core::format::{HostRecord, HostState, RecordCopy};
+
+use super::{Happened, Judge};
+use crate::world::World;
+
+/// Looks when a fencer lets go, and when a record says so.
+#[derive(Debug)]
+pub(super) struct Disarms;
+
+impl Judge for Disarms {
+    fn sentence(&self) -> &'static str {
+        "A promise is weakened on the storage before the obligation ends."
+    }
+
+    fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
+        let layout = &world.file.layout;
+        match *happened {
+            Happened::LetGo { host } => {
+                let life = world.hosts[host].life()?;
+                let places = RecordCopy::BOTH.map(|copy| layout.host_record(life.slot, copy));
+                let holds = |place: &leasefence_core::format::Place| {
+                    let record = HostRecord::decode(place, &world.file.read(place.offset, place.len));
+                    record.is_ok_and(|record| record.incarnation == life && record.state == HostState::Held)
+                };
+                places.iter().any(holds).then(|| {
+                    format!("host-{host} lets go, and a copy of its record says that it holds its lease")
+                })
+            }
+            Happened::Landed { client, offset, .. } => {
+                world.hosts.get(client)?;
+                let is_record = |offset: u64| layout.host_records().contains(&offset);
+                if !is_record(offset) || world.file.byte(offset + 92) != HostState::Disarmed.code() {
+                    return None;
+                }
+                let held = HostState::Held.code();
+                let late = |write: &&crate::world::LateWrite| {
+                    write.client == client && is_record(write.offset) && write.data.get(92) == Some(&held)
+                };
+                world.file.late.values().find(late).map(|_| {
+                    format!("host-{client} says that it is disarmed, and an earlier record may still land")
+                })
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What lease pages say on the storage: a sector never goes back, an own entry never vanishes and is given back only when its
+//! process is gone, a predecessor is never alive, and nothing that somebody wants is dropped.
+
+use std::collections::BTreeMap;
+
+use leasefence_core::format::{LeaseEntry, LeasePage, LeaseState, RecordCopy};
+use leasefence_core::ids::{DomainId, Generation, Sequence, Slot, Term};
+
+use super::{Happened, Judge};
+use crate::time::S;
+use crate::world::World;
+
+/// A want that has stood for so long was seen by both passes of a drop.
+const LONG: u64 = 15 * S;
+
+/// What a sector says.
+#[derive(Debug, Default)]
+struct Seen {
+    version: (Generation, Sequence),
+    entries: Vec<LeaseEntry>,
+}
+
+/// Remembers the newest version of each sector's copies.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    copies: BTreeMap<u64, Seen>,
+    wants: BTreeMap<(Slot, DomainId), (u64, Term)>,
+}
+
+impl Judge for Pages {
+    fn sentence(&self) -> &'static str {
+        "A lease page says what is so."
+    }
+
+    fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
+        let Happened::Landed { client, offset, len } = *happened else { return None };
+        let layout = &world.file.layout;
+        if !layout.lease_pages().contains(&offset) {
+            return None;
+        }
+        let of_a_page = |page: &u8| layout.lease_page_range(*page).contains(&offset);
+        let number = (0..layout.pages()).find(of_a_page)?;
+        let copies = layout.slots().flat_map(|slot| RecordCopy::BOTH.map(|copy| (slot, copy)));
+        let place = |(slot, copy)| (slot, copy, layout.lease_page(number, slot, copy));
+        let (slot, copy, place) = copies.map(place).find(|(_, _, place)| place.offset == offset)?;
+        if client >= world.hosts.len() {
+            // Damaged: what it said is lost.
+            self.copies.remove(&offset);
+            return None;
+        }
+        if place.len != len {
+            return None;
+        }
+        let page = LeasePage::decode(&place, &world.file.read(offset, len)).ok()?;
+        let entries: Vec<LeaseEntry> = page.entries().copied().collect();
+        let seen = Seen { version: (page.incarnation.generation, page.sequence), entries };
+        let before = self.copies.remove(&offset);
+        let wrong = before.as_ref().and_then(|before| {
+            if seen.version < before.version {
+                return Some(format!(
+                    "host-{client}: an earlier sector of slot {slot} lands over a later one"
+                ));
+            }
+            // Both copies are there when the second is.
+            (copy == RecordCopy::B).then(|| self.changed(world, client, slot, before, &seen)).flatten()
+        });
+        if copy == RecordCopy::B {
+            self.note_wants(world, slot, &seen);
+        }
+        self.copies.insert(offset, seen);
+        wrong
+    }
+}
+
+impl Pages {
+    fn note_wants(&mut self, world: &World, slot: Slot, seen: &Seen) {
+        let wanted =
+            |domain: DomainId| seen.entries.iter().any(|e| e.domain == domain && e.want_term > Term(0));
+        self.wants.retain(|(of, domain), _| *of != slot || wanted(*domain));
+        for entry in seen.entries.iter().filter(|entry| entry.want_term > Term(0)) {
+            self.wants.entry((slot, entry.domain)).or_insert((world.at, entry.want_term));
+        }
+    }
+
+    fn changed(
+        &self,
+        world: &World,
+        client: usize,
+        slot: Slot,
+        before: &Seen,
+        seen: &Seen,
+    ) -> Option<String> {
+        let same_life = before.version.0 == seen.version.0;
+        let now = |domain: DomainId| seen.entries.iter().find(|entry| entry.domain == domain);
+        for old in before.entries.iter() {
+            let new = now(old.domain);
+            let gone = new.is_none_or(|new| new.state == LeaseState::Empty);
+            if old.state == LeaseState::Own {
+                if gone || new.is_some_and(|new| new.term < old.term) {
+                    return Some(format!("host-{client} forgets that it has owned {}", old.domain));
+                }
+                if same_life
+                    && new.is_some_and(|new| new.state != LeaseState::Own)
+                    && self.runs(world, client, old)
+                {
+                    return Some(format!("host-{client} gives {} back, whose process is there", old.domain));
+                }
+            }
+            let left = matches!(old.state, LeaseState::Orphan | LeaseState::Stopped) && gone && same_life;
+            let wanted = |((of, domain), (since, _)): (&(Slot, DomainId), &(u64, Term))| {
+                *of != slot && *domain == old.domain && world.at - since > LONG
+            };
+            if left && self.wants.iter().any(wanted) {
+                return Some(format!("host-{client} drops {}, which another host wants", old.domain));
+            }
+        }
+        let low = |new: &&LeaseEntry| {
+            let is_new =
+                !before.entries.iter().any(|old| old.domain == new.domain && old.want_term == new.want_term);
+            let above = |((of, domain), (since, term)): (&(Slot, DomainId), &(u64, Term))| {
+                *of != slot && *domain == new.domain && world.at - since > LONG && *term >= new.want_term
+            };
+            new.want_term > Term(0) && is_new && same_life && self.wants.iter().any(above)
+        };
+        if let Some(new) = seen.entries.iter().find(low) {
+            return Some(format!("host-{client} wants {} under a term that stood for long", new.domain));
+        }
+        let taken = |new: &&LeaseEntry| {
+            new.state == LeaseState::Own
+                && new.pred.is_some_and(|pred| {
+                    let host = world.host_of(pred);
+                    host.is_some_and(|host| {
+                        world.holds(host)
+                            && !world.end_has_passed(host)
+                            && world.hosts[host].life() == Some(pred)
+                    })
+                })
+        };
+        let new = seen.entries.iter().find(taken)?;
+        Some(format!("host-{client} owns {} after an incarnation that holds its lease", new.domain))
+    }
+
+    fn runs(&self, world: &World, client: usize, entry: &LeaseEntry) -> bool {
+        let here = |run: &&usize| {
+            let run = &world.runs[**run];
+            // A guest that runs while its host adopts it has no lease yet.
+            let leased = run.term == Some(entry.term) || (run.term.is_none() && world.holds(client));
+            leased && run.exited.is_none() && world.domains[run.domain].id == entry.domain
+        };
+        world.hosts[client].guests.iter().find(here).is_some()
+    }
+}
