@@ -92,7 +92,7 @@ impl Pages {
     ) -> Option<String> {
         let same_life = before.version.0 == seen.version.0;
         let now = |domain: DomainId| seen.entries.iter().find(|entry| entry.domain == domain);
-        for old in before.entries.iter() {
+        for old in &before.entries {
             let new = now(old.domain);
             let gone = new.is_none_or(|new| new.state == LeaseState::Empty);
             if old.state == LeaseState::Own {

@@ -16,8 +16,6 @@ use crate::time::{MS, S, nanos};
 /// Between two looks at the fencer's half while nothing in it changes; what changes is seen within 50 ms.
 const LOOK: u64 = 500 * MS;
 const LOOK_SOON: u64 = 50 * MS;
-/// What an agent's process knew is lost with it, but for one planted bug.
-const KEEPS_MEMBERS: bool = cfg!(feature = "planted-bugs");
 /// No timer comes sooner.
 const SOONEST: u64 = MS;
 /// The service manager starts an agent again that has ended.
@@ -284,7 +282,10 @@ impl World {
 
     /// The agent's process is gone; what it had in flight may land or not.
     pub(crate) fn kill_agent(&mut self, host: usize) {
-        self.hosts[host].member_before = self.hosts[host].agent.member.take().filter(|_| KEEPS_MEMBERS);
+        #[cfg(feature = "planted-bugs")]
+        {
+            self.hosts[host].member_before = self.hosts[host].agent.member.take();
+        }
         let agent = &mut self.hosts[host].agent;
         *agent = Agent { process: agent.process + 1, number: agent.number + 1, ..Agent::default() };
         self.abandon_flight(host);

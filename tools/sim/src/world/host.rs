@@ -104,6 +104,7 @@ pub(crate) struct Host {
     /// Starts that libvirt has been asked for, and has not answered yet.
     pub(crate) libvirt_starts: u32,
     /// The agent's process that ended last in this boot: a planted bug takes its stall clocks over.
+    #[cfg(feature = "planted-bugs")]
     pub(crate) member_before: Option<Member>,
     /// Each incarnation that it had, and in which boot.
     pub(crate) lives: BTreeMap<Incarnation, u32>,
@@ -138,6 +139,7 @@ impl Host {
             promised: None,
             moment: None,
             libvirt_starts: 0,
+            #[cfg(feature = "planted-bugs")]
             member_before: None,
             lives: BTreeMap::new(),
         }

@@ -80,7 +80,7 @@ impl Path {
     }
 
     /// What the picture shows.
-    pub(crate) fn from_picture(&self, offset: u64, len: usize) -> Vec<u8> {
+    pub(crate) fn pictured(&self, offset: u64, len: usize) -> Vec<u8> {
         let start = usize::try_from(offset).unwrap_or_default();
         self.picture.as_ref().map_or_else(Vec::new, |picture| picture[start..start + len].to_vec())
     }

@@ -39,7 +39,10 @@ impl World {
         self.lose_flight(host);
         let this = &mut self.hosts[host];
         this.powered = false;
-        this.member_before = None;
+        #[cfg(feature = "planted-bugs")]
+        {
+            this.member_before = None;
+        }
         this.libvirt_starts = 0;
         this.still_since = None;
         this.page = None;

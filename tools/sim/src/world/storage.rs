@@ -141,7 +141,7 @@ impl World {
             late = path.reads_late.1;
         }
         let bytes = match path.stale {
-            _ if path.picture.is_some() => path.from_picture(offset, len),
+            _ if path.picture.is_some() => path.pictured(offset, len),
             Some(age) => self.file.read_as_of(self.at.saturating_sub(age), offset, len),
             None => self.file.read(offset, len),
         };
