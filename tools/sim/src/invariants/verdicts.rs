@@ -48,7 +48,9 @@ impl Judge for Verdicts {
                         format!("host-{host} has seen {incarnation} fencing for long, and waits still")
                     })
                 };
-                (free && world.holds(host)).then(|| self.fencing.iter().find_map(late)).flatten()
+                (free && !world.mended && world.holds(host))
+                    .then(|| self.fencing.iter().find_map(late))
+                    .flatten()
             }
             _ => None,
         }

@@ -160,7 +160,8 @@ impl World {
     pub(super) fn agent_goes_on(&mut self, host: usize) {
         let now = self.hosts[host].clock.now(self.at).instant;
         let ttl = self.hosts[host].terms.lease_ttl;
-        let latched = self.hosts[host].fencer.half.latched.is_some();
+        let half = &self.hosts[host].fencer.half;
+        let latched = half.latched.is_some() && half.clean.is_none();
         if let Some(page) = self.hosts[host].page.as_mut().filter(|_| latched) {
             page.incarnation.generation = page.incarnation.generation.next();
             page.arm_count += 1;
