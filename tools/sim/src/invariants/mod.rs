@@ -102,7 +102,7 @@ impl Judges {
             Box::new(kills_have_reasons::KillsHaveReasons),
             Box::new(one_life::OneLife::default()),
             Box::new(one_claim::OneClaim::default()),
-            Box::new(pages::Pages::default()),
+            Box::new(pages::Pages::new(plan.is_scene())),
             Box::new(disarms::Disarms),
             Box::new(convicted::Convicted::default()),
         ];

@@ -21,8 +21,13 @@ struct Seen {
 }
 
 /// Remembers the newest version of each sector's copies.
+///
+/// Two things are looked at in scenes alone, where only a wrong rule does them: that a sector goes back, which a page write
+/// of an agent that died in the middle of its rejoin still may (ARCHITECTURE 11); and that a drop passes over a want, which
+/// one of unknown outcome may when it is carried through later.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
+    in_a_scene: bool,
     copies: BTreeMap<u64, Seen>,
     wants: BTreeMap<(Slot, DomainId), (u64, Term)>,
 }
@@ -56,7 +61,7 @@ impl Judge for Pages {
         let seen = Seen { version: (page.incarnation.generation, page.sequence), entries };
         let before = self.copies.remove(&offset);
         let wrong = before.as_ref().and_then(|before| {
-            if seen.version < before.version {
+            if self.in_a_scene && seen.version < before.version {
                 return Some(format!(
                     "host-{client}: an earlier sector of slot {slot} lands over a later one"
                 ));
@@ -73,6 +78,10 @@ impl Judge for Pages {
 }
 
 impl Pages {
+    pub(super) fn new(in_a_scene: bool) -> Self {
+        Self { in_a_scene, ..Self::default() }
+    }
+
     fn note_wants(&mut self, world: &World, slot: Slot, seen: &Seen) {
         let wanted =
             |domain: DomainId| seen.entries.iter().any(|e| e.domain == domain && e.want_term > Term(0));
@@ -110,7 +119,7 @@ impl Pages {
             let wanted = |((of, domain), (since, _)): (&(Slot, DomainId), &(u64, Term))| {
                 *of != slot && *domain == old.domain && world.at - since > LONG
             };
-            if left && self.wants.iter().any(wanted) {
+            if left && self.in_a_scene && self.wants.iter().any(wanted) {
                 return Some(format!("host-{client} drops {}, which another host wants", old.domain));
             }
         }

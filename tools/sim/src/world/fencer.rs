@@ -148,11 +148,6 @@ impl World {
         if half.incarnation.generation.0 > 0 {
             this.lives.entry(half.incarnation).or_insert(this.boot);
         }
-        for own in &half.own {
-            if let Some(domain) = self.domains.iter_mut().find(|domain| domain.id == own.domain) {
-                domain.leased = true;
-            }
-        }
         this.page = Some(half);
         self.name_runs(host);
         if urgent {

@@ -82,6 +82,10 @@ impl World {
         for domain in 0..self.domains.len() {
             if self.should_run(domain) && !self.runs_now(domain) {
                 let id = self.domains[domain].id;
+                self.tell_storage("idle", || format!("domain {domain}"));
+                for (slot, entry) in self.entries_of(domain) {
+                    self.tell_storage("entry", || format!("slot {slot}: {entry:?}"));
+                }
                 (0..self.hosts.len()).for_each(|host| self.ask(host, Request::Resume { domain: id }));
             }
         }

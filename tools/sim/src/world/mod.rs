@@ -46,7 +46,7 @@ pub(crate) struct Domain {
     pub(crate) chain: u64,
     /// The chains whose definitions are stored.
     pub(crate) stored: Vec<u64>,
-    /// Some host has owned its lease.
+    /// An entry that says that it is owned and HA has reached the storage.
     pub(crate) leased: bool,
     /// A user shut it down, and nobody has started it since.
     pub(crate) stopped_by_user: bool,

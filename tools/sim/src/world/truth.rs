@@ -1,7 +1,9 @@
 //! What is really so, which no host can know: the judges ask here.
 
 use leasefence_core::fencing::FencerHalf;
-use leasefence_core::format::{HostRecord, HostState, LeasePage, LeaseState, RecordCopy};
+use leasefence_core::format::{
+    HostRecord, HostState, LeaseEntry, LeaseFlags, LeasePage, LeaseState, RecordCopy,
+};
 use leasefence_core::ids::{DomainId, Incarnation, Slot, Term};
 use leasefence_core::member::Member;
 use leasefence_core::terms::RESET_LATENCY;
@@ -200,5 +202,43 @@ impl World {
     pub(crate) fn reads_since(&self, host: usize) -> u64 {
         let host = &self.hosts[host];
         self.at.saturating_sub(host.hindered_at.max(host.agent.paused_until).max(host.fencer.paused_until))
+    }
+}
+
+impl World {
+    /// What the storage says of a domain, slot by slot: for people.
+    pub(crate) fn entries_of(&self, domain: usize) -> Vec<(Slot, LeaseEntry)> {
+        let layout = &self.file.layout;
+        let id = self.domains[domain].id;
+        let newest = |slot| {
+            let copies = RecordCopy::BOTH.map(|copy| layout.lease_page(layout.page_of(id), slot, copy));
+            let pages = copies
+                .iter()
+                .filter_map(|place| LeasePage::decode(place, &self.file.read(place.offset, place.len)).ok());
+            let page = pages.max_by_key(|page| (page.incarnation.generation, page.sequence))?;
+            page.get(id).map(|entry| (slot, *entry))
+        };
+        layout.slots().filter_map(newest).collect()
+    }
+}
+
+impl World {
+    /// A sector of a lease page has landed: what it says is owned and HA is protected from now on.
+    pub(crate) fn note_protected(&mut self, offset: u64) {
+        let layout = &self.file.layout;
+        let pages = (0..layout.pages()).flat_map(|page| RecordCopy::BOTH.map(|copy| (page, copy)));
+        let mut here = pages.filter(|(page, copy)| layout.lease_page_copy(*page, *copy).contains(&offset));
+        let Some((page, copy)) = here.next() else { return };
+        let place = layout
+            .slots()
+            .map(|slot| layout.lease_page(page, slot, copy))
+            .find(|place| place.offset == offset);
+        let Some(place) = place else { return };
+        let Ok(page) = LeasePage::decode(&place, &self.file.read(place.offset, place.len)) else { return };
+        let ha = |entry: &&LeaseEntry| entry.state == LeaseState::Own && entry.flags.contains(LeaseFlags::HA);
+        let protected: Vec<DomainId> = page.entries().filter(ha).map(|entry| entry.domain).collect();
+        for domain in &mut self.domains {
+            domain.leased |= protected.contains(&domain.id);
+        }
     }
 }
