@@ -257,6 +257,7 @@ impl World {
     /// Bytes reach the medium.
     pub(crate) fn land(&mut self, client: usize, offset: u64, data: &[u8]) {
         self.file.write(self.at, offset, data);
+        self.note_protected(offset);
         self.moment_of_landing(client, offset);
         self.happened(&Happened::Landed { client, offset, len: data.len() });
     }
