@@ -237,8 +237,11 @@ impl World {
         let Ok(page) = LeasePage::decode(&place, &self.file.read(place.offset, place.len)) else { return };
         let ha = |entry: &&LeaseEntry| entry.state == LeaseState::Own && entry.flags.contains(LeaseFlags::HA);
         let protected: Vec<DomainId> = page.entries().filter(ha).map(|entry| entry.domain).collect();
+        let runs = &self.runs;
         for domain in &mut self.domains {
-            domain.leased |= protected.contains(&domain.id);
+            // One that crashed before its lease was there never ran under it: it ends as stopped.
+            let alive = domain.runs.last().is_some_and(|run| runs[*run].killed.is_none());
+            domain.leased |= alive && protected.contains(&domain.id);
         }
     }
 }
