@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use leasefence_core::format::{HostRecord, RecordCopy};
+use leasefence_core::format::RecordCopy;
 use leasefence_core::ids::Incarnation;
 
 use super::{Happened, Judge};
@@ -33,9 +33,11 @@ impl Judge for Convicted {
                     return None;
                 }
                 let slot = world.hosts[client].life()?.slot;
-                let places = RecordCopy::BOTH.map(|copy| layout.host_record(slot, copy));
-                let place = places.into_iter().find(|place| place.offset == offset && place.len == len)?;
-                let record = HostRecord::decode(&place, &world.file.read(offset, len)).ok()?;
+                let here = |copy: &RecordCopy| {
+                    let place = layout.host_record(slot, *copy);
+                    place.offset == offset && place.len == len
+                };
+                let record = world.file.record(slot, RecordCopy::BOTH.into_iter().find(here)?)?;
                 for conviction in record.convictions.iter().flatten() {
                     self.since.entry(conviction.target).or_insert(world.at);
                 }

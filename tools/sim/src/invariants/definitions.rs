@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use leasefence_core::format::{LeasePage, LeaseState, RecordCopy};
+use leasefence_core::format::{LeaseState, RecordCopy};
 use leasefence_core::ids::DomainId;
 
 use super::{Happened, Judge};
@@ -41,16 +41,13 @@ impl Judge for Definitions {
 
 impl Definitions {
     fn landed(&mut self, world: &World, client: usize, offset: u64, len: usize) {
-        let layout = &world.file.layout;
-        let Some(slot) = world.hosts.get(client).and_then(|host| Some(host.life()?.slot)) else { return };
-        let of_a_page = |page: &u8| layout.lease_page_copy(*page, RecordCopy::B).contains(&offset);
-        let Some(page) = (0..layout.pages()).find(of_a_page) else { return };
-        let place = layout.lease_page(page, slot, RecordCopy::B);
+        let Some(own) = world.hosts.get(client).and_then(|host| Some(host.life()?.slot)) else { return };
         // Both copies are there when the second is.
-        if place.offset != offset || place.len != len {
+        let Some((page, slot, RecordCopy::B)) = world.file.sector_at(offset) else { return };
+        if slot != own || len != world.file.layout.lease_page(page, slot, RecordCopy::B).len {
             return;
         }
-        let Ok(page) = LeasePage::decode(&place, &world.file.read(offset, len)) else { return };
+        let Some(page) = world.file.lease_page(page, slot, RecordCopy::B) else { return };
         for entry in page.entries().filter(|entry| entry.state == LeaseState::Own) {
             let newest = self.newest.entry(entry.domain).or_default();
             *newest = (*newest).max(entry.definition_hash);

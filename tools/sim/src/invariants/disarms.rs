@@ -1,6 +1,6 @@
 //! Maintenance is said by both copies of the record before the fencer lets go, and while no earlier record may still land.
 
-use leasefence_core::format::{HostRecord, HostState, RecordCopy};
+use leasefence_core::format::{HostState, RecordCopy};
 
 use super::{Happened, Judge};
 use crate::world::World;
@@ -19,24 +19,25 @@ impl Judge for Disarms {
         match *happened {
             Happened::LetGo { host } => {
                 let life = world.hosts[host].life()?;
-                let places = RecordCopy::BOTH.map(|copy| layout.host_record(life.slot, copy));
-                let holds = |place: &leasefence_core::format::Place| {
-                    let record = HostRecord::decode(place, &world.file.read(place.offset, place.len));
-                    record.is_ok_and(|record| record.incarnation == life && record.state == HostState::Held)
+                let holds = |copy: &RecordCopy| {
+                    let record = world.file.record(life.slot, *copy);
+                    record.is_some_and(|record| record.incarnation == life && record.state == HostState::Held)
                 };
-                places.iter().any(holds).then(|| {
+                RecordCopy::BOTH.iter().any(holds).then(|| {
                     format!("host-{host} lets go, and a copy of its record says that it holds its lease")
                 })
             }
             Happened::Landed { client, offset, .. } => {
                 world.hosts.get(client)?;
                 let is_record = |offset: u64| layout.host_records().contains(&offset);
-                if !is_record(offset) || world.file.byte(offset + 92) != HostState::Disarmed.code() {
+                if !is_record(offset) || world.file.state_at(offset) != HostState::Disarmed.code() {
                     return None;
                 }
                 let held = HostState::Held.code();
                 let late = |write: &&crate::world::LateWrite| {
-                    write.client == client && is_record(write.offset) && write.data.get(92) == Some(&held)
+                    write.client == client
+                        && is_record(write.offset)
+                        && write.data.get(crate::world::STATE_AT) == Some(&held)
                 };
                 world.file.late.values().find(late).map(|_| {
                     format!("host-{client} says that it is disarmed, and an earlier record may still land")

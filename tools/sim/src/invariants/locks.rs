@@ -1,6 +1,6 @@
 //! An image that is locked still is no failure of its domain.
 
-use leasefence_core::format::{LeasePage, RecordCopy};
+use leasefence_core::format::RecordCopy;
 
 use super::{Happened, Judge};
 use crate::plan::FaultKind;
@@ -29,10 +29,7 @@ impl Judge for Locks {
         let layout = &world.file.layout;
         for slot in layout.slots() {
             for page in 0..layout.pages() {
-                let place = layout.lease_page(page, slot, RecordCopy::A);
-                let Ok(page) = LeasePage::decode(&place, &world.file.read(place.offset, place.len)) else {
-                    continue;
-                };
+                let Some(page) = world.file.lease_page(page, slot, RecordCopy::A) else { continue };
                 if let Some(entry) = page.entries().find(|entry| entry.failures > 0) {
                     return Some(format!(
                         "slot {slot} counts {} failures of {}",

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use leasefence_core::format::{LeaseEntry, LeasePage, LeaseState, RecordCopy};
+use leasefence_core::format::{LeaseEntry, LeaseState, RecordCopy};
 use leasefence_core::ids::{DomainId, Generation, Sequence, Slot, Term};
 
 use super::{Happened, Judge};
@@ -39,24 +39,16 @@ impl Judge for Pages {
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
         let Happened::Landed { client, offset, len } = *happened else { return None };
-        let layout = &world.file.layout;
-        if !layout.lease_pages().contains(&offset) {
-            return None;
-        }
-        let of_a_page = |page: &u8| layout.lease_page_range(*page).contains(&offset);
-        let number = (0..layout.pages()).find(of_a_page)?;
-        let copies = layout.slots().flat_map(|slot| RecordCopy::BOTH.map(|copy| (slot, copy)));
-        let place = |(slot, copy)| (slot, copy, layout.lease_page(number, slot, copy));
-        let (slot, copy, place) = copies.map(place).find(|(_, _, place)| place.offset == offset)?;
+        let (number, slot, copy) = world.file.sector_at(offset)?;
         if client >= world.hosts.len() {
             // Damaged: what it said is lost.
             self.copies.remove(&offset);
             return None;
         }
-        if place.len != len {
+        if len != world.file.layout.lease_page(number, slot, copy).len {
             return None;
         }
-        let page = LeasePage::decode(&place, &world.file.read(offset, len)).ok()?;
+        let page = world.file.lease_page(number, slot, copy)?;
         let entries: Vec<LeaseEntry> = page.entries().copied().collect();
         let seen = Seen { version: (page.incarnation.generation, page.sequence), entries };
         let before = self.copies.remove(&offset);

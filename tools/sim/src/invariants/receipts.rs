@@ -1,12 +1,9 @@
 //! A receipt never lies: when `fenced` or `released` lands, no domain of that life runs and no write of it is on its way.
 
-use leasefence_core::format::{HostRecord, HostState, RecordCopy};
+use leasefence_core::format::{HostState, RecordCopy};
 
 use super::{Happened, Judge};
 use crate::world::World;
-
-/// The state's byte in a record: it alone decides whether the rest is worth decoding.
-const STATE_AT: u64 = 92;
 
 /// Reads each record as it lands.
 #[derive(Debug)]
@@ -27,15 +24,14 @@ impl Judge for Receipts {
         if !layout.host_records().contains(&offset) {
             return None;
         }
-        let state = world.file.byte(offset + STATE_AT);
+        let state = world.file.state_at(offset);
         let says = |wanted: HostState| state == wanted.code();
         if !says(HostState::Fenced) && !says(HostState::Released) && !says(HostState::Fencing) {
             return None;
         }
         let slot = host.lives.keys().next_back()?.slot;
-        let places = RecordCopy::BOTH.map(|copy| layout.host_record(slot, copy));
-        let place = places.into_iter().find(|place| place.offset == offset)?;
-        let record = HostRecord::decode(&place, &world.file.read(offset, place.len)).ok()?;
+        let here = |copy: &RecordCopy| layout.host_record(slot, *copy).offset == offset;
+        let record = world.file.record(slot, RecordCopy::BOTH.into_iter().find(here)?)?;
         if record.state == HostState::Fencing {
             let half = &host.fencer.half;
             let guards = host.powered && half.incarnation == record.incarnation && half.latched.is_none();

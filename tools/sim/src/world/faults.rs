@@ -1,6 +1,6 @@
 //! Faults strike, and end.
 
-use leasefence_core::format::{Claim, HostRecord, LeasePage, RecordCopy};
+use leasefence_core::format::RecordCopy;
 use leasefence_core::ids::Slot;
 use leasefence_core::member::{Input, Request, RequestId};
 use leasefence_core::terms::Timing;
@@ -302,20 +302,10 @@ impl World {
 
     /// True when what stands beside the sector would do without it.
     fn rest_is_whole(&self, slot: Slot, page: u8, copy: RecordCopy, sector: Sector) -> bool {
-        let layout = &self.file.layout;
-        let record = |copy| {
-            let place = layout.host_record(slot, copy);
-            HostRecord::decode(&place, &self.file.read(place.offset, place.len)).is_ok()
-        };
-        let lease_page = |copy| {
-            let place = layout.lease_page(page, slot, copy);
-            LeasePage::decode(&place, &self.file.read(place.offset, place.len)).is_ok()
-        };
-        let claim = layout.claim(slot);
-        let claim = Claim::decode(&claim, &self.file.read(claim.offset, claim.len)).is_ok();
+        let record = |copy| self.file.record(slot, copy).is_some();
         match sector {
-            Sector::Record => record(copy.other()) && claim,
-            Sector::LeasePage => lease_page(copy.other()),
+            Sector::Record => record(copy.other()) && self.file.claim(slot).is_some(),
+            Sector::LeasePage => self.file.lease_page(page, slot, copy.other()).is_some(),
             Sector::Claim => record(RecordCopy::A) && record(RecordCopy::B),
             Sector::Header => true,
         }

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use leasefence_core::format::Layout;
 use leasefence_core::format::init::{InitParameters, header_writes};
-use leasefence_core::ids::{ClusterId, FileId};
+use leasefence_core::format::{Claim, HostRecord, Layout, LeasePage, Place, RecordCopy};
+use leasefence_core::ids::{ClusterId, FileId, Slot};
 use std::time::Duration;
 
 use crate::plan::ClusterPlan;
+
+/// The state's byte in a host record.
+pub(crate) const STATE_AT: usize = 92;
 
 /// A write that its caller has no answer for.
 #[derive(Clone, Debug)]
@@ -75,6 +78,52 @@ impl LeaseFile {
     pub(crate) fn read(&self, offset: u64, len: usize) -> Vec<u8> {
         let start = usize::try_from(offset).expect("inside the file");
         self.bytes[start..start + len].to_vec()
+    }
+
+    fn bytes_of(&self, place: &Place) -> &[u8] {
+        let start = usize::try_from(place.offset).expect("inside the file");
+        &self.bytes[start..start + place.len]
+    }
+
+    /// A copy of a host's record, if it can be read.
+    pub(crate) fn record(&self, slot: Slot, copy: RecordCopy) -> Option<HostRecord> {
+        let place = self.layout.host_record(slot, copy);
+        HostRecord::decode(&place, self.bytes_of(&place)).ok()
+    }
+
+    /// The state's code in the record that begins here: it alone often decides whether the rest is worth decoding.
+    pub(crate) fn state_at(&self, offset: u64) -> u8 {
+        usize::try_from(offset).ok().and_then(|at| self.bytes.get(at + STATE_AT)).copied().unwrap_or_default()
+    }
+
+    /// A slot's claim, if it can be read.
+    pub(crate) fn claim(&self, slot: Slot) -> Option<Claim> {
+        let place = self.layout.claim(slot);
+        Claim::decode(&place, self.bytes_of(&place)).ok()
+    }
+
+    /// A copy of a host's sector of a lease page, if it can be read.
+    pub(crate) fn lease_page(&self, page: u8, slot: Slot, copy: RecordCopy) -> Option<LeasePage> {
+        let place = self.layout.lease_page(page, slot, copy);
+        LeasePage::decode(&place, self.bytes_of(&place)).ok()
+    }
+
+    /// Both copies of it, those that can be read.
+    pub(crate) fn lease_pages(&self, page: u8, slot: Slot) -> impl Iterator<Item = LeasePage> {
+        RecordCopy::BOTH.into_iter().filter_map(move |copy| self.lease_page(page, slot, copy))
+    }
+
+    /// Which copy of whose sector of which lease page begins here.
+    pub(crate) fn sector_at(&self, offset: u64) -> Option<(u8, Slot, RecordCopy)> {
+        let layout = &self.layout;
+        if !layout.lease_pages().contains(&offset) {
+            return None;
+        }
+        let copies = (0..layout.pages()).flat_map(|page| RecordCopy::BOTH.map(|copy| (page, copy)));
+        let (page, copy) =
+            copies.into_iter().find(|(page, copy)| layout.lease_page_copy(*page, *copy).contains(&offset))?;
+        let slot = layout.slots().find(|slot| layout.lease_page(page, *slot, copy).offset == offset)?;
+        Some((page, slot, copy))
     }
 
     /// What a read would have shown at the time `then`.

@@ -66,7 +66,7 @@ impl World {
     /// Bytes reached the medium.
     pub(super) fn moment_of_landing(&mut self, client: usize, place: u64) {
         let (at, record) = (self.at, self.is_record(place));
-        let held = record && self.file.byte(place + 92) == HostState::Held.code();
+        let held = record && self.file.state_at(place) == HostState::Held.code();
         match self.moment(client) {
             Some(Moment::Damage { renewed_at }) if record => *renewed_at = Some(place),
             Some(Moment::OldRecord { kept: Some((_, offset)), covered, .. }) => *covered |= *offset == place,
@@ -125,12 +125,8 @@ impl World {
     pub(super) fn foreign_record(&mut self, host: usize) {
         let layout = self.file.layout;
         let Some(life) = self.hosts[host].life() else { return };
-        let places = RecordCopy::BOTH.map(|copy| layout.host_record(life.slot, copy));
-        let records = places.iter().filter_map(|place| {
-            let record = HostRecord::decode(place, &self.file.read(place.offset, place.len)).ok()?;
-            Some((record.sequence, record))
-        });
-        let Some((_, newest)) = records.max_by_key(|(sequence, _)| *sequence) else { return };
+        let records = RecordCopy::BOTH.into_iter().filter_map(|copy| self.file.record(life.slot, copy));
+        let Some(newest) = records.max_by_key(|record| record.sequence) else { return };
         let mut foreign =
             HostRecord { host_key: HostKey([0x77; 16]), sequence: newest.sequence.next(), ..newest };
         foreign.incarnation.generation = foreign.incarnation.generation.next();

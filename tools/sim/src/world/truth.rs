@@ -1,9 +1,7 @@
 //! What is really so, which no host can know: the judges ask here.
 
 use leasefence_core::fencing::FencerHalf;
-use leasefence_core::format::{
-    HostRecord, HostState, LeaseEntry, LeaseFlags, LeasePage, LeaseState, RecordCopy,
-};
+use leasefence_core::format::{HostState, LeaseEntry, LeaseFlags, LeasePage, LeaseState, RecordCopy};
 use leasefence_core::ids::{DomainId, Incarnation, Slot, Term};
 use leasefence_core::member::Member;
 use leasefence_core::terms::RESET_LATENCY;
@@ -56,9 +54,7 @@ impl World {
         let half = &this.fencer.half;
         this.powered && this.agent.member.is_some() && half.armed && half.latched.is_none()
     }
-}
 
-impl World {
     /// All incarnations that ever were.
     pub(crate) fn lives(&self) -> impl Iterator<Item = Incarnation> + '_ {
         self.hosts.iter().flat_map(|host| host.lives.keys().copied())
@@ -105,27 +101,18 @@ impl World {
         let this = &self.hosts[host];
         this.fencer.half.lease_end.reached(this.clock.now(self.at).instant)
     }
-}
 
-impl World {
     /// True when a slot's record is damaged, or its sector of a page in both copies, and it has no owner who would mend them:
     /// such a slot needs an operator, and until then nothing is recovered that it may speak of (PROTOCOL 3, and 4, S1).
     pub(crate) fn needs_an_operator(&self) -> bool {
-        let layout = &self.file.layout;
+        let (layout, file) = (&self.file.layout, &self.file);
         layout.slots().filter(|slot| !self.has_owner(*slot)).any(|slot| {
-            let records = RecordCopy::BOTH.map(|copy| layout.host_record(slot, copy));
-            let record_lost = records
-                .iter()
-                .all(|place| HostRecord::decode(place, &self.file.read(place.offset, place.len)).is_err());
-            let page_lost = |page| {
-                let pages = RecordCopy::BOTH.map(|copy| layout.lease_page(page, slot, copy));
-                pages
-                    .iter()
-                    .all(|place| LeasePage::decode(place, &self.file.read(place.offset, place.len)).is_err())
-            };
-            let used = records
-                .iter()
-                .any(|place| self.file.read(place.offset, place.len).iter().any(|byte| *byte != 0));
+            let record_lost = RecordCopy::BOTH.iter().all(|copy| file.record(slot, *copy).is_none());
+            let page_lost = |page| file.lease_pages(page, slot).next().is_none();
+            let used = RecordCopy::BOTH.iter().any(|copy| {
+                let place = layout.host_record(slot, *copy);
+                file.read(place.offset, place.len).iter().any(|byte| *byte != 0)
+            });
             used && (record_lost || (0..layout.pages()).any(page_lost))
         })
     }
@@ -134,50 +121,33 @@ impl World {
         (0..self.hosts.len())
             .any(|host| self.holds(host) && self.hosts[host].life().is_some_and(|life| life.slot == slot))
     }
-}
 
-impl World {
     /// True when the host's sector of the lease page, as it lies on the storage, says that it owns the domain.
     pub(crate) fn owns_on_storage(&self, host: usize, domain: DomainId) -> bool {
-        let layout = &self.file.layout;
         let Some(life) = self.hosts[host].life() else { return false };
-        let copies = RecordCopy::BOTH.map(|copy| layout.lease_page(layout.page_of(domain), life.slot, copy));
-        let pages = copies
-            .iter()
-            .filter_map(|place| LeasePage::decode(place, &self.file.read(place.offset, place.len)).ok());
+        let pages = self.file.lease_pages(self.file.layout.page_of(domain), life.slot);
         let newest = pages.filter(|page| page.incarnation == life).max_by_key(|page| page.sequence);
         newest.and_then(|page| page.get(domain).map(|entry| entry.state)) == Some(LeaseState::Own)
     }
-}
 
-impl World {
     /// True when an entry on the storage says that the domain runs somewhere, or should.
     pub(crate) fn may_be_recovered(&self, domain: usize) -> bool {
         let layout = &self.file.layout;
         let id = self.domains[domain].id;
-        let page = layout.page_of(id);
-        let copies =
-            layout.slots().flat_map(|slot| RecordCopy::BOTH.map(|copy| layout.lease_page(page, slot, copy)));
-        let pages = copies
-            .filter_map(|place| LeasePage::decode(&place, &self.file.read(place.offset, place.len)).ok());
+        let mut pages = layout.slots().flat_map(|slot| self.file.lease_pages(layout.page_of(id), slot));
         let speaks = |state| matches!(state, LeaseState::Own | LeaseState::Orphan | LeaseState::Incoming);
-        pages
-            .into_iter()
-            .any(|page| page.get(id).is_some_and(|entry| speaks(entry.state) || entry.want_term.0 > 0))
+        pages.any(|page| page.get(id).is_some_and(|entry| speaks(entry.state) || entry.want_term.0 > 0))
     }
 
     /// True when a readable copy of the host's sector does not say that it owns the domain under this term.
     pub(crate) fn shows_less_than_own(&self, host: usize, domain: DomainId, term: Term) -> bool {
-        let layout = &self.file.layout;
         let Some(life) = self.hosts[host].life() else { return false };
         let owns = |page: &LeasePage| {
             page.get(domain).is_some_and(|entry| entry.state == LeaseState::Own && entry.term == term)
         };
-        RecordCopy::BOTH.into_iter().any(|copy| {
-            let place = layout.lease_page(layout.page_of(domain), life.slot, copy);
-            let page = LeasePage::decode(&place, &self.file.read(place.offset, place.len));
-            page.is_ok_and(|page| page.incarnation.slot == life.slot && !owns(&page))
-        })
+        self.file
+            .lease_pages(self.file.layout.page_of(domain), life.slot)
+            .any(|page| page.incarnation.slot == life.slot && !owns(&page))
     }
 
     /// A used slot whose sector of the domain's page has been unreadable in both copies for so long that every scan of an
@@ -186,15 +156,9 @@ impl World {
         let layout = &self.file.layout;
         self.damaged_at.filter(|since| self.at - since > 3 * S)?;
         layout.slots().find(|slot| {
-            let used = RecordCopy::BOTH.iter().any(|copy| {
-                let place = layout.host_record(*slot, *copy);
-                let record = HostRecord::decode(&place, &self.file.read(place.offset, place.len));
-                record.is_ok_and(|record| record.state != HostState::Free)
-            });
-            used && RecordCopy::BOTH.iter().all(|copy| {
-                let place = layout.lease_page(layout.page_of(domain), *slot, *copy);
-                LeasePage::decode(&place, &self.file.read(place.offset, place.len)).is_err()
-            })
+            let records = RecordCopy::BOTH.iter().filter_map(|copy| self.file.record(*slot, *copy));
+            let used = records.into_iter().any(|record| record.state != HostState::Free);
+            used && self.file.lease_pages(layout.page_of(domain), *slot).next().is_none()
         })
     }
 
@@ -203,38 +167,23 @@ impl World {
         let host = &self.hosts[host];
         self.at.saturating_sub(host.hindered_at.max(host.agent.paused_until).max(host.fencer.paused_until))
     }
-}
 
-impl World {
     /// What the storage says of a domain, slot by slot: for people.
     pub(crate) fn entries_of(&self, domain: usize) -> Vec<(Slot, LeaseEntry)> {
         let layout = &self.file.layout;
         let id = self.domains[domain].id;
         let newest = |slot| {
-            let copies = RecordCopy::BOTH.map(|copy| layout.lease_page(layout.page_of(id), slot, copy));
-            let pages = copies
-                .iter()
-                .filter_map(|place| LeasePage::decode(place, &self.file.read(place.offset, place.len)).ok());
+            let pages = self.file.lease_pages(layout.page_of(id), slot);
             let page = pages.max_by_key(|page| (page.incarnation.generation, page.sequence))?;
             page.get(id).map(|entry| (slot, *entry))
         };
         layout.slots().filter_map(newest).collect()
     }
-}
 
-impl World {
     /// A sector of a lease page has landed: what it says is owned and HA is protected from now on.
     pub(crate) fn note_protected(&mut self, offset: u64) {
-        let layout = &self.file.layout;
-        let pages = (0..layout.pages()).flat_map(|page| RecordCopy::BOTH.map(|copy| (page, copy)));
-        let mut here = pages.filter(|(page, copy)| layout.lease_page_copy(*page, *copy).contains(&offset));
-        let Some((page, copy)) = here.next() else { return };
-        let place = layout
-            .slots()
-            .map(|slot| layout.lease_page(page, slot, copy))
-            .find(|place| place.offset == offset);
-        let Some(place) = place else { return };
-        let Ok(page) = LeasePage::decode(&place, &self.file.read(place.offset, place.len)) else { return };
+        let Some((page, slot, copy)) = self.file.sector_at(offset) else { return };
+        let Some(page) = self.file.lease_page(page, slot, copy) else { return };
         let ha = |entry: &&LeaseEntry| entry.state == LeaseState::Own && entry.flags.contains(LeaseFlags::HA);
         let protected: Vec<DomainId> = page.entries().filter(ha).map(|entry| entry.domain).collect();
         let runs = &self.runs;
