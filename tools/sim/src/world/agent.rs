@@ -1,7 +1,7 @@
 //! The agent's process: inputs to the member, its commands executed one by one, stopped between any two of them.
 
 use leasefence_core::ids::{HostKey, Nonce};
-use leasefence_core::member::{Command, Input, LeaseMedium, Member, MemberConfig, Reply, RequestId};
+use leasefence_core::member::{Command, Input, LeaseMedium, Member, MemberConfig, Reply};
 use leasefence_core::recovery::RecoveryPolicy;
 use leasefence_core::storage::IoDone;
 use leasefence_core::time::{HolderDeadline, Instant};
@@ -257,7 +257,7 @@ impl World {
                 self.tell_host(host, "kill-all", || "the fencer is silent".to_owned());
                 self.agent_kills(host, None);
             }
-            Command::Reply(id, reply) => self.replied(host, id, &reply),
+            Command::Reply(_, reply) => self.replied(host, &reply),
             Command::Note(note) => {
                 self.counts.verdicts += u64::from(note.event == "verdict");
                 self.story.tell(self.at, Lane::Host(host), note.event, || note.text);
@@ -266,7 +266,7 @@ impl World {
         }
     }
 
-    fn replied(&mut self, host: usize, _: RequestId, reply: &Reply) {
+    fn replied(&mut self, host: usize, reply: &Reply) {
         self.tell_host(host, "reply", || {
             format!("{}: {}", if reply.ok { "done" } else { "refused" }, reply.text)
         });

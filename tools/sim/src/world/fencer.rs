@@ -2,8 +2,8 @@
 //! Between two beats in which nothing changed only the beat itself differs, so quiet hosts beat as seldom as a pet needs.
 
 use leasefence_core::fencing::{
-    AgentHalf, CopyUse, Fencer, FencerHalf, Marker, MarkerFound, PageView, Quiet, RestoredPage, Scan,
-    StorageKind, Wish,
+    AgentHalf, Fencer, FencerHalf, HalfReading, Marker, MarkerFound, Offer, PageView, Quiet, RestoredPage,
+    Scan, StorageKind, Wish,
 };
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::terms::RESET_LATENCY;
@@ -78,16 +78,13 @@ impl World {
             this.fencer.half = std::mem::take(&mut this.fencer.unseen);
             return;
         };
-        let how = fencer.judge_copy(page, false);
-        match how {
-            CopyUse::Restart => {
-                let restored = RestoredPage { own: Some(&this.fencer.half), agent: Some(page) };
-                let marker = this.fencer.marker.unwrap_or(MarkerFound::None);
-                *fencer = Fencer::start(&now, fencer_boot(page), marker, &restored);
-            }
-            CopyUse::KeepEnded => fencer.page_replaced(),
-            // The agent writes its half into the fencer's new page.
-            CopyUse::Refuse => this.fencer.half = std::mem::take(&mut this.fencer.unseen),
+        // The agent writes into the fencer's page only once it has been answered.
+        let in_hand = HalfReading::Empty;
+        let offer = Offer { boot_id: page.boot_id, agent: HalfReading::Good(page), in_hand };
+        let how = fencer.judge_offer(&offer);
+        let copy = RestoredPage { own: Some(&this.fencer.half), agent: Some(page) };
+        if !fencer.take_offer(&now, how, this.fencer.marker.unwrap_or(MarkerFound::None), &copy) {
+            this.fencer.half = std::mem::take(&mut this.fencer.unseen);
         }
         this.fencer.page_lost = false;
         self.tell_host(host, "fencer", || format!("the agent offers its copy of the page: {how:?}"));
@@ -383,10 +380,6 @@ fn is_urgent(before: &AgentHalf, after: &AgentHalf) -> bool {
         || before.tokens != after.tokens
         || before.terms != after.terms
         || after.lease_end.0.boot_ns < before.lease_end.0.boot_ns
-}
-
-fn fencer_boot(page: &AgentHalf) -> leasefence_core::ids::BootId {
-    page.boot_id
 }
 
 fn differs(old: &FencerHalf, new: &FencerHalf) -> bool {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use leasefence_core::fencing::QuiesceTarget;
+use leasefence_core::fencing::{HalfReading, QuiesceTarget};
 use leasefence_core::ids::DomainId;
-use leasefence_core::member::{DomainReport, Input, Protection, StartFailure, StopReason};
+use leasefence_core::member::{
+    DomainReport, Input, Protection, Sight, StartFailure, StartGate, StartStep, Starting, StopReason,
+};
 use leasefence_core::time::Instant;
 
 use super::World;
@@ -138,16 +140,15 @@ impl World {
     pub(crate) fn start_permitted(&mut self, host: usize, start: Start) {
         let this = &self.hosts[host];
         let now = this.clock.now(self.at).instant;
-        let half = &this.fencer.half;
-        let permitted = this.page.as_ref().is_some_and(|own| {
-            let beats = now.since_by_faster(half.beat) <= own.terms.longest_gap();
-            !own.lease_end.reached(now) && half.armed && half.latched.is_none() && beats
-        });
-        if !permitted {
-            return self.start_fails(host, start, "the lease ended before the start");
+        let mut sight = Sight::default();
+        if let Some(page) = &this.page {
+            sight.wrote(page.clone());
+        }
+        if !sight.permits_start(now, HalfReading::Good(this.fencer.half.clone())) {
+            return self.start_ended(host, start, Err(Starting::refused()));
         }
         self.happened(&Happened::Permitted { host, domain: start.domain, term: start.term });
-        let boot = this_boot(self, host);
+        let boot = self.hosts[host].boot;
         let after = MS + self.below(LOAD);
         self.queue.at(self.at + after, Event::Begin { host, boot, start });
     }
@@ -162,17 +163,15 @@ impl World {
             self.queue.at(self.at + 100 * MS, Event::Begin { host, boot, start });
             return;
         }
-        let now = this.clock.now(self.at).instant;
-        let over = this.page.as_ref().is_none_or(|page| {
-            page.wish != leasefence_core::fencing::Wish::Armed || page.lease_end.reached(now)
-        });
         let Some(domain) = self.domain(start.domain) else { return };
-        if !self.domains[domain].stored.contains(&start.hash) {
-            let why = StartFailure::Definition("no definition of this chain is stored".to_owned());
-            return self.start_ended(host, start, Err(why));
-        }
-        if over {
-            return self.start_fails(host, start, "the lease ended before the start");
+        let gate = this.page.as_ref().map(StartGate::of).unwrap_or_default();
+        let stored = self.domains[domain].stored.contains(&start.hash);
+        let definition =
+            stored.then_some(start.hash).ok_or_else(|| "no definition of this chain is stored".to_owned());
+        let (starting, _) = Starting::begin(start.hash);
+        let now = this.clock.now(self.at).instant;
+        if let StartStep::Ended(result) = starting.loaded(now, gate, definition) {
+            return self.start_ended(host, start, result);
         }
         if this.image_locked > 0 {
             return self.start_ended(host, start, Err(StartFailure::ImageLocked));
@@ -215,8 +214,4 @@ impl World {
             self.give(host, Input::StartEnded { domain: start.domain, term: start.term, result });
         }
     }
-}
-
-fn this_boot(world: &World, host: usize) -> u32 {
-    world.hosts[host].boot
 }
