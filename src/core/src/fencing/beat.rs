@@ -128,7 +128,8 @@ impl Fencer {
     }
 
     /// True while exits are awaited, or an agent's copy of the page. Without hope of a proof there is no hurry.
-    fn is_in_a_hurry(&self) -> bool {
+    #[must_use]
+    pub fn is_in_a_hurry(&self) -> bool {
         self.waits_for_copy() || (self.owes_proof() && !self.half().unproven)
     }
 }

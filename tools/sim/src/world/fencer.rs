@@ -2,11 +2,12 @@
 //! Between two beats in which nothing changed only the beat itself differs, so quiet hosts beat as seldom as a pet needs.
 
 use leasefence_core::fencing::{
-    AgentHalf, Fencer, FencerHalf, HalfReading, Marker, MarkerFound, Offer, PageView, Quiet, RestoredPage,
-    Scan, StorageKind, Wish,
+    AgentHalf, Beat, DomainProcess, Fencer, FencerHalf, HalfReading, Hands, Marker, MarkerFound, Offer,
+    Quiet, RestoredPage, Step, StorageKind, Wish,
 };
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::terms::RESET_LATENCY;
+use leasefence_core::time::Instant;
 
 use super::World;
 use super::event::Event;
@@ -175,33 +176,19 @@ impl World {
         }
     }
 
+    /// The core says which step comes next; nothing here takes any time.
     fn beat(&mut self, host: usize) {
-        let at = self.at;
-        let this = &mut self.hosts[host];
-        let now = this.clock.now(at);
-        let Some(fencer) = &mut this.fencer.fencer else { return };
-        let page = this.page.as_ref().filter(|_| !this.fencer.page_lost);
-        fencer.handle_page(&now, page.map_or(PageView::Unreadable, PageView::Good));
-        let mut lets_go = false;
-        if let Some(marker) = fencer.marker_wanted() {
-            this.fencer.marker = Some(MarkerFound::Marker(marker));
-            fencer.marker_written();
-            lets_go = matches!(marker, Marker::Disarmed { .. });
-        }
-        if lets_go {
-            self.happened(&Happened::LetGo { host });
-        }
-        let mut changed = self.publish(host);
-        self.kill_condemned(host);
-        let this = &mut self.hosts[host];
-        if let Some(fencer) = &mut this.fencer.fencer {
-            let scan = Scan { started: now.instant, complete: true, processes: &this.processes };
-            fencer.handle_scan(&now, &scan);
-            for event in fencer.take_events() {
-                self.story.tell(at, super::Lane::Host(host), "fencer", || event.to_string());
+        let (mut beat, mut changed) = (Beat::default(), false);
+        while let Some((step, done)) = self.step(host, &mut beat) {
+            match step {
+                Step::Marker => self.marker_written(host, done.marker),
+                Step::Kill | Step::KillFound => {
+                    done.condemned.into_iter().for_each(|run| self.kill_run(run, "by the fencer"));
+                }
+                Step::Publish | Step::PublishScan => changed |= self.publish(host),
+                Step::Page | Step::Look | Step::Scan => {}
             }
         }
-        changed |= self.publish(host);
         self.quiesce(host);
         self.tend_watchdog(host);
         if changed {
@@ -209,13 +196,34 @@ impl World {
         }
     }
 
+    fn step(&mut self, host: usize, beat: &mut Beat) -> Option<(Step, Done)> {
+        let this = &mut self.hosts[host];
+        let now = this.clock.now(self.at);
+        let fencer = this.fencer.fencer.as_mut()?;
+        let page = this.page.as_ref().filter(|_| !this.fencer.page_lost);
+        let mut hands = WorldHands { page, processes: &this.processes, done: Done::default() };
+        let step = beat.step(&now, fencer, &mut hands)?;
+        let done = hands.done;
+        for event in fencer.take_events() {
+            self.story.tell(self.at, super::Lane::Host(host), "fencer", || event.to_string());
+        }
+        Some((step, done))
+    }
+
+    fn marker_written(&mut self, host: usize, marker: Option<Marker>) {
+        let Some(marker) = marker else { return };
+        self.hosts[host].fencer.marker = Some(MarkerFound::Marker(marker));
+        if matches!(marker, Marker::Disarmed { .. }) {
+            self.happened(&Happened::LetGo { host });
+        }
+    }
+
     /// Writes the half into the page. True when more than the beat has changed.
     fn publish(&mut self, host: usize) -> bool {
         let this = &mut self.hosts[host];
-        let Some(fencer) = &mut this.fencer.fencer else { return false };
+        let Some(fencer) = &this.fencer.fencer else { return false };
         if this.fencer.page_lost {
             this.fencer.unseen.clone_from(fencer.half());
-            fencer.published();
             return false;
         }
         let (old, new) = (&mut this.fencer.half, fencer.half());
@@ -229,31 +237,15 @@ impl World {
         } else {
             (old.beat, old.scans, old.lease_end) = (new.beat, new.scans, new.lease_end);
         }
-        fencer.published();
         self.counts.fences += u64::from(latched);
         self.happened(&Happened::Published { host });
         changed
     }
 
-    fn kill_condemned(&mut self, host: usize) {
-        let this = &self.hosts[host];
-        let Some(fencer) = this.fencer.fencer.as_ref().filter(|fencer| fencer.kills()) else { return };
-        let condemned: Vec<usize> = this
-            .processes
-            .iter()
-            .filter(|p| fencer.condemns(p))
-            .filter_map(|p| usize::try_from(p.pid).ok())
-            .collect();
-        for run in condemned {
-            self.kill_run(run - 1, "by the fencer");
-        }
-    }
-
     fn want_next_beat(&mut self, host: usize) {
         let this = &self.hosts[host];
         let Some(fencer) = &this.fencer.fencer else { return };
-        let fast = fencer.waits_for_copy() || (fencer.owes_proof() && !fencer.half().unproven);
-        let mut pause = if fast { FAST_BEAT } else { self.plan.hosts[host].beat };
+        let mut pause = if fencer.is_in_a_hurry() { FAST_BEAT } else { self.plan.hosts[host].beat };
         let now = this.clock.now(self.at).instant;
         if let Some(end) = fencer.next_end() {
             pause = pause.min(nanos(end.left(now)));
@@ -370,6 +362,52 @@ impl World {
             self.queue.at(self.at + back, Event::PowerOn { host });
         }
     }
+}
+
+/// What a step has done: it is done to the world right after.
+#[derive(Debug, Default)]
+struct Done {
+    marker: Option<Marker>,
+    /// Runs that were signalled.
+    condemned: Vec<usize>,
+}
+
+/// What the fencer's process reads, and what it does.
+struct WorldHands<'a> {
+    page: Option<&'a AgentHalf>,
+    processes: &'a [DomainProcess],
+    done: Done,
+}
+
+impl Hands for WorldHands<'_> {
+    fn read_agent(&mut self) -> HalfReading<&AgentHalf> {
+        self.page.map_or(HalfReading::Empty, HalfReading::Good)
+    }
+
+    fn write_marker(&mut self, marker: &Marker) -> bool {
+        self.done.marker = Some(*marker);
+        true
+    }
+
+    fn kill(&mut self, fencer: &Fencer) {
+        let condemned = self.processes.iter().filter(|process| fencer.condemns(process));
+        self.done.condemned = condemned.filter_map(run_of).collect();
+    }
+
+    fn publish(&mut self, _: &FencerHalf) -> bool {
+        true
+    }
+
+    fn look(&mut self, _: Instant, _: bool) {}
+
+    fn found(&self) -> (bool, &[DomainProcess]) {
+        (true, self.processes)
+    }
+}
+
+/// The run whose process it is.
+fn run_of(process: &DomainProcess) -> Option<usize> {
+    usize::try_from(process.pid).ok()?.checked_sub(1)
 }
 
 /// What in the agent's half must be seen at the daemon's next beat; a later end may wait for the next regular one.
