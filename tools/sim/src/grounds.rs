@@ -1,12 +1,65 @@
-//! Which scene leads straight to the moment at which a planted bug decides. It says where to look, never what a bug does.
+//! Where planted bugs are hunted. It says where to look, never what a bug does.
 
-use leasefence_core::planted::Bug as B;
+use leasefence_core::planted::{Area, Bug as B};
 
 use crate::plan::{Class as C, Options};
 
-/// The scene of a bug, and with how many hosts.
+/// Where a bug is hunted, in turn: its scene, the mix in which it shows itself best, and the mixes that every seed draws from.
 #[must_use]
-pub(crate) fn scene(bug: B) -> Options {
+pub(crate) fn of(bug: B) -> Vec<Options> {
+    let mix = |hosts: usize, classes: &[C]| Options {
+        hosts: Some(hosts),
+        classes: classes.to_vec(),
+        ..Options::default()
+    };
+    // At the edge of the bounds a promise that is too long by little is already broken.
+    let special = match (bug, bug.area()) {
+        (B::ResetLatencyLeftOut | B::OneTickShort | B::DriftLeftOut | B::DrainLeftOut, _) => {
+            mix(3, &[C::Edge])
+        }
+        (B::TtlLoweredAtAck | B::TtlRaisedAtIssue | B::TtlRaisedOverUnknown | B::OldTermsAfterRestart, _) => {
+            mix(3, &[C::Terms, C::Late, C::Edge])
+        }
+        (B::OneClock, _) => mix(3, &[C::Clocks, C::Edge]),
+        (B::ReplacedFileIgnored, _) => mix(3, &[C::Identity]),
+        (B::UnreadableIsUnchanged | B::OneCopyOfTwo, _) => mix(3, &[C::Damage, C::Edge]),
+        (
+            B::FencingNeedsNoCap
+            | B::StallGoesOnAfterFencing
+            | B::CapIgnoresWatchdog
+            | B::FencingBeforeLatch
+            | B::PetKeepsOldEnd,
+            _,
+        ) => mix(3, &[C::Operator, C::Edge, C::Late]),
+        (B::ArmedAfterHeld | B::RenewsWithoutFencer, _) => {
+            mix(3, &[C::Operator, C::Pauses, C::Crashes, C::Power])
+        }
+        (B::VerdictReadEarly | B::ObserverFromBeforeRead | B::HolderFromAck | B::NoReadBack, _) => {
+            mix(3, &[C::Edge, C::Late, C::Storage])
+        }
+        (_, Area::Timing) => mix(3, &[C::Edge, C::Storage, C::Late, C::Crashes]),
+        (_, Area::Claims) => mix(3, &[C::Join, C::Identity]),
+        (
+            B::PetWithoutClean
+            | B::ReceiptBeforeQuiescence
+            | B::ReceiptAfterForce
+            | B::GenerationWithoutClean,
+            _,
+        ) => mix(3, &[C::Guests, C::Storage]),
+        (B::UnExpires | B::EndBeyondTtl, _) => mix(3, &[C::Identity, C::Storage, C::Pauses]),
+        (B::DisarmedKillsAfterRestart | B::DisarmOverUnknown | B::DisarmAfterOneCopy, _) => {
+            mix(3, &[C::Operator, C::Late, C::Crashes])
+        }
+        (B::ConvictionIgnored | B::DeadRequesterObeyed, _) => mix(3, &[C::Operator, C::Takeover]),
+        (B::LimiterNeverReleased | B::LockCountsAsFailure, _) => mix(4, &[C::Power, C::Guests]),
+        (_, Area::Leases | Area::Fence | Area::Recovery) => mix(3, &[C::Takeover]),
+    };
+    let three = Options { hosts: Some(3), ..Options::default() };
+    vec![scene(bug), special, three, Options::default()]
+}
+
+/// The scene that leads straight to the moment at which the bug decides, and with how many hosts.
+fn scene(bug: B) -> Options {
     let (hosts, class) = match bug {
         B::OneTickShort | B::DriftLeftOut => (6, C::Ticks),
         B::ObserverFromBeforeRead | B::VerdictReadEarly => (4, C::Reads),

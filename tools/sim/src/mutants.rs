@@ -5,12 +5,11 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use leasefence_core::planted::{Area, Bug, is_reached, plant};
+use leasefence_core::planted::{Bug, is_reached, plant};
 use serde::Serialize;
 
 use crate::args::{Args, replay};
-use crate::plan::{Class, Options};
-use crate::report;
+use crate::plan::Options;
 use crate::seeds::{self, Finding, Limits, Search};
 
 /// Seeds between two looks whether that is enough.
@@ -32,65 +31,6 @@ pub fn bug(word: &str) -> Result<Bug, String> {
         .copied()
         .find(|bug| bug.word() == word)
         .ok_or_else(|| format!("no bug `{word}`; there are {}", names()))
-}
-
-/// Where a bug shows itself best, tried in turn; the mixes that every seed draws from are always among them.
-#[must_use]
-pub fn hunting_grounds(bug: Bug) -> Vec<Options> {
-    use Class as C;
-    let of = |hosts: usize, classes: &[C]| Options {
-        hosts: Some(hosts),
-        classes: classes.to_vec(),
-        ..Options::default()
-    };
-    // At the edge of the bounds a promise that is too long by little is already broken.
-    let special = match (bug, bug.area()) {
-        (Bug::ResetLatencyLeftOut | Bug::OneTickShort | Bug::DriftLeftOut | Bug::DrainLeftOut, _) => {
-            of(3, &[C::Edge])
-        }
-        (
-            Bug::TtlLoweredAtAck
-            | Bug::TtlRaisedAtIssue
-            | Bug::TtlRaisedOverUnknown
-            | Bug::OldTermsAfterRestart,
-            _,
-        ) => of(3, &[C::Terms, C::Late, C::Edge]),
-        (Bug::OneClock, _) => of(3, &[C::Clocks, C::Edge]),
-        (Bug::ReplacedFileIgnored, _) => of(3, &[C::Identity]),
-        (Bug::UnreadableIsUnchanged | Bug::OneCopyOfTwo, _) => of(3, &[C::Damage, C::Edge]),
-        (
-            Bug::FencingNeedsNoCap
-            | Bug::StallGoesOnAfterFencing
-            | Bug::CapIgnoresWatchdog
-            | Bug::FencingBeforeLatch
-            | Bug::PetKeepsOldEnd,
-            _,
-        ) => of(3, &[C::Operator, C::Edge, C::Late]),
-        (Bug::ArmedAfterHeld | Bug::RenewsWithoutFencer, _) => {
-            of(3, &[C::Operator, C::Pauses, C::Crashes, C::Power])
-        }
-        (Bug::VerdictReadEarly | Bug::ObserverFromBeforeRead | Bug::HolderFromAck | Bug::NoReadBack, _) => {
-            of(3, &[C::Edge, C::Late, C::Storage])
-        }
-        (_, Area::Timing) => of(3, &[C::Edge, C::Storage, C::Late, C::Crashes]),
-        (_, Area::Claims) => of(3, &[C::Join, C::Identity]),
-        (
-            Bug::PetWithoutClean
-            | Bug::ReceiptBeforeQuiescence
-            | Bug::ReceiptAfterForce
-            | Bug::GenerationWithoutClean,
-            _,
-        ) => of(3, &[C::Guests, C::Storage]),
-        (Bug::UnExpires | Bug::EndBeyondTtl, _) => of(3, &[C::Identity, C::Storage, C::Pauses]),
-        (Bug::DisarmedKillsAfterRestart | Bug::DisarmOverUnknown | Bug::DisarmAfterOneCopy, _) => {
-            of(3, &[C::Operator, C::Late, C::Crashes])
-        }
-        (Bug::ConvictionIgnored | Bug::DeadRequesterObeyed, _) => of(3, &[C::Operator, C::Race]),
-        (Bug::LimiterNeverReleased | Bug::LockCountsAsFailure, _) => of(4, &[C::Power, C::Guests]),
-        (_, Area::Leases | Area::Fence | Area::Recovery) => of(3, &[C::Race]),
-    };
-    let three = Options { hosts: Some(3), ..Options::default() };
-    vec![special, three, Options::default()]
 }
 
 /// How the hunt for a bug ended.
@@ -163,7 +103,7 @@ fn summary(all: usize, survivors: &[&Hunt], wall: Duration) -> String {
 fn hunt(args: &Args, limits: &Limits, bug: Bug) -> Hunt {
     let chosen = args.search();
     let grounds = if chosen.options == Options::default() {
-        std::iter::once(crate::grounds::scene(bug)).chain(hunting_grounds(bug)).collect()
+        crate::grounds::of(bug)
     } else {
         vec![chosen.options.clone()]
     };
@@ -242,10 +182,4 @@ impl Hunt {
         )
         .replace(" [seed]", "")
     }
-}
-
-/// The grounds in words, for the table in the README.
-#[must_use]
-pub fn grounds_in_words(bug: Bug) -> Vec<String> {
-    hunting_grounds(bug).iter().map(report::options).collect()
 }

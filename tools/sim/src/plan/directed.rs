@@ -10,7 +10,7 @@ use crate::time::{MS, S, nanos};
 
 impl Drawing<'_> {
     /// A host dies with its guests, and what matters happens to another while that one takes over.
-    pub(super) fn race(&mut self, at: u64, host: HostIndex, faults: &mut Vec<Fault>) {
+    pub(super) fn takeover(&mut self, at: u64, host: HostIndex, faults: &mut Vec<Fault>) {
         self.before_a_death(at, host, faults);
         faults.push(Fault { at, host, kind: self.death() });
         let verdict = at + nanos(self.plan.hosts[host].terms.verdict_after());

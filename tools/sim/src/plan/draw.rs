@@ -83,8 +83,8 @@ fn draw_classes(rng: &mut fastrand::Rng) -> Vec<Class> {
         0 | 1 => return vec![Class::Tolerated],
         2 => return vec![Class::Edge],
         3 => return Class::MIXED.to_vec(),
-        4 => return vec![Class::Race],
-        5 => return vec![Class::Race, Class::Join],
+        4 => return vec![Class::Takeover],
+        5 => return vec![Class::Takeover, Class::Join],
         _ => {}
     }
     let mut classes = Class::MIXED.to_vec();

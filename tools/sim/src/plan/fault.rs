@@ -350,7 +350,7 @@ pub enum Class {
     /// Hosts frozen at the last moment that the rules allow, with clocks at the edge of the bound.
     Edge,
     /// A host dies, and faults strike those who take over in just those seconds.
-    Race,
+    Takeover,
     /// Machines come, go, lose their slots and come back, from the beginning on.
     Join,
     /// A scene: one host stops, at the most unlucky moment, with clocks at the edge of the bound.

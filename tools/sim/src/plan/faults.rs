@@ -41,7 +41,7 @@ impl Drawing<'_> {
             let class = self.plan.classes[self.rng.usize(..self.plan.classes.len())];
             let host = self.rng.usize(..self.plan.hosts.len());
             match class {
-                Class::Race => self.race(at, host, &mut faults),
+                Class::Takeover => self.takeover(at, host, &mut faults),
                 Class::Join => self.join(at, host, &mut faults),
                 _ => faults.extend(self.draw(class, host).map(|kind| Fault { at, host, kind })),
             }

@@ -1,12 +1,10 @@
-//! The fencer's process and the watchdog: one beat as the daemon does it, sooner where the page or the processes changed.
+//! The fencer's process: one beat as the daemon does it, sooner where the page or the processes changed.
 //! Between two beats in which nothing changed only the beat itself differs, so quiet hosts beat as seldom as a pet needs.
 
 use leasefence_core::fencing::{
     AgentHalf, Beat, DomainProcess, Fencer, FencerHalf, HalfReading, Hands, Marker, MarkerFound, Offer,
     Quiet, RestoredPage, Step, StorageKind, Wish,
 };
-use leasefence_core::format::WatchdogClass;
-use leasefence_core::terms::RESET_LATENCY;
 use leasefence_core::time::Instant;
 
 use super::World;
@@ -258,21 +256,6 @@ impl World {
         self.want_beat(host, self.at + pause.max(1));
     }
 
-    /// How long until the last pet that the rule allows, by the faster clock.
-    fn until_last_pet(&self, host: usize) -> Option<u64> {
-        let this = &self.hosts[host];
-        let half = this.fencer.fencer.as_ref()?.half();
-        let end = half.latched.or(half.armed.then_some(half.lease_end))?;
-        let reset = half.terms.watchdog_actual + RESET_LATENCY;
-        let before = reset.checked_sub(half.terms.fence_budget);
-        let now = this.clock.now(self.at).instant;
-        let left = end.left(now);
-        Some(match before {
-            Some(before) => nanos(left.saturating_sub(before)),
-            None => nanos(left + (half.terms.fence_budget - reset)),
-        })
-    }
-
     /// After the latch, and with all processes gone, each storage is shown quiet: where the way to it is whole, by an
     /// acknowledgement; else by force, which drops what this kernel still has.
     fn quiesce(&mut self, host: usize) {
@@ -316,50 +299,6 @@ impl World {
         self.tell_host(host, "quiesce", || format!("storage {storage}: {outcome:?}"));
         if outcome != Quiet::Unproven {
             self.want_beat(host, self.at + MS);
-        }
-    }
-
-    /// Pets by the core's rule. The device is opened at the first arming of a boot.
-    fn tend_watchdog(&mut self, host: usize) {
-        let this = &mut self.hosts[host];
-        let Some(fencer) = &this.fencer.fencer else { return };
-        if self.plan.hosts[host].watchdog == WatchdogClass::None {
-            return;
-        }
-        this.watchdog.open |= fencer.half().armed_since_boot;
-        if !this.watchdog.open {
-            return;
-        }
-        let now = this.clock.now(self.at).instant;
-        let last = this.clock.now(this.watchdog.last_pet).instant;
-        if fencer.may_pet(now, last) {
-            self.pet(host);
-        }
-        if self.hosts[host].fencer.freezes_at_last_pet && self.until_last_pet(host) == Some(0) {
-            self.hosts[host].fencer.freezes_at_last_pet = false;
-            self.hosts[host].fencer.paused_until = u64::MAX;
-            self.tell_host(host, "fencer", || "frozen at the last pet that the rule allows".to_owned());
-        }
-    }
-
-    fn pet(&mut self, host: usize) {
-        let this = &mut self.hosts[host];
-        this.watchdog.last_pet = self.at;
-        this.watchdog.pets += 1;
-        let pet = this.watchdog.pets;
-        let bites = self.at + nanos(this.terms.watchdog_actual) + self.plan.hosts[host].reset_takes;
-        self.queue.at(bites, Event::Bite { host, pet });
-        self.happened(&Happened::Petted { host });
-    }
-
-    pub(crate) fn watchdog_bites(&mut self, host: usize, pet: u32) {
-        let this = &self.hosts[host];
-        if this.watchdog.open && this.watchdog.pets == pet && !this.stands_still() {
-            self.counts.resets += 1;
-            self.tell_host(host, "reset", || "by the watchdog".to_owned());
-            self.power_off(host);
-            let back = self.plan.hosts[host].boot_takes;
-            self.queue.at(self.at + back, Event::PowerOn { host });
         }
     }
 }

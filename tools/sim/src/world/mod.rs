@@ -19,6 +19,7 @@ mod run;
 mod sights;
 mod storage;
 mod truth;
+mod watchdog;
 
 use leasefence_core::fencing::StorageKind;
 use leasefence_core::ids::DomainId;

@@ -1,0 +1,70 @@
+//! The watchdog's device: petted by the core's rule alone, and it bites when nobody does.
+
+use leasefence_core::format::WatchdogClass;
+use leasefence_core::terms::RESET_LATENCY;
+
+use super::World;
+use super::event::Event;
+use crate::invariants::Happened;
+use crate::time::nanos;
+
+impl World {
+    /// How long until the last pet that the rule allows, by the faster clock.
+    pub(super) fn until_last_pet(&self, host: usize) -> Option<u64> {
+        let this = &self.hosts[host];
+        let half = this.fencer.fencer.as_ref()?.half();
+        let end = half.latched.or(half.armed.then_some(half.lease_end))?;
+        let reset = half.terms.watchdog_actual + RESET_LATENCY;
+        let before = reset.checked_sub(half.terms.fence_budget);
+        let now = this.clock.now(self.at).instant;
+        let left = end.left(now);
+        Some(match before {
+            Some(before) => nanos(left.saturating_sub(before)),
+            None => nanos(left + (half.terms.fence_budget - reset)),
+        })
+    }
+
+    /// Pets by the core's rule. The device is opened at the first arming of a boot.
+    pub(super) fn tend_watchdog(&mut self, host: usize) {
+        let this = &mut self.hosts[host];
+        let Some(fencer) = &this.fencer.fencer else { return };
+        if self.plan.hosts[host].watchdog == WatchdogClass::None {
+            return;
+        }
+        this.watchdog.open |= fencer.half().armed_since_boot;
+        if !this.watchdog.open {
+            return;
+        }
+        let now = this.clock.now(self.at).instant;
+        let last = this.clock.now(this.watchdog.last_pet).instant;
+        if fencer.may_pet(now, last) {
+            self.pet(host);
+        }
+        if self.hosts[host].fencer.freezes_at_last_pet && self.until_last_pet(host) == Some(0) {
+            self.hosts[host].fencer.freezes_at_last_pet = false;
+            self.hosts[host].fencer.paused_until = u64::MAX;
+            self.tell_host(host, "fencer", || "frozen at the last pet that the rule allows".to_owned());
+        }
+    }
+
+    fn pet(&mut self, host: usize) {
+        let this = &mut self.hosts[host];
+        this.watchdog.last_pet = self.at;
+        this.watchdog.pets += 1;
+        let pet = this.watchdog.pets;
+        let bites = self.at + nanos(this.terms.watchdog_actual) + self.plan.hosts[host].reset_takes;
+        self.queue.at(bites, Event::Bite { host, pet });
+        self.happened(&Happened::Petted { host });
+    }
+
+    pub(crate) fn watchdog_bites(&mut self, host: usize, pet: u32) {
+        let this = &self.hosts[host];
+        if this.watchdog.open && this.watchdog.pets == pet && !this.stands_still() {
+            self.counts.resets += 1;
+            self.tell_host(host, "reset", || "by the watchdog".to_owned());
+            self.power_off(host);
+            let back = self.plan.hosts[host].boot_takes;
+            self.queue.at(self.at + back, Event::PowerOn { host });
+        }
+    }
+}
