@@ -277,10 +277,7 @@ pub enum FaultKind {
     /// The agent goes mad: it asks for a further generation before the end of this one is proven.
     MadAgentGoesOn,
     /// A machine with the same identity (a cloned image) is switched on.
-    Clone {
-        /// For how long.
-        lasts: u64,
-    },
+    Clone,
     /// Once the next renewal of this host has been read back, the copy that it lies in is damaged, and the host stops.
     StopsAfterDamage,
     /// A renewal of this host returns an error; it lands over its successor in the same copy, once the lease's end lies

@@ -231,12 +231,7 @@ impl Drawing<'_> {
         match self.rng.u8(..4) {
             0 => Some(FaultKind::Replaced { lasts: self.duration() }),
             1 => Some(FaultKind::MadAgent),
-            _ => self
-                .plan
-                .hosts
-                .iter()
-                .any(|host| host.spare)
-                .then(|| FaultKind::Clone { lasts: self.duration() }),
+            _ => self.plan.hosts.iter().any(|host| host.spare).then_some(FaultKind::Clone),
         }
     }
 

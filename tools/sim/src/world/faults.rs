@@ -168,7 +168,7 @@ impl World {
             }
             FaultKind::MadAgent => self.agent_goes_mad(host),
             FaultKind::MadAgentGoesOn => self.agent_goes_on(host),
-            FaultKind::Clone { lasts } => self.clone_on(lasts),
+            FaultKind::Clone => self.clone_on(),
             FaultKind::Operator(operator) => self.operator(host, operator),
             _ => {}
         }
@@ -262,11 +262,11 @@ impl World {
         }
     }
 
-    fn clone_on(&mut self, lasts: u64) {
-        let Some(host) = self.plan.hosts.iter().position(|host| host.spare) else { return };
-        self.power_on(host);
-        // Its power goes when everything is mended, or before.
-        let _ = lasts;
+    /// Its power goes when its original does not renew any more, or when everything is mended.
+    fn clone_on(&mut self) {
+        if let Some(host) = self.plan.hosts.iter().position(|host| host.spare) {
+            self.power_on(host);
+        }
     }
 
     /// A sector of the host's slot, or of the file, is damaged on the medium. What is lost in all its copies needs an
