@@ -46,6 +46,8 @@ impl Judge for Pages {
             return None;
         }
         if len != world.file.layout.lease_page(number, slot, copy).len {
+            // The first half of a torn write: the rest lands apart, and what the whole says is not seen here.
+            self.copies.remove(&offset);
             return None;
         }
         let page = world.file.lease_page(number, slot, copy)?;
