@@ -99,7 +99,7 @@ impl Judges {
             Box::new(never_revived::NeverRevived::default()),
             Box::new(definitions::Definitions::default()),
             Box::new(pets::Pets),
-            Box::new(kills_have_reasons::KillsHaveReasons),
+            Box::new(kills_have_reasons::KillsHaveReasons::default()),
             Box::new(one_life::OneLife::default()),
             Box::new(one_claim::OneClaim::default()),
             Box::new(pages::Pages::new(plan.is_scene())),
