@@ -64,9 +64,11 @@ fn scene(bug: B) -> Options {
         B::OneTickShort | B::DriftLeftOut => (6, C::Ticks),
         B::ObserverFromBeforeRead | B::VerdictReadEarly => (4, C::Reads),
         B::StallKeptOverRestart | B::SequenceTwice => (3, C::Restarts),
-        B::TtlLoweredAtAck | B::TtlRaisedAtIssue | B::TtlRaisedOverUnknown | B::OldTermsAfterRestart => {
-            (3, C::Changes)
-        }
+        B::TtlLoweredAtAck | B::TtlRaisedAtIssue | B::OldTermsAfterRestart => (3, C::Changes),
+        B::TtlRaisedOverUnknown => (3, C::Raises),
+        B::ClaimWaitTooShort | B::ClaimNeverAbandoned => (3, C::Claims),
+        B::RejoinBeforeDrain => (3, C::Rejoins),
+        B::NoSecondLookAtTop => (3, C::Looks),
         B::ArmedAfterHeld | B::RenewsWithoutFencer => (3, C::Arming),
         B::DeadPicture | B::ReplacedFileIgnored | B::ConflictIsReboot | B::ConvictionIgnored => (3, C::Files),
         B::FencingNeedsNoCap
@@ -83,8 +85,6 @@ fn scene(bug: B) -> Options {
         | B::DisarmAfterOneCopy
         | B::DeadRequesterObeyed => (3, C::Fences),
         B::ClaimWithoutWait
-        | B::ClaimWaitTooShort
-        | B::ClaimNeverAbandoned
         | B::ClaimInRecord
         | B::ForeignClaimSuperseded
         | B::OwnClaimFree

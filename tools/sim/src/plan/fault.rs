@@ -313,6 +313,15 @@ pub enum FaultKind {
         /// Which.
         sector: Sector,
     },
+    /// The next write of this host to such a sector is on its way for long.
+    SlowWrite {
+        /// Which.
+        sector: Sector,
+        /// For how long.
+        takes: u64,
+        /// Its call returns an error at once.
+        fails: bool,
+    },
     /// What an operator does on this host.
     Operator(Operator),
 }
@@ -370,6 +379,14 @@ pub enum Class {
     Arming,
     /// A scene: a host with many domains dies, and their images stay locked for a while.
     Losses,
+    /// A scene: machines race for the slot that is left, and claims and records are long on their way.
+    Claims,
+    /// A scene: a lease page is on its way while its host is fenced and joins again.
+    Rejoins,
+    /// A scene: renewals are on their way while the ttl is raised.
+    Raises,
+    /// A scene: a want is on its way while another host takes the domain and gives it back.
+    Looks,
     /// A scene: paths that lead to other files, and records of other machines.
     Files,
     /// Beyond the stated assumptions: stale reads, writes done twice. Violations are reported, and expected.
@@ -410,6 +427,10 @@ impl Class {
                 | C::Races
                 | C::Arming
                 | C::Losses
+                | C::Claims
+                | C::Rejoins
+                | C::Raises
+                | C::Looks
                 | C::Files
         )
     }

@@ -1,6 +1,8 @@
 //! Scenes: short plans that lead straight to the moment at which a rule of timing, of slots or of fencing decides. The
 //! mixes would come there too, after many thousand seeds. A scene draws the times around that moment, never what must be.
 
+mod late_writes;
+
 use std::time::Duration;
 
 use leasefence_core::fencing::StorageKind;
@@ -45,6 +47,10 @@ impl Scene<'_> {
             Class::Races => self.races(),
             Class::Arming => self.arming(),
             Class::Losses => self.losses(),
+            Class::Claims => self.claims(),
+            Class::Rejoins => self.rejoins(),
+            Class::Raises => self.raises(),
+            Class::Looks => self.looks(),
             _ => self.files(),
         }
         self.plan.faults.sort_by_key(|fault| fault.at);

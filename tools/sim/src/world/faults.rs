@@ -47,6 +47,7 @@ impl World {
             FaultKind::ReadsFail { reads } => path.reads_fail = reads,
             FaultKind::ReadsLate { reads, after } => path.reads_late = (reads, after),
             FaultKind::Torn { lasts } => path.torn = Some(lasts),
+            FaultKind::SlowWrite { sector, takes, fails } => path.slow_writes.push((sector, takes, fails)),
             FaultKind::Damaged { sector, how } => self.damage(host, sector, how),
             FaultKind::Replaced { lasts } => {
                 path.replaced += 1;

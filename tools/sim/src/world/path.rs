@@ -3,6 +3,8 @@
 use leasefence_core::storage::{IoError, IoRequest};
 use leasefence_core::time::Now;
 
+use crate::plan::Sector;
+
 /// What a path does.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Path {
@@ -23,6 +25,8 @@ pub(crate) struct Path {
     pub(crate) reads_fail: u8,
     /// Reads that are answered so much later.
     pub(crate) reads_late: (u8, u64),
+    /// Of the next write to such a sector each: how long it is on its way, and whether its call returns an error at once.
+    pub(crate) slow_writes: Vec<(Sector, u64, bool)>,
     /// The next large write is half done for so long.
     pub(crate) torn: Option<u64>,
     /// It leads to other files: so many faults say so.

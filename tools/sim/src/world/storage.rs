@@ -7,6 +7,7 @@ use super::event::Event;
 use super::lease_file::LateWrite;
 use super::path::{Flight, Stage};
 use crate::invariants::Happened;
+use crate::plan::Sector;
 use crate::time::{MS, S};
 
 /// A write that waits in its client lands at most so long after its way is whole again.
@@ -69,8 +70,37 @@ impl World {
         }
     }
 
+    /// How long a write to this place is on its way, and whether its call returns an error at once.
+    fn slow_write(&mut self, client: usize, offset: u64) -> Option<(u64, bool)> {
+        let layout = &self.file.layout;
+        let area = |sector| match sector {
+            Sector::Record => layout.host_records(),
+            Sector::LeasePage => layout.lease_pages(),
+            Sector::Claim => layout.claims(),
+            Sector::Header => 0..0,
+        };
+        let slow = &mut self.clients[client].path.slow_writes;
+        let at = slow.iter().position(|(sector, ..)| area(*sector).contains(&offset))?;
+        let (_, takes, fails) = slow.remove(at);
+        Some((takes, fails))
+    }
+
     fn write_arrives(&mut self, client: usize, mut flight: Flight, offset: u64, data: Vec<u8>) {
         let failed = || Err(IoError::Failed("input/output error".to_owned()));
+        match self.slow_write(client, offset) {
+            Some((takes, true)) => {
+                let write = self.file.keep(LateWrite { client, offset, data, parked: false });
+                self.queue.at(self.at + takes, Event::Land { write });
+                return self.answer(client, flight, failed(), 0);
+            }
+            Some((takes, false)) => {
+                let number = flight.number;
+                self.clients[client].flight = Some(flight);
+                self.queue.at(self.at + takes, Event::Io { client, number });
+                return;
+            }
+            None => {}
+        }
         if self.keeps_back(client, offset, &data) {
             return self.answer(client, flight, failed(), 0);
         }
