@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use leasefence_core::format::HostState;
+use leasefence_core::format::{HostState, RecordCopy};
 use leasefence_core::ids::Incarnation;
 
 use super::{Happened, Judge};
@@ -14,10 +14,12 @@ use crate::world::World;
 /// A scan, and what is slow about it.
 const SLACK: u64 = 3 * S;
 
-/// Remembers since when `fencing` has been there.
+/// Remembers since when `fencing` has been there, and since when each process holds a lease: one that has joined only then
+/// counts from its own reads.
 #[derive(Debug, Default)]
 pub(super) struct Verdicts {
     fencing: BTreeMap<Incarnation, u64>,
+    holding: BTreeMap<(usize, u32), u64>,
 }
 
 impl Judge for Verdicts {
@@ -28,29 +30,38 @@ impl Judge for Verdicts {
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
         match *happened {
             Happened::Landed { client, offset, .. } if world.plan.classes == [Class::Fences] => {
-                let record = world.file.layout.host_records().contains(&offset);
+                let layout = &world.file.layout;
                 let host = world.hosts.get(client)?;
-                if record && world.file.byte(offset + 92) == HostState::Fencing.code() {
-                    self.fencing.entry(host.life()?).or_insert(world.at);
+                let fencing = world.file.state_at(offset) == HostState::Fencing.code();
+                if !fencing || !layout.host_records().contains(&offset) {
+                    return None;
                 }
+                // Its page may speak of another life: an agent gone mad writes there what it likes.
+                let slot = host.life()?.slot;
+                let here = |copy: &RecordCopy| layout.host_record(slot, *copy).offset == offset;
+                let record = world.file.record(slot, RecordCopy::BOTH.into_iter().find(here)?)?;
+                self.fencing.entry(record.incarnation).or_insert(world.at);
                 None
             }
             Happened::Scanned { host } => {
                 let observer = world.hosts.get(host)?;
                 let free = world.clients[host].path.is_whole() && observer.agent.held.is_none();
+                if !world.holds(host) {
+                    return None;
+                }
+                let joined = *self.holding.entry((host, observer.agent.process)).or_insert(world.at);
                 let late = |(incarnation, since): (&Incarnation, &u64)| {
                     let victim = world.host_of(*incarnation).filter(|victim| *victim != host)?;
                     let terms = world.plan.hosts[victim].terms;
                     let slow = 4 * world.clients[host].path.slow;
                     let within = nanos(terms.cap_after_fencing()) + SLACK + slow;
-                    let late = world.at - since > within && world.evidence_of(host, *incarnation).is_none();
+                    let late = world.at - joined.max(*since) > within
+                        && world.evidence_of(host, *incarnation).is_none();
                     late.then(|| {
                         format!("host-{host} has seen {incarnation} fencing for long, and waits still")
                     })
                 };
-                (free && !world.mended && world.holds(host))
-                    .then(|| self.fencing.iter().find_map(late))
-                    .flatten()
+                (free && !world.mended).then(|| self.fencing.iter().find_map(late)).flatten()
             }
             _ => None,
         }
