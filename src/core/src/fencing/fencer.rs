@@ -153,18 +153,19 @@ impl Fencer {
         }
         guard.lease = LeaseName::of(half);
         self.take_lists(half);
-        self.half.terms = half.terms;
         self.take_end(now, half);
         self.take_wish(now, half);
     }
 
     /// Of one incarnation a new end counts only if at most now + ttl. That the old one has not passed was looked at first.
-    /// An earlier end is always taken: a planned fence.
+    /// An earlier end is always taken: a planned fence. The echo of the terms goes with the end: where one is refused, the end
+    /// that is guarded was made by the terms before, and a shorter ttl in the echo would promise what is not so (R12).
     fn take_end(&mut self, now: &Now, half: &AgentHalf) {
         if !within_ttl(now, half) {
             self.refuse(half, Refusal::BeyondTtl);
             return;
         }
+        self.half.terms = half.terms;
         if let State::Armed(guard) = &mut self.state {
             guard.end = Some(half.lease_end);
         }

@@ -114,6 +114,17 @@ fn an_end_beyond_now_plus_ttl_is_not_taken() {
 }
 
 #[test]
+fn the_echo_of_the_terms_is_that_of_the_end_that_is_guarded() {
+    let mut host = Host::armed();
+    let promised = host.published.terms;
+    host.agent.terms.lease_ttl = Duration::from_secs(4);
+    host.publish_end(1000, 100_000);
+    assert_eq!((host.published.lease_end, host.published.terms), (end(8000), promised), "its end is refused");
+    host.publish_end(1000, 5000);
+    assert_eq!((host.published.lease_end, host.published.terms), (end(5000), host.agent.terms));
+}
+
+#[test]
 fn an_arming_beyond_now_plus_ttl_or_with_a_passed_end_is_not_taken() {
     for until in [9001, 1000, 500] {
         let mut host = Host::new();
