@@ -63,10 +63,8 @@ impl Judge for Pages {
             // Both copies are there when the second is.
             (copy == RecordCopy::B).then(|| self.changed(world, client, slot, before, &seen)).flatten()
         });
-        if copy == RecordCopy::B {
-            self.note_wants(world, slot, &seen);
-        }
         self.copies.insert(offset, seen);
+        self.note_wants(world, number, slot, copy);
         wrong
     }
 }
@@ -76,12 +74,16 @@ impl Pages {
         Self { in_a_scene, ..Self::default() }
     }
 
-    fn note_wants(&mut self, world: &World, slot: Slot, seen: &Seen) {
-        let wanted =
-            |domain: DomainId| seen.entries.iter().any(|e| e.domain == domain && e.want_term > Term(0));
-        self.wants.retain(|(of, domain), _| *of != slot || wanted(*domain));
-        for entry in seen.entries.iter().filter(|entry| entry.want_term > Term(0)) {
-            self.wants.entry((slot, entry.domain)).or_insert((world.at, entry.want_term));
+    /// A want stands from the moment at which both copies have it, until the newest says no more of it: the other copy may
+    /// be one that landed late, and was taken back since.
+    fn note_wants(&mut self, world: &World, number: u8, slot: Slot, copy: RecordCopy) {
+        let of = |copy| self.copies.get(&world.file.layout.lease_page(number, slot, copy).offset);
+        let (a, b) = (of(RecordCopy::A), of(RecordCopy::B));
+        let Some(newest) = a.into_iter().chain(b).max_by_key(|seen| seen.version) else { return };
+        let wants: Vec<_> = newest.entries.iter().filter(|entry| entry.want_term > Term(0)).collect();
+        self.wants.retain(|(of, domain), _| *of != slot || wants.iter().any(|want| want.domain == *domain));
+        for want in wants.into_iter().filter(|_| copy == RecordCopy::B) {
+            self.wants.entry((slot, want.domain)).or_insert((world.at, want.want_term));
         }
     }
 
