@@ -10,7 +10,14 @@ use crate::world::World;
 /// Remembers what each process has said.
 #[derive(Debug, Default)]
 pub(super) struct EvidenceIsStable {
-    said: BTreeMap<usize, (u32, BTreeMap<Incarnation, &'static str>)>,
+    said: BTreeMap<usize, Said>,
+}
+
+/// What an observer's process has said, of whom.
+#[derive(Debug, Default)]
+struct Said {
+    process: u32,
+    of: Vec<(Incarnation, &'static str)>,
 }
 
 impl Judge for EvidenceIsStable {
@@ -22,14 +29,15 @@ impl Judge for EvidenceIsStable {
         let Happened::Scanned { host } = *happened else { return None };
         let process = world.process_of(host);
         let said = self.said.entry(host).or_default();
-        if said.0 != process {
-            *said = (process, BTreeMap::new());
+        if said.process != process {
+            *said = Said { process, of: Vec::new() };
         }
         for incarnation in world.lives() {
             let evidence = world.evidence_of(host, incarnation);
-            match (said.1.get(&incarnation), evidence) {
-                (None, Some(evidence)) => drop(said.1.insert(incarnation, evidence)),
-                (Some(before), None) => {
+            let before = said.of.iter().find(|(of, _)| *of == incarnation);
+            match (before, evidence) {
+                (None, Some(evidence)) => said.of.push((incarnation, evidence)),
+                (Some((_, before)), None) => {
                     return Some(format!(
                         "{} has called {incarnation} {before}, and says so no more",
                         world.name_of(host)

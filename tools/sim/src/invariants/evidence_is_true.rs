@@ -1,18 +1,19 @@
 //! No incarnation is called gone before the last write that it may make has landed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use leasefence_core::ids::Incarnation;
 
 use super::{Happened, Judge};
 use crate::plan::{Fault, FaultKind, Operator};
+use crate::time::MS;
 use crate::world::World;
 
 /// Looks at each verdict once, at the moment at which it is given.
 #[derive(Debug, Default)]
 pub(super) struct EvidenceIsTrue {
-    /// What has been looked at: by whom (and by which process of his), of whom.
-    seen: BTreeSet<(usize, u32, Incarnation)>,
+    /// What has been looked at: by whom, in which process of his, of whom.
+    seen: BTreeMap<usize, (u32, Vec<Incarnation>)>,
 }
 
 impl Judge for EvidenceIsTrue {
@@ -23,13 +24,16 @@ impl Judge for EvidenceIsTrue {
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
         let Happened::Scanned { host } = *happened else { return None };
         let process = world.process_of(host);
+        let seen = self.seen.entry(host).or_default();
+        if seen.0 != process {
+            *seen = (process, Vec::new());
+        }
         for incarnation in world.lives() {
-            let name = (host, process, incarnation);
-            if self.seen.contains(&name) {
+            if seen.1.contains(&incarnation) {
                 continue;
             }
             let Some(evidence) = world.evidence_of(host, incarnation) else { continue };
-            self.seen.insert(name);
+            seen.1.push(incarnation);
             if evidence == "expired"
                 && let Some(why) = too_soon(world, host, incarnation)
             {
@@ -77,7 +81,8 @@ fn too_soon(world: &World, observer: usize, incarnation: Incarnation) -> Option<
         ));
     }
     let this = world.hosts.get(observer)?;
-    let now = this.clock.now(world.at).instant;
+    // What was judged before the same turn ended the own lease counts: a moment ago is looked at.
+    let now = this.clock.now(world.at.saturating_sub(MS)).instant;
     let ended = this.page.as_ref().is_none_or(|page| page.lease_end.reached(now));
     (ended && this.agent.held.is_none())
         .then(|| format!("{name} says that {incarnation} is expired, and its own lease is over"))

@@ -22,7 +22,7 @@ impl Judge for OneLife {
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
         match *happened {
             Happened::Named { host, incarnation } => {
-                let used = world.hosts.iter().any(|other| other.lives.contains_key(&incarnation));
+                let used = world.hosts.iter().any(|other| other.lives.boot_of(incarnation).is_some());
                 used.then(|| format!("host-{host} calls itself {incarnation}, which was used before"))
             }
             Happened::WentBack { host } => {

@@ -29,7 +29,7 @@ impl Judge for Receipts {
         if !says(HostState::Fenced) && !says(HostState::Released) && !says(HostState::Fencing) {
             return None;
         }
-        let slot = host.lives.keys().next_back()?.slot;
+        let slot = host.lives.last()?.slot;
         let here = |copy: &RecordCopy| layout.host_record(slot, *copy).offset == offset;
         let record = world.file.record(slot, RecordCopy::BOTH.into_iter().find(here)?)?;
         if record.state == HostState::Fencing {

@@ -158,6 +158,7 @@ impl World {
             self.execute_all(host);
             self.hosts[host].agent.resumes = false;
         }
+        let mut told = false;
         if self.agent_runs(host)
             && let Some((request, issued, result)) = self.clients[host].back.take()
         {
@@ -165,13 +166,16 @@ impl World {
             let done = IoDone { id: request.id, issued, ended, result };
             self.input(host, Input::Io(done));
             self.happened(&Happened::Scanned { host });
+            told = true;
         }
         while self.agent_runs(host)
             && let Some(input) = self.hosts[host].agent.inbox.pop_front()
         {
             self.input(host, input);
+            told = true;
         }
-        if self.agent_runs(host) {
+        // The daemon's tick comes when nothing else has come by then.
+        if !told && self.agent_runs(host) {
             self.input(host, Input::Tick);
         }
         self.want_next_turn(host);

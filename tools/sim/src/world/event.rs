@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use leasefence_core::ids::{DomainId, Term};
 
 /// Something that is due. Numbers tell a thing from a later one of its kind: what is out of date does nothing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Event {
     PowerOn { host: usize },
     StartFencer { host: usize, boot: u32 },
@@ -15,7 +15,7 @@ pub(crate) enum Event {
     Look { host: usize, process: u32 },
     Beat { host: usize, number: u32 },
     Offer { host: usize, boot: u32 },
-    Bite { host: usize, pet: u32 },
+    Bite { host: usize, boot: u32 },
     Listing { host: usize, process: u32 },
     Open { host: usize, process: u32 },
     Io { client: usize, number: u32 },
@@ -38,7 +38,7 @@ pub(crate) enum Event {
 }
 
 /// A start that an agent's process has permitted.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Start {
     pub(crate) process: u32,
     pub(crate) domain: DomainId,
@@ -47,17 +47,19 @@ pub(crate) struct Start {
 }
 
 /// A barrier that an agent has asked for: when, in its own clocks' nanoseconds (its mark) and in the world's.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Barrier {
     pub(crate) boot_ns: u64,
     pub(crate) raw_ns: u64,
     pub(crate) issued: u64,
 }
 
-/// The queue.
+/// The queue. Its order moves small items alone: what is due lies where it was put until its time comes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
-    heap: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    events: Vec<Event>,
+    free: Vec<usize>,
     filled: u64,
 }
 
@@ -65,12 +67,19 @@ impl Queue {
     /// Puts an event in its place.
     pub(crate) fn at(&mut self, at: u64, event: Event) {
         self.filled += 1;
-        self.heap.push(Reverse((at, self.filled, event)));
+        let place = self.free.pop().unwrap_or(self.events.len());
+        match self.events.get_mut(place) {
+            Some(room) => *room = event,
+            None => self.events.push(event),
+        }
+        self.heap.push(Reverse((at, self.filled, place)));
     }
 
     /// The next event and its time.
     pub(crate) fn next(&mut self) -> Option<(u64, Event)> {
-        self.heap.pop().map(|Reverse((at, _, event))| (at, event))
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        Some((at, self.events[place]))
     }
 
     /// How many events were put in.

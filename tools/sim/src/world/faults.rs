@@ -274,7 +274,7 @@ impl World {
     /// operator (PROTOCOL 3, and 4, S1), so one is damaged at a time.
     fn damage(&mut self, host: HostIndex, sector: Sector, how: Damage) {
         let layout = self.file.layout;
-        let Some(slot) = self.hosts[host].lives.keys().next_back().map(|life| life.slot) else { return };
+        let Some(slot) = self.hosts[host].lives.last().map(|life| life.slot) else { return };
         let copy = if self.rng.bool() { RecordCopy::A } else { RecordCopy::B };
         let page = self.rng.u8(..layout.pages());
         let other = Slot((slot.0 + 1) % layout.max_hosts());
@@ -348,7 +348,7 @@ impl World {
 
     fn free_slot(&mut self, host: HostIndex, of: HostIndex) {
         let off = !self.hosts[of].powered;
-        let slot = self.hosts[of].lives.keys().next_back().map(|life| life.slot.0);
+        let slot = self.hosts[of].lives.last().map(|life| life.slot.0);
         if let (true, Some(slot)) = (off, slot) {
             self.freed.push(self.hosts[of].machine);
             self.ask(host, Request::SlotFree { slot, machine: self.hosts[of].name.clone() });

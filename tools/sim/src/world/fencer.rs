@@ -142,7 +142,7 @@ impl World {
         let this = &mut self.hosts[host];
         let urgent = this.page.as_ref().is_none_or(|before| is_urgent(before, &half));
         if half.incarnation.generation.0 > 0 {
-            this.lives.entry(half.incarnation).or_insert(this.boot);
+            this.lives.note(half.incarnation, this.boot);
         }
         this.page = Some(half);
         self.name_runs(host);
@@ -156,7 +156,7 @@ impl World {
         let this = &self.hosts[host];
         let now = this.clock.now(self.at).instant;
         let name = half.incarnation;
-        if name.generation.0 > 0 && this.lives.get(&name) != Some(&this.boot) {
+        if name.generation.0 > 0 && this.lives.boot_of(name) != Some(this.boot) {
             self.happened(&Happened::Named { host, incarnation: name });
         }
         let this = &self.hosts[host];
@@ -226,6 +226,8 @@ impl World {
         }
         let (old, new) = (&mut this.fencer.half, fencer.half());
         let changed = differs(old, new);
+        // One that guards the same end as before: there is nothing to judge, and it happens twenty times a second.
+        let news = changed || !new.armed || new.latched.is_some() || old.lease_end != new.lease_end;
         let latched = old.latched.is_none() && new.latched.is_some();
         if latched {
             this.fencer.guarded = old.lease_end;
@@ -236,7 +238,9 @@ impl World {
             (old.beat, old.scans, old.lease_end) = (new.beat, new.scans, new.lease_end);
         }
         self.counts.fences += u64::from(latched);
-        self.happened(&Happened::Published { host });
+        if news {
+            self.happened(&Happened::Published { host });
+        }
         changed
     }
 
@@ -360,7 +364,7 @@ fn is_urgent(before: &AgentHalf, after: &AgentHalf) -> bool {
 }
 
 fn differs(old: &FencerHalf, new: &FencerHalf) -> bool {
-    let names = |half: &FencerHalf| half.processes.iter().map(|p| (p.pid, p.start_time)).collect::<Vec<_>>();
+    let name = |process: &DomainProcess| (process.pid, process.start_time);
     old.armed != new.armed
         || old.arm_count != new.arm_count
         || old.incarnation != new.incarnation
@@ -368,6 +372,5 @@ fn differs(old: &FencerHalf, new: &FencerHalf) -> bool {
         || old.clean != new.clean
         || old.unproven != new.unproven
         || old.terms != new.terms
-        || old.processes.len() != new.processes.len()
-        || names(old) != names(new)
+        || !old.processes.iter().map(name).eq(new.processes.iter().map(name))
 }

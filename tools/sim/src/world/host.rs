@@ -60,8 +60,40 @@ pub(crate) struct FencerProcess {
 #[derive(Debug, Default)]
 pub(crate) struct Watchdog {
     pub(crate) open: bool,
-    pub(crate) pets: u32,
     pub(crate) last_pet: u64,
+    /// When it resets the host unless it is petted.
+    pub(crate) bites_at: u64,
+    /// An event looks at it then, or sooner.
+    pub(crate) is_looked_at: bool,
+}
+
+/// Each incarnation that a host had, in order, and in which boot: few, and looked at often.
+#[derive(Debug, Default)]
+pub(crate) struct Lives(Vec<(Incarnation, u32)>);
+
+impl Lives {
+    /// Notes an incarnation, unless it is known already.
+    pub(crate) fn note(&mut self, life: Incarnation, boot: u32) {
+        if self.boot_of(life).is_none() {
+            self.0.push((life, boot));
+            self.0.sort_unstable();
+        }
+    }
+
+    /// In which boot the host had it.
+    pub(crate) fn boot_of(&self, life: Incarnation) -> Option<u32> {
+        self.0.iter().find(|(other, _)| *other == life).map(|(_, boot)| *boot)
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Incarnation> + '_ {
+        self.0.iter().map(|(life, _)| *life)
+    }
+
+    /// The highest.
+    pub(crate) fn last(&self) -> Option<Incarnation> {
+        self.0.last().map(|(life, _)| *life)
+    }
 }
 
 /// One host.
@@ -107,7 +139,7 @@ pub(crate) struct Host {
     #[cfg(feature = "planted-bugs")]
     pub(crate) member_before: Option<Member>,
     /// Each incarnation that it had, and in which boot.
-    pub(crate) lives: BTreeMap<Incarnation, u32>,
+    pub(crate) lives: Lives,
 }
 
 impl Host {
@@ -141,7 +173,7 @@ impl Host {
             libvirt_starts: 0,
             #[cfg(feature = "planted-bugs")]
             member_before: None,
-            lives: BTreeMap::new(),
+            lives: Lives::default(),
         }
     }
 

@@ -239,7 +239,7 @@ impl World {
             Event::Look { host, process } => self.agent_looks(host, process),
             Event::Beat { host, number } => self.fencer_wakes(host, number),
             Event::Offer { host, boot } => self.page_offered(host, boot),
-            Event::Bite { host, pet } => self.watchdog_bites(host, pet),
+            Event::Bite { host, boot } => self.watchdog_is_due(host, boot),
             Event::Listing { host, process } => self.list_domains(host, process),
             Event::Open { host, process } => self.lease_opens(host, process),
             Event::Io { client, number } => self.io_moves(client, number),

@@ -138,7 +138,7 @@ impl World {
     /// Both copies of a sector are lost.
     pub(super) fn damage_both(&mut self, host: usize, sector: Sector) {
         let layout = self.file.layout;
-        let Some(slot) = self.hosts[host].lives.keys().next_back().map(|life| life.slot) else { return };
+        let Some(slot) = self.hosts[host].lives.last().map(|life| life.slot) else { return };
         let medium = self.clients.len();
         for copy in RecordCopy::BOTH {
             let place = match sector {

@@ -49,8 +49,7 @@ impl World {
         this.promised = Some((this.fencer.half.clone(), this.fencer.guarded, this.clock.clone()));
         let number = this.fencer.number + 1;
         this.fencer = FencerProcess { number, half: FencerHalf::default(), ..FencerProcess::default() };
-        let pets = this.watchdog.pets + 1;
-        this.watchdog = Watchdog { pets, ..Watchdog::default() };
+        this.watchdog = Watchdog::default();
         self.runs_lose_power(host);
     }
 
@@ -76,9 +75,8 @@ impl World {
         self.want_agent(host, self.at);
         // The watchdog's counter went on from where it was.
         if self.hosts[host].watchdog.open {
-            let pet = self.hosts[host].watchdog.pets;
             let left = crate::time::nanos(self.hosts[host].terms.watchdog_actual);
-            self.queue.at(self.at + left, Event::Bite { host, pet });
+            self.bites_after(host, left);
         }
     }
 }

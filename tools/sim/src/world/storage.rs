@@ -58,7 +58,7 @@ impl World {
                 self.clients[client].flight = Some(flight);
             }
             Stage::Answering(result) => {
-                self.comes_back(client, &flight.request.clone(), flight.issued, result);
+                self.comes_back(client, flight.request, flight.issued, result);
             }
         }
     }
@@ -189,11 +189,11 @@ impl World {
     fn comes_back(
         &mut self,
         client: usize,
-        request: &IoRequest,
+        request: IoRequest,
         issued: leasefence_core::time::Now,
         result: Result<Vec<u8>, IoError>,
     ) {
-        self.clients[client].back = Some((request.clone(), issued, result));
+        self.clients[client].back = Some((request, issued, result));
         if client < self.hosts.len() {
             self.want_agent(client, self.at);
         } else {
@@ -209,7 +209,7 @@ impl World {
         let (request, issued) = (flight.request.clone(), flight.issued);
         self.goes_on_alone(client, flight);
         let result = Err(IoError::Failed("the mount has timed out".to_owned()));
-        self.comes_back(client, &request, issued, result);
+        self.comes_back(client, request, issued, result);
     }
 
     fn goes_on_alone(&mut self, client: usize, flight: Flight) {

@@ -13,7 +13,7 @@ use crate::time::{S, nanos};
 impl World {
     /// The host that has had this incarnation.
     pub(crate) fn host_of(&self, incarnation: Incarnation) -> Option<usize> {
-        self.hosts.iter().position(|host| host.lives.contains_key(&incarnation))
+        self.hosts.iter().position(|host| host.lives.boot_of(incarnation).is_some())
     }
 
     /// A run under this incarnation, or an earlier life of its slot on the same host, of which a write may still land.
@@ -57,7 +57,7 @@ impl World {
 
     /// All incarnations that ever were.
     pub(crate) fn lives(&self) -> impl Iterator<Item = Incarnation> + '_ {
-        self.hosts.iter().flat_map(|host| host.lives.keys().copied())
+        self.hosts.iter().flat_map(|host| host.lives.iter())
     }
 
     /// Which process of an observer it is.

@@ -50,16 +50,32 @@ impl World {
     fn pet(&mut self, host: usize) {
         let this = &mut self.hosts[host];
         this.watchdog.last_pet = self.at;
-        this.watchdog.pets += 1;
-        let pet = this.watchdog.pets;
-        let bites = self.at + nanos(this.terms.watchdog_actual) + self.plan.hosts[host].reset_takes;
-        self.queue.at(bites, Event::Bite { host, pet });
+        let left = nanos(this.terms.watchdog_actual) + self.plan.hosts[host].reset_takes;
+        self.bites_after(host, left);
         self.happened(&Happened::Petted { host });
     }
 
-    pub(crate) fn watchdog_bites(&mut self, host: usize, pet: u32) {
-        let this = &self.hosts[host];
-        if this.watchdog.open && this.watchdog.pets == pet && !this.stands_still() {
+    /// It resets the host after so long, unless it is petted. One event is enough, however often it is.
+    pub(super) fn bites_after(&mut self, host: usize, left: u64) {
+        let this = &mut self.hosts[host];
+        this.watchdog.bites_at = self.at + left;
+        if !std::mem::replace(&mut this.watchdog.is_looked_at, true) {
+            self.queue.at(this.watchdog.bites_at, Event::Bite { host, boot: this.boot });
+        }
+    }
+
+    pub(crate) fn watchdog_is_due(&mut self, host: usize, boot: u32) {
+        let this = &mut self.hosts[host];
+        if this.boot != boot {
+            return;
+        }
+        if this.watchdog.bites_at > self.at {
+            // It was petted since.
+            self.queue.at(this.watchdog.bites_at, Event::Bite { host, boot });
+            return;
+        }
+        this.watchdog.is_looked_at = false;
+        if this.watchdog.open && !this.stands_still() {
             self.counts.resets += 1;
             self.tell_host(host, "reset", || "by the watchdog".to_owned());
             self.power_off(host);
