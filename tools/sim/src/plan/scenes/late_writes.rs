@@ -20,11 +20,15 @@ impl Scene<'_> {
         self.plan.cluster.max_hosts = 2;
         self.plan.cluster.pages = 1;
         let (longest_claim, longest_record) = pick(&mut self.rng, [(2_200 * MS, 5 * S), (8 * S, 12 * S)]);
+        let late = self.rng.usize(1..self.plan.hosts.len());
         for host in 0..self.plan.hosts.len() {
             let boots_at = if host == VICTIM { 0 } else { UP + self.between(0, 150 * MS) };
             self.plan.hosts[host].boots_at = boots_at;
             if host != VICTIM {
-                let (claim, record) = (self.between(0, longest_claim), self.between(0, longest_record));
+                // The late one's claim lands over that of another, who has looked at its own by then or not.
+                let least = if host == late { longest_claim / 2 } else { 0 };
+                let claim = least + self.between(0, longest_claim / 2);
+                let record = self.between(0, longest_record);
                 self.slow_write(boots_at, host, Sector::Claim, claim);
                 self.slow_write(boots_at, host, Sector::Record, record);
             }
