@@ -66,7 +66,12 @@ fn scene(bug: B) -> Options {
         B::StallKeptOverRestart | B::SequenceTwice => (3, C::Restarts),
         B::TtlLoweredAtAck | B::TtlRaisedAtIssue | B::OldTermsAfterRestart => (3, C::Changes),
         B::TtlRaisedOverUnknown => (3, C::Raises),
-        B::ClaimWaitTooShort | B::ClaimNeverAbandoned => (3, C::Claims),
+        B::ClaimWithoutWait
+        | B::ClaimWaitTooShort
+        | B::ClaimNeverAbandoned
+        | B::ClaimInRecord
+        | B::ForeignClaimSuperseded
+        | B::OwnClaimFree => (3, C::Claims),
         B::RejoinBeforeDrain => (3, C::Rejoins),
         B::NoSecondLookAtTop => (3, C::Looks),
         B::ArmedAfterHeld | B::RenewsWithoutFencer => (3, C::Arming),
@@ -84,12 +89,7 @@ fn scene(bug: B) -> Options {
         | B::DisarmOverUnknown
         | B::DisarmAfterOneCopy
         | B::DeadRequesterObeyed => (3, C::Fences),
-        B::ClaimWithoutWait
-        | B::ClaimInRecord
-        | B::ForeignClaimSuperseded
-        | B::OwnClaimFree
-        | B::FreeResetsGeneration
-        | B::FreedTwice => (5, C::Boots),
+        B::FreeResetsGeneration | B::FreedTwice => (5, C::Boots),
         B::FailedStartStopped | B::LockCountsAsFailure | B::LimiterNeverReleased => (3, C::Losses),
         B::EndBeyondTtl | B::CloneNotWatched => (3, C::Identity),
         B::DrainLeftOut
