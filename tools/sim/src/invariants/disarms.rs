@@ -3,7 +3,7 @@
 use leasefence_core::format::{HostState, RecordCopy};
 
 use super::{Happened, Judge};
-use crate::world::World;
+use crate::world::{LateWrite, STATE_AT, World, version_in};
 
 /// Looks when a fencer lets go, and when a record says so.
 #[derive(Debug)]
@@ -34,10 +34,13 @@ impl Judge for Disarms {
                     return None;
                 }
                 let held = HostState::Held.code();
-                let late = |write: &&crate::world::LateWrite| {
+                // One that was issued after it is of a later arming.
+                let landed = version_in(&world.file.read(offset, STATE_AT));
+                let late = |write: &&LateWrite| {
                     write.client == client
                         && is_record(write.offset)
-                        && write.data.get(crate::world::STATE_AT) == Some(&held)
+                        && write.data.get(STATE_AT) == Some(&held)
+                        && version_in(&write.data) < landed
                 };
                 world.file.late.values().find(late).map(|_| {
                     format!("host-{client} says that it is disarmed, and an earlier record may still land")

@@ -247,7 +247,9 @@ impl World {
         match command {
             Command::Io(request) => self.submit(host, request),
             Command::Page(half) => self.page_written(host, *half),
-            Command::Barrier { domain, asked, .. } => self.barrier_begins(host, domain, asked),
+            Command::Barrier { domain, asked, definition_hash } => {
+                self.barrier_asked(host, domain, asked, definition_hash);
+            }
             Command::Start { domain, term, definition_hash } => {
                 let process = self.hosts[host].agent.process;
                 self.start_permitted(host, Start { process, domain, term, hash: definition_hash });

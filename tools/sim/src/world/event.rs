@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use leasefence_core::ids::{DomainId, Term};
+use leasefence_core::time::Instant;
 
 /// Something that is due. Numbers tell a thing from a later one of its kind: what is out of date does nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +18,7 @@ pub(crate) enum Event {
     Offer { host: usize, boot: u32 },
     Bite { host: usize, boot: u32 },
     Listing { host: usize, process: u32 },
+    Destroy { host: usize, boot: u32, domain: DomainId },
     Open { host: usize, process: u32 },
     Io { client: usize, number: u32 },
     TimeOut { client: usize, number: u32 },
@@ -46,11 +48,10 @@ pub(crate) struct Start {
     pub(crate) hash: u64,
 }
 
-/// A barrier that an agent has asked for: when, in its own clocks' nanoseconds (its mark) and in the world's.
+/// A barrier that an agent has asked for: its mark, and when it was written in the world's time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Barrier {
-    pub(crate) boot_ns: u64,
-    pub(crate) raw_ns: u64,
+    pub(crate) asked: Instant,
     pub(crate) issued: u64,
 }
 

@@ -5,6 +5,7 @@ use leasefence_core::fencing::{
     AgentHalf, Beat, DomainProcess, Fencer, FencerHalf, HalfReading, Hands, Marker, MarkerFound, Offer,
     Quiet, RestoredPage, Step, StorageKind, Wish,
 };
+use leasefence_core::format::{HostState, RecordCopy};
 use leasefence_core::time::Instant;
 
 use super::World;
@@ -161,12 +162,21 @@ impl World {
         }
         let this = &self.hosts[host];
         let Some(before) = this.page.as_ref().filter(|page| page.incarnation == name) else { return };
-        let armed =
-            before.wish == Wish::Armed && this.fencer.half.armed && before.arm_count == half.arm_count;
+        // Until the fencer guards this very arming, and the agent has seen it and said `held`, an end in the page is only
+        // asked for.
+        let guarded = &this.fencer.half;
+        let armed = before.wish == Wish::Armed
+            && before.arm_count == half.arm_count
+            && guarded.armed
+            && (guarded.incarnation, guarded.arm_count) == (name, half.arm_count);
         let revived =
             armed && !this.agent.resumes && before.lease_end.reached(now) && !half.lease_end.reached(now);
         let back = half.issued < before.issued;
-        if revived {
+        let says_held = |copy: &RecordCopy| {
+            let record = self.file.record(name.slot, *copy);
+            record.is_some_and(|record| record.incarnation == name && record.state == HostState::Held)
+        };
+        if revived && RecordCopy::BOTH.iter().any(says_held) {
             self.happened(&Happened::Revived { host });
         }
         if back {
@@ -349,7 +359,7 @@ impl Hands for WorldHands<'_> {
 }
 
 /// The run whose process it is.
-fn run_of(process: &DomainProcess) -> Option<usize> {
+pub(super) fn run_of(process: &DomainProcess) -> Option<usize> {
     usize::try_from(process.pid).ok()?.checked_sub(1)
 }
 

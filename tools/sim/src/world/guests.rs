@@ -1,10 +1,12 @@
 //! Guests: their processes, and until when a write of theirs may land. A guest that runs may write at every instant; what
 //! it wrote waits in the host's kernel where the way is cut, and on the storage until that applies it.
 
-use leasefence_core::fencing::{DomainProcess, Quiet, StorageKind};
+use leasefence_core::fencing::{DomainProcess, HalfReading, Quiet, StorageKind};
 use leasefence_core::ids::{DomainId, Term};
+use leasefence_core::member::destroy_needs_libvirt;
 
 use super::event::Event;
+use super::fencer::run_of;
 use super::run::{Ended, Run};
 use super::{Lane, World};
 use crate::invariants::Happened;
@@ -55,6 +57,7 @@ impl World {
         this.known.insert(domain, chain);
         self.happened(&Happened::Began { run: number });
         self.beat_soon(host);
+        self.libvirt_changed(host);
         number
     }
 
@@ -67,19 +70,36 @@ impl World {
         }
     }
 
-    /// The processes that the agent knows of, of one domain or of all, are killed by it.
+    /// The agent kills what the core means, of one domain or of all; libvirt is its second line.
     pub(crate) fn agent_kills(&mut self, host: usize, domain: Option<DomainId>) {
-        let half = &self.hosts[host].fencer.half;
-        let listed: Vec<DomainId> = half.processes.iter().map(|process| process.domain).collect();
-        let meant = |world: &Self, run: &usize| {
-            let id = world.domains[world.runs[*run].domain].id;
-            domain.is_none_or(|domain| domain == id) && (domain.is_some() || listed.contains(&id))
+        let found = HalfReading::Good(self.hosts[host].fencer.half.clone());
+        let runs: Vec<usize> = self.page_seen(host).to_kill(domain, found).filter_map(run_of).collect();
+        let by_libvirt = match domain {
+            Some(domain) if destroy_needs_libvirt(runs.len(), 0) => vec![domain],
+            Some(_) => Vec::new(),
+            None => self.hosts[host].agent.running.clone(),
         };
-        let runs: Vec<usize> =
-            self.hosts[host].guests.iter().filter(|run| meant(self, run)).copied().collect();
-        for run in runs {
-            self.kill_run(run, "by the agent");
+        runs.into_iter().for_each(|run| self.kill_run(run, "by the agent"));
+        let boot = self.hosts[host].boot;
+        for domain in by_libvirt {
+            let after = MS + self.below(TELL);
+            self.queue.at(self.at + after, Event::Destroy { host, boot, domain });
         }
+    }
+
+    /// Libvirt ends a domain, as soon as it answers.
+    pub(crate) fn libvirt_destroys(&mut self, host: usize, boot: u32, domain: DomainId) {
+        let this = &self.hosts[host];
+        if this.boot != boot || !this.powered {
+            return;
+        }
+        if this.libvirt_hung > 0 || this.still_since.is_some() {
+            self.queue.at(self.at + S, Event::Destroy { host, boot, domain });
+            return;
+        }
+        let is_its = |run: &&usize| self.domains[self.runs[**run].domain].id == domain;
+        let run = this.guests.iter().find(is_its).copied();
+        run.into_iter().for_each(|run| self.kill_run(run, "by libvirt, whom the agent asked"));
     }
 
     /// SIGKILL.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use leasefence_core::fencing::{AgentHalf, DomainProcess, Fencer, FencerHalf, MarkerFound};
-use leasefence_core::ids::{BootId, Incarnation};
-use leasefence_core::member::{Command, Input, Member};
+use leasefence_core::ids::{BootId, DomainId, Incarnation};
+use leasefence_core::member::{Barriers, Command, Input, Listing, Member};
 use leasefence_core::terms::Terms;
 use leasefence_core::time::HolderDeadline;
 
@@ -30,6 +30,12 @@ pub(crate) struct Agent {
     pub(crate) wanted_at: u64,
     /// A look at the fencer's half is under way sooner than the regular one.
     pub(crate) look_soon: bool,
+    /// When libvirt's domains are listed, and what ran by the last list.
+    pub(crate) listing: Listing,
+    pub(crate) libvirt_answers: bool,
+    pub(crate) running: Vec<DomainId>,
+    /// Barriers that are under way.
+    pub(crate) barriers: Barriers,
 }
 
 /// The fencer's process, and what it leaves to the next one.

@@ -12,6 +12,13 @@ use crate::plan::ClusterPlan;
 /// The state's byte in a host record.
 pub(crate) const STATE_AT: usize = 92;
 
+/// Generation and sequence in a sector's bytes, or in those of a write to one: which of two was issued later.
+pub(crate) fn version_in(bytes: &[u8]) -> Option<(u32, u64)> {
+    let generation = bytes.get(28..32)?.try_into().ok()?;
+    let sequence = bytes.get(48..56)?.try_into().ok()?;
+    Some((u32::from_le_bytes(generation), u64::from_le_bytes(sequence)))
+}
+
 /// A write that its caller has no answer for.
 #[derive(Clone, Debug)]
 pub(crate) struct LateWrite {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use leasefence_core::fencing::{HalfReading, QuiesceTarget};
 use leasefence_core::ids::DomainId;
 use leasefence_core::member::{
-    DomainReport, Input, Protection, Sight, StartFailure, StartGate, StartStep, Starting, StopReason,
+    DomainReport, Input, Protection, Sight, StartFailure, StartGate, StartStep, Starting, StopReason, guarded,
 };
 use leasefence_core::time::Instant;
 
@@ -15,29 +15,57 @@ use super::run::Ended;
 use crate::invariants::Happened;
 use crate::time::{MS, S};
 
-const LISTING: u64 = 2 * S;
+/// Between two looks whether a listing is due.
+const LOOK: u64 = S;
 /// Loading a definition from shared storage.
 const LOAD: u64 = 50 * MS;
 /// From libvirt's call to the process, and on to its answer.
 const START: u64 = 400 * MS;
 
 impl World {
-    pub(crate) fn list_domains(&mut self, host: usize, process: u32) {
-        let this = &self.hosts[host];
+    /// Looks whether a listing is due: one comes back after libvirt was away, and every two seconds.
+    pub(crate) fn look_at_libvirt(&mut self, host: usize, process: u32) {
+        let this = &mut self.hosts[host];
         if this.agent.process != process || this.agent.member.is_none() {
             return;
         }
-        if this.libvirt_hung > 0 {
-            self.give(host, Input::LibvirtAway("hung".to_owned()));
-        } else if !this.stands_still() {
-            let used: u32 = u32::try_from(this.guests.len()).unwrap_or_default() * 64;
-            let memory_mib = self.plan.hosts[host].memory_mib.saturating_sub(used);
-            let reports =
-                this.known.iter().map(|(domain, chain)| self.report(host, *domain, *chain)).collect();
-            self.give(host, Input::Capacity { memory_mib });
-            self.give(host, Input::Domains(reports));
+        if !this.stands_still() {
+            let answers = this.libvirt_hung == 0;
+            match (std::mem::replace(&mut this.agent.libvirt_answers, answers), answers) {
+                (false, true) => this.agent.listing.changed(),
+                (true, false) => {
+                    this.agent.listing.away();
+                    self.give(host, Input::LibvirtAway("hung".to_owned()));
+                }
+                _ => {}
+            }
+            self.list_if_due(host);
         }
-        self.queue.at(self.at + LISTING, Event::Listing { host, process });
+        self.queue.at(self.at + LOOK, Event::Listing { host, process });
+    }
+
+    /// Libvirt tells of a change: all is listed anew.
+    pub(crate) fn libvirt_changed(&mut self, host: usize) {
+        let this = &mut self.hosts[host];
+        if this.agent.member.is_some() && this.agent.libvirt_answers {
+            this.agent.listing.changed();
+            self.list_if_due(host);
+        }
+    }
+
+    fn list_if_due(&mut self, host: usize) {
+        let this = &mut self.hosts[host];
+        let now = this.clock.now(self.at).instant;
+        if !this.agent.listing.due(now, false) {
+            return;
+        }
+        let used: u32 = u32::try_from(this.guests.len()).unwrap_or_default() * 64;
+        let memory_mib = self.plan.hosts[host].memory_mib.saturating_sub(used);
+        let known = self.hosts[host].known.iter();
+        let reports: Vec<_> = known.map(|(domain, chain)| self.report(host, *domain, *chain)).collect();
+        self.hosts[host].agent.running = guarded(&reports).collect();
+        self.give(host, Input::Capacity { memory_mib });
+        self.give(host, Input::Domains(reports));
     }
 
     fn report(&self, host: usize, domain: usize, chain: u64) -> DomainReport {
@@ -80,6 +108,7 @@ impl World {
         };
         let domain = self.domains[self.runs[run].domain].id;
         self.give(host, Input::Stopped { domain, reason });
+        self.libvirt_changed(host);
     }
 
     pub(crate) fn store_definition(&mut self, host: usize, domain: DomainId) {
@@ -100,12 +129,18 @@ impl World {
         self.domains.iter().position(|domain| domain.id == id)
     }
 
-    /// A barrier on every storage of the domain: it is acknowledged when all that was received before it has landed.
-    pub(crate) fn barrier_begins(&mut self, host: usize, domain: DomainId, asked: Instant) {
+    /// A barrier on every storage of the domain, unless one is under way: it is acknowledged when all that was received
+    /// before it has landed.
+    pub(crate) fn barrier_asked(&mut self, host: usize, domain: DomainId, asked: Instant, chain: u64) {
+        if self.hosts[host].agent.barriers.asked(domain, asked, chain) {
+            self.barrier_begins(host, domain, asked);
+        }
+    }
+
+    fn barrier_begins(&mut self, host: usize, domain: DomainId, asked: Instant) {
         let process = self.hosts[host].agent.process;
         let after = MS + self.below(50 * MS);
-        let Instant { boot_ns, raw_ns } = asked;
-        let barrier = Barrier { boot_ns, raw_ns, issued: self.at };
+        let barrier = Barrier { asked, issued: self.at };
         self.queue.at(self.at + after, Event::Barrier { host, process, domain, barrier });
     }
 
@@ -128,23 +163,27 @@ impl World {
             self.queue.at(self.at + 100 * MS, Event::Barrier { host, process, domain: id, barrier });
         } else if ready > self.at {
             self.queue.at(ready, Event::Barrier { host, process, domain: id, barrier });
+        } else if let Some((asked, _)) = self.hosts[host].agent.barriers.ended(id) {
+            self.barrier_begins(host, id, asked);
         } else {
-            let Barrier { boot_ns, raw_ns, issued } = barrier;
-            let asked = Instant { boot_ns, raw_ns };
-            let result = Ok(Duration::from_nanos(self.at - issued));
-            self.give(host, Input::Barrier { domain: id, asked, result });
+            let result = Ok(Duration::from_nanos(self.at - barrier.issued));
+            self.give(host, Input::Barrier { domain: id, asked: barrier.asked, result });
         }
+    }
+
+    /// What the agent knows of the page: here every read of it is good.
+    pub(crate) fn page_seen(&self, host: usize) -> Sight {
+        let mut sight = Sight::default();
+        self.hosts[host].page.iter().for_each(|page| sight.wrote(page.clone()));
+        sight
     }
 
     /// The token is in the page. The fencer's half is read once more, after that; then a thread of the agent begins.
     pub(crate) fn start_permitted(&mut self, host: usize, start: Start) {
         let this = &self.hosts[host];
         let now = this.clock.now(self.at).instant;
-        let mut sight = Sight::default();
-        if let Some(page) = &this.page {
-            sight.wrote(page.clone());
-        }
-        if !sight.permits_start(now, HalfReading::Good(this.fencer.half.clone())) {
+        let found = HalfReading::Good(this.fencer.half.clone());
+        if !self.page_seen(host).permits_start(now, found) {
             return self.start_ended(host, start, Err(Starting::refused()));
         }
         self.happened(&Happened::Permitted { host, domain: start.domain, term: start.term });

@@ -28,7 +28,7 @@ pub(crate) use event::Event;
 use event::Queue;
 use host::Host;
 use lease_file::LeaseFile;
-pub(crate) use lease_file::{LateWrite, STATE_AT};
+pub(crate) use lease_file::{LateWrite, STATE_AT, version_in};
 use observer::ObserverProcess;
 use path::{Client, Path};
 pub use run::Run;
@@ -240,7 +240,8 @@ impl World {
             Event::Beat { host, number } => self.fencer_wakes(host, number),
             Event::Offer { host, boot } => self.page_offered(host, boot),
             Event::Bite { host, boot } => self.watchdog_is_due(host, boot),
-            Event::Listing { host, process } => self.list_domains(host, process),
+            Event::Listing { host, process } => self.look_at_libvirt(host, process),
+            Event::Destroy { host, boot, domain } => self.libvirt_destroys(host, boot, domain),
             Event::Open { host, process } => self.lease_opens(host, process),
             Event::Io { client, number } => self.io_moves(client, number),
             Event::TimeOut { client, number } => self.io_times_out(client, number),
