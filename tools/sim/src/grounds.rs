@@ -89,7 +89,7 @@ fn scene(bug: B) -> Options {
         | B::DisarmOverUnknown
         | B::DisarmAfterOneCopy
         | B::DeadRequesterObeyed => (3, C::Fences),
-        B::FreeResetsGeneration | B::FreedTwice => (5, C::Boots),
+        B::FreeResetsGeneration | B::FreedTwice => (3, C::Frees),
         B::FailedStartStopped | B::LockCountsAsFailure | B::LimiterNeverReleased => (3, C::Losses),
         B::EndBeyondTtl | B::CloneNotWatched => (3, C::Identity),
         B::DrainLeftOut

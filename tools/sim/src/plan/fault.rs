@@ -381,6 +381,8 @@ pub enum Class {
     Losses,
     /// A scene: machines race for the slot that is left, and claims and records are long on their way.
     Claims,
+    /// A scene: a slot is freed more than once while another machine waits for it.
+    Frees,
     /// A scene: a lease page is on its way while its host is fenced and joins again.
     Rejoins,
     /// A scene: renewals are on their way while the ttl is raised.
@@ -428,6 +430,7 @@ impl Class {
                 | C::Arming
                 | C::Losses
                 | C::Claims
+                | C::Frees
                 | C::Rejoins
                 | C::Raises
                 | C::Looks

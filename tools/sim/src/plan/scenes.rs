@@ -1,6 +1,7 @@
 //! Scenes: short plans that lead straight to the moment at which a rule of timing, of slots or of fencing decides. The
 //! mixes would come there too, after many thousand seeds. A scene draws the times around that moment, never what must be.
 
+mod frees;
 mod late_writes;
 
 use std::time::Duration;
@@ -48,6 +49,7 @@ impl Scene<'_> {
             Class::Arming => self.arming(),
             Class::Losses => self.losses(),
             Class::Claims => self.claims(),
+            Class::Frees => self.frees(),
             Class::Rejoins => self.rejoins(),
             Class::Raises => self.raises(),
             Class::Looks => self.looks(),
