@@ -21,7 +21,7 @@ impl Scene<'_> {
         let freed = confirmed + self.between(S, 2 * S);
         self.at(freed, 1, free);
         self.plan.hosts[last].boots_at = freed + self.between(0, 3 * S);
-        for _ in 0..1 + self.rng.u8(..4) {
+        for _ in 0..=self.rng.u8(..4) {
             let (again, host) = (freed + self.between(S, 10 * S), self.rng.usize(1..last.max(2)));
             self.at(again, host, free);
         }
