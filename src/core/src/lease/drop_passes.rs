@@ -130,7 +130,8 @@ fn droppable(entry: &LeaseEntry) -> bool {
 }
 
 fn candidates(ctx: &LeaseContext<'_>, own: &OwnPage, scan: &PageScan) -> Candidates {
-    if scan.unreadable(own.incarnation().slot).is_some() {
+    // What an entry has become in memory alone nobody has read yet: it is written first, as what it became (PROTOCOL 4).
+    if own.is_dirty() || scan.unreadable(own.incarnation().slot).is_some() {
         return Candidates::new();
     }
     let stands = |entry: &&LeaseEntry| droppable(entry) && has_reason(ctx, own, scan, entry);

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::ending::{owner, scans};
 use super::lab::*;
 use crate::format::{LeaseEntry, LeaseState, RecordCopy};
 use crate::ids::Term;
+use crate::member::StopReason;
 use crate::storage::IoOp;
 
 /// Lets the time for a look at old entries come, and all that follows happen.
@@ -93,22 +95,42 @@ fn says_after_a_want_between_the_passes(old: LeaseState) -> Option<LeaseEntry> {
     lab.put(who(0, 1), 2, &[entry(1, old, 3)]);
     lab.put(who(1, 1), 2, &[entry(1, LeaseState::Stopped, 4)]);
     let mut host = lab.host(who(0, 1));
-    lab.run(&mut host);
-    lab.pass(Duration::from_secs(31));
-    // The sweep over the own sectors goes before the drop's first pass.
-    let pass = lab.layout.lease_page_range(0).start;
-    let is_pass = |op: &IoOp| matches!(op, IoOp::Read { offset, len } if *offset == pass && *len > 4096);
-    loop {
-        let op = lab.next(&mut host).unwrap();
-        let first = is_pass(&op);
-        lab.finish(&mut host, &op, Fate::Done);
-        if first {
-            break;
-        }
-    }
+    let first = first_pass(&mut lab, &mut host);
+    lab.finish(&mut host, &first, Fate::Done);
     lab.put(who(1, 1), 3, &[LeaseEntry { want_term: Term(5), ..entry(1, LeaseState::Stopped, 4) }]);
     lab.run(&mut host);
     lab.says(0, 1)
+}
+
+/// The time for a look at old entries comes: its first pass is next. The sweep over the own sectors goes before it.
+fn first_pass(lab: &mut Lab, host: &mut Host) -> IoOp {
+    lab.run(host);
+    lab.pass(Duration::from_secs(31));
+    let start = lab.layout.lease_page_range(0).start;
+    loop {
+        let op = lab.next(host).unwrap();
+        if matches!(&op, IoOp::Read { offset, len } if *offset == start && *len > 4096) {
+            return op;
+        }
+        lab.finish(host, &op, Fate::Done);
+    }
+}
+
+#[test]
+fn what_ends_during_the_passes_is_first_written_as_what_it_became() {
+    //   host 0: own(1)   pass 1 ..... stopped(1) in memory alone ..... pass 2   writes stopped(1)
+    let mut lab = Lab::new(3);
+    lab.put(who(0, 1), 2, &[entry(2, LeaseState::Stopped, 3)]);
+    let mut host = owner(&mut lab);
+    let first = first_pass(&mut lab, &mut host);
+    host.leases.stopped(domain(1), StopReason::Shutdown, lab.now.instant);
+    scans(&mut lab, &mut host, 10, 4, &[]);
+    assert!(!host.leases.owns(domain(1)), "its process is proven gone");
+    lab.finish(&mut host, &first, Fate::Done);
+    lab.run(&mut host);
+    assert_eq!(lab.says(0, 1).map(|e| e.state), Some(LeaseState::Stopped));
+    drop_round(&mut lab, &mut host);
+    assert_eq!((lab.says(0, 1), lab.says(0, 2)), (None, None));
 }
 
 #[test]
