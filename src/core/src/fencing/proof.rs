@@ -46,13 +46,17 @@ impl Fencer {
         self.clear_scan = (scan.complete && !any).then_some(scan.started);
         if let State::Ended(end) = &mut self.state {
             end.ran |= any;
+            if any {
+                // What was shown quiet before this process ended says nothing of what it has written (R6).
+                self.quiet.clear();
+            }
         }
         self.prove(now.instant, scan);
         self.say_when_unproven(now.instant);
         self.show_state();
     }
 
-    /// Takes the outcome of quiescing one storage after the latch.
+    /// Takes the outcome of quiescing one storage after the latch, begun after the last process was seen to exit.
     pub fn handle_quiesced(&mut self, target: &QuiesceTarget, outcome: Quiet) {
         if self.owes_proof() && outcome != Quiet::Unproven && !self.is_quiet(target) {
             self.quiet.push((target.clone(), outcome == Quiet::Forced));

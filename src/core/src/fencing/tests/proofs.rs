@@ -131,6 +131,28 @@ fn a_storage_shown_quiet_by_force_makes_a_forced_clean() {
 }
 
 #[test]
+fn a_process_that_appears_after_the_latch_undoes_what_was_shown_quiet_before() {
+    //   a start hangs ... latch ... storage quiet ... its process appears, and is killed ... quiet once more
+    let mut host = Host::armed();
+    let target = QuiesceTarget { kind: StorageKind::Nfs, device: 2 };
+    host.agent.quiesce = vec![target.clone()];
+    host.agent.tokens = vec![token(1, 4000)];
+    host.renew(4000);
+    host.beat(12_000);
+    host.fencer.handle_quiesced(&target, Quiet::Acknowledged);
+    host.beat(12_100);
+    assert!(!host.is_clean(), "its token is open");
+    host.processes = vec![process(1, 12_150)];
+    host.beat_at(&now(12_200));
+    host.processes.clear();
+    host.beat(12_300);
+    assert!(!host.is_clean(), "its last writes may wait in the kernel");
+    host.fencer.handle_quiesced(&target, Quiet::Acknowledged);
+    host.beat(12_400);
+    assert!(host.is_clean());
+}
+
+#[test]
 fn domains_on_storage_that_nobody_named_are_unproven() {
     let mut host = Host::armed();
     host.agent.quiesce.clear();
