@@ -4,11 +4,13 @@
 mod convicted;
 mod definitions;
 mod disarms;
+mod drops;
 mod evidence_is_stable;
 mod evidence_is_true;
 mod kills_have_reasons;
 mod liveness;
 mod locks;
+mod looks;
 mod never_revived;
 mod one_claim;
 mod one_holder;
@@ -22,6 +24,7 @@ mod receipts;
 mod requests;
 mod tolerance;
 mod verdicts;
+mod wants;
 
 use std::fmt;
 
@@ -39,6 +42,10 @@ pub(crate) enum Happened {
     Killed { run: usize },
     /// Bytes reached the lease file.
     Landed { client: usize, offset: u64, len: usize },
+    /// A client issues a write into a lease page.
+    Issued { client: usize },
+    /// The storage has shown a host all of a lease page.
+    Looked { client: usize, page: u8 },
     /// An observer took the answer of the storage: what it knows may have changed.
     Scanned { host: usize },
     /// A fencer wrote its half of the page.
@@ -104,6 +111,8 @@ impl Judges {
             Box::new(one_claim::OneClaim::default()),
             Box::new(pages::Pages::new(plan.is_scene())),
             Box::new(disarms::Disarms),
+            Box::new(drops::Drops::default()),
+            Box::new(wants::Wants::default()),
             Box::new(convicted::Convicted::default()),
         ];
         if plan.classes == [Class::Tolerated] {

@@ -133,6 +133,19 @@ impl LeaseFile {
         Some((page, slot, copy))
     }
 
+    /// The lease page that is all of this range.
+    pub(crate) fn page_at(&self, offset: u64, len: usize) -> Option<u8> {
+        let layout = &self.layout;
+        if !layout.lease_pages().contains(&offset) {
+            return None;
+        }
+        let all = |page: &u8| {
+            let range = layout.lease_page_range(*page);
+            range.start == offset && usize::try_from(range.end - range.start) == Ok(len)
+        };
+        (0..layout.pages()).find(all)
+    }
+
     /// What a read would have shown at the time `then`.
     pub(crate) fn read_as_of(&self, then: u64, offset: u64, len: usize) -> Vec<u8> {
         let mut bytes = self.bytes.clone();

@@ -20,6 +20,8 @@ impl World {
     pub(crate) fn submit(&mut self, client: usize, request: IoRequest) {
         let issued = self.clock_of(client);
         self.moment_of_submit(client, &request.op);
+        let to_lease_page = matches!(&request.op, IoOp::Write { offset, .. }
+            if self.file.layout.lease_pages().contains(offset));
         let way = self.way(client);
         let this = &mut self.clients[client];
         this.issued += 1;
@@ -29,6 +31,9 @@ impl World {
         self.queue.at(self.at + way, Event::Io { client, number });
         if let Some(after) = self.clients[client].path.times_out {
             self.queue.at(self.at + after, Event::TimeOut { client, number });
+        }
+        if to_lease_page {
+            self.happened(&Happened::Issued { client });
         }
     }
 
@@ -176,6 +181,9 @@ impl World {
             None => self.file.read(offset, len),
         };
         self.answer(client, flight, Ok(bytes), late);
+        if let Some(page) = self.file.page_at(offset, len) {
+            self.happened(&Happened::Looked { client, page });
+        }
     }
 
     fn answer(&mut self, client: usize, mut flight: Flight, result: Result<Vec<u8>, IoError>, late: u64) {
