@@ -91,6 +91,12 @@ fn scene(bug: B) -> Options {
         | B::DeadRequesterObeyed => (3, C::Fences),
         B::FreeResetsGeneration | B::FreedTwice => (3, C::Frees),
         B::FailedStartStopped | B::LockCountsAsFailure | B::LimiterNeverReleased => (3, C::Losses),
+        B::DropIgnoresWants
+        | B::DropIgnoresDeadWants
+        | B::StoppedInOnePass
+        | B::OrphanInOnePass
+        | B::TermNotAboveDeadWants => (4, C::Drops),
+        B::ReceiptWithToken => (4, C::Hangs),
         B::EndBeyondTtl | B::CloneNotWatched => (3, C::Identity),
         B::DrainLeftOut
         | B::StallNeedsHigherSequence

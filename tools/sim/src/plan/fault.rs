@@ -71,6 +71,11 @@ pub enum Operator {
         /// Which.
         domain: DomainIndex,
     },
+    /// A user starts a domain that a user stopped on this host, wherever it was before.
+    StartHere {
+        /// Which.
+        domain: DomainIndex,
+    },
     /// A disk chain changes (an external snapshot): the definition of before is old.
     Snapshot {
         /// Of which domain.
@@ -291,6 +296,16 @@ pub enum FaultKind {
         /// How soon.
         within: u64,
     },
+    /// The agent stops as soon as its next want of a lease has landed in both copies.
+    StopsAtWant {
+        /// For how long.
+        lasts: u64,
+    },
+    /// The next start that libvirt is asked for takes so long.
+    StartHangs {
+        /// How long.
+        lasts: u64,
+    },
     /// The host's path is cut as soon as its first `held` has landed.
     CutAtFirstHeld,
     /// Renewals of this host are acknowledged, and lost.
@@ -389,6 +404,10 @@ pub enum Class {
     Raises,
     /// A scene: a want is on its way while another host takes the domain and gives it back.
     Looks,
+    /// A scene: a host that takes over stops at its want, and others have old entries of the domain; users move domains.
+    Drops,
+    /// A scene: a start hangs, and its host is fenced meanwhile.
+    Hangs,
     /// A scene: paths that lead to other files, and records of other machines.
     Files,
     /// Beyond the stated assumptions: stale reads, writes done twice. Violations are reported, and expected.
@@ -434,6 +453,8 @@ impl Class {
                 | C::Rejoins
                 | C::Raises
                 | C::Looks
+                | C::Drops
+                | C::Hangs
                 | C::Files
         )
     }

@@ -3,6 +3,7 @@
 
 mod frees;
 mod late_writes;
+mod leases;
 
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ impl Scene<'_> {
             Class::Rejoins => self.rejoins(),
             Class::Raises => self.raises(),
             Class::Looks => self.looks(),
+            Class::Drops => self.drops(),
+            Class::Hangs => self.hangs(),
             _ => self.files(),
         }
         self.plan.faults.sort_by_key(|fault| fault.at);

@@ -79,6 +79,7 @@ impl World {
             FaultKind::StopsWhenSeen { within } => {
                 self.waits_for(host, Moment::Seen { issued: 0, landed: None, seen: false, within });
             }
+            FaultKind::StopsAtWant { lasts } => self.waits_for(host, Moment::Want { lasts }),
             FaultKind::CutAtFirstHeld => self.waits_for(host, Moment::FirstHeld),
             _ => return self.strike_host(host, kind),
         }
@@ -131,6 +132,7 @@ impl World {
                 self.hosts.iter_mut().for_each(|host| host.image_locked += 1);
                 return Some(lasts);
             }
+            FaultKind::StartHangs { lasts } => self.hosts[host].start_hangs = Some(lasts),
             FaultKind::StartsFail { starts } => self.hosts[host].starts_fail = starts,
             _ => self.strike_process(host, kind),
         }
@@ -335,6 +337,7 @@ impl World {
                 }
             }
             Operator::Start { domain } => self.user_starts(domain),
+            Operator::StartHere { domain } => self.user_starts_on(domain, host),
             Operator::Snapshot { domain } => {
                 if let Some(run) = self.running(domain) {
                     self.domains[domain].chain += 1;

@@ -246,7 +246,11 @@ impl World {
 
     /// A user starts a domain for the first time, or again after a user stopped it; never where it may still run.
     pub(crate) fn user_starts(&mut self, domain: usize) {
-        let host = self.plan.domains[domain].host;
+        self.user_starts_on(domain, self.plan.domains[domain].host);
+    }
+
+    /// The same, on a certain host.
+    pub(crate) fn user_starts_on(&mut self, domain: usize, host: usize) {
         let first = self.domains[domain].runs.is_empty();
         let may = first || self.domains[domain].stopped_by_user;
         let busy = self.domains[domain].runs.last().is_some_and(|run| self.runs[*run].may_write(self.at));

@@ -131,6 +131,8 @@ pub(crate) struct Host {
     pub(crate) libvirt_hung: u8,
     pub(crate) image_locked: u8,
     pub(crate) starts_fail: u8,
+    /// The next start that libvirt is asked for takes so long.
+    pub(crate) start_hangs: Option<u64>,
     /// Why its agent could not go on when it last ended.
     pub(crate) refused: Option<String>,
     /// When a fault struck it last, or was over.
@@ -172,6 +174,7 @@ impl Host {
             libvirt_hung: 0,
             image_locked: 0,
             starts_fail: 0,
+            start_hangs: None,
             refused: None,
             hindered_at: 0,
             promised: None,

@@ -220,7 +220,8 @@ impl World {
             return self.start_fails(host, start, "out of luck");
         }
         self.hosts[host].libvirt_starts += 1;
-        let after = MS + self.below(START);
+        let hangs = self.hosts[host].start_hangs.take();
+        let after = hangs.unwrap_or_else(|| MS + self.below(START));
         self.queue.at(self.at + after, Event::Started { host, boot, start });
     }
 

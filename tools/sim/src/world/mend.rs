@@ -40,7 +40,7 @@ impl World {
         let this = &mut self.hosts[host];
         this.clock.slew(at, 0);
         (this.data_cut, this.unkillable, this.libvirt_hung, this.image_locked) = (0, 0, 0, 0);
-        this.starts_fail = 0;
+        (this.starts_fail, this.start_hangs) = (0, None);
         this.fencer.paused_until = at;
         this.fencer.freezes_at_last_pet = false;
         this.agent.paused_until = this.agent.paused_until.min(at);

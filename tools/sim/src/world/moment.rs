@@ -22,6 +22,8 @@ pub(crate) enum Moment {
     Seen { issued: u64, landed: Option<u64>, seen: bool, within: u64 },
     /// Its first `held`: its path is cut.
     FirstHeld,
+    /// Its next want of a lease: its agent stops for so long.
+    Want { lasts: u64 },
 }
 
 impl World {
@@ -75,8 +77,22 @@ impl World {
                 self.hosts[client].moment = None;
                 self.cut(client, Direction::Both);
             }
+            Some(Moment::Want { lasts }) => {
+                let lasts = *lasts;
+                if self.wants_at(place) {
+                    self.hosts[client].moment = None;
+                    self.hosts[client].agent.pause_at = Some((0, lasts));
+                }
+            }
             _ => {}
         }
+    }
+
+    /// True when the second copy of a sector that begins here says that a lease is wanted.
+    fn wants_at(&self, place: u64) -> bool {
+        let Some((page, slot, RecordCopy::B)) = self.file.sector_at(place) else { return false };
+        let page = self.file.lease_page(page, slot, RecordCopy::B);
+        page.is_some_and(|page| page.entries().any(|entry| entry.want_term.0 > 0))
     }
 
     /// A read is served.
