@@ -299,6 +299,10 @@ impl World {
             Damage::Zeroed => bytes.fill(0),
             Damage::Misdirected => bytes = self.file.read(there.offset, here.len),
         }
+        if self.file.covered.get(&here.offset) == Some(&bytes) {
+            // That would be no damage, but a storage that loses what it has acknowledged: class `beyond`.
+            bytes[0] ^= 1;
+        }
         let medium = self.clients.len();
         self.land(medium, here.offset, &bytes);
     }

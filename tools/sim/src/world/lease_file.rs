@@ -36,6 +36,8 @@ pub(crate) struct LeaseFile {
     pub(crate) layout: Layout,
     pub(crate) late: BTreeMap<u32, LateWrite>,
     pub(crate) written: u32,
+    /// What the last write of a host record covered, by its offset.
+    pub(crate) covered: BTreeMap<u64, Vec<u8>>,
     /// What was overwritten, newest last, while some path shows old bytes.
     pub(crate) history: Option<VecDeque<(u64, u64, Vec<u8>)>>,
 }
@@ -61,6 +63,7 @@ impl LeaseFile {
             layout: header.layout,
             late: BTreeMap::new(),
             written: 0,
+            covered: BTreeMap::new(),
             history: keeps_history.then(VecDeque::new),
         };
         for (place, bytes) in header_writes(&header) {
@@ -74,6 +77,11 @@ impl LeaseFile {
         let place = &mut self.bytes[start..start + data.len()];
         if let Some(history) = &mut self.history {
             history.push_back((at, offset, place.to_vec()));
+        }
+        if self.layout.host_records().contains(&offset) {
+            let covered = self.covered.entry(offset).or_default();
+            covered.clear();
+            covered.extend_from_slice(place);
         }
         place.copy_from_slice(data);
     }

@@ -6,6 +6,7 @@ use leasefence_core::member::Request;
 
 use super::World;
 use super::event::Event;
+use super::run::Ended;
 use crate::time::{MS, S};
 
 const TEND: u64 = 10 * S;
@@ -66,12 +67,23 @@ impl World {
         disarmed && self.at > self.plan.mended_at + PATIENCE && !self.plan.hosts[host].spare
     }
 
+    /// The host says that it waits for its domains to be stopped: they run without a lease, and nobody knows whose they are.
+    fn asks_to_stop_domains(&self, host: usize) -> bool {
+        let this = &self.hosts[host];
+        let now = this.clock.now(self.at);
+        let says = this.agent.member.as_ref().map(|member| member.status(&now).summary);
+        self.at > self.plan.mended_at + PATIENCE && says.is_some_and(|says| says.contains("exempt"))
+    }
+
     /// What an operator does every now and then until all is well.
     pub(crate) fn tend(&mut self) {
         for host in 0..self.hosts.len() {
             let disarmed = self.hosts[host].page.as_ref().is_some_and(|page| page.wish == Wish::Disarm);
             if disarmed {
                 self.ask(host, Request::Arm);
+            }
+            if self.asks_to_stop_domains(host) {
+                self.hosts[host].guests.clone().into_iter().for_each(|run| self.end_run(run, Ended::Stopped));
             }
             if self.hosts[host].fencer.half.unproven || self.lost_in_maintenance(host) {
                 self.tell_host(host, "operator", || "reboots it: nothing else helps".to_owned());

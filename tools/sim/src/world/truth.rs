@@ -36,11 +36,13 @@ impl World {
     }
 
     /// True for an HA domain that was protected and that no user has stopped. One whose host died before the definition of
-    /// its newest disk chain was stored is reported, and not restarted (ARCHITECTURE 7).
+    /// its newest disk chain was stored, and named in its entry, is reported, and not restarted (ARCHITECTURE 7).
     pub(crate) fn should_run(&self, domain: usize) -> bool {
         let this = &self.domains[domain];
         let can_run = this.leased && this.stored.contains(&this.chain);
-        self.plan.domains[domain].ha && can_run && !this.stopped_by_user
+        let named = |(_, entry): &(Slot, LeaseEntry)| entry.definition_hash == this.chain;
+        let is_named = || self.entries_of(domain).iter().any(named);
+        self.plan.domains[domain].ha && can_run && !this.stopped_by_user && is_named()
     }
 
     /// True while a process of it is there.
