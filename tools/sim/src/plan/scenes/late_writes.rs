@@ -25,10 +25,14 @@ impl Scene<'_> {
             let boots_at = if host == VICTIM { 0 } else { UP + self.between(0, 150 * MS) };
             self.plan.hosts[host].boots_at = boots_at;
             if host != VICTIM {
-                // The late one's claim lands over that of another, who has looked at its own by then or not.
-                let least = if host == late { longest_claim / 2 } else { 0 };
-                let claim = least + self.between(0, longest_claim / 2);
-                let record = self.between(0, longest_record);
+                // The late one looks before the other's claim lands, and its own lands over it: before the other has
+                // looked again, or after. The other's record takes longer than that.
+                let (claim, record) = if host == late {
+                    (self.between(longest_claim / 2, longest_claim), self.between(0, longest_record))
+                } else {
+                    let claim = self.between(longest_claim / 16, longest_claim / 3);
+                    (claim, self.between(longest_record / 4, longest_record))
+                };
                 self.slow_write(boots_at, host, Sector::Claim, claim);
                 self.slow_write(boots_at, host, Sector::Record, record);
             }
