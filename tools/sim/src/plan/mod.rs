@@ -1,6 +1,7 @@
 //! What a seed stands for: the cluster, its hosts and domains, and the faults in order. All of it is drawn before the
 //! world begins, so that a fault or a host can be taken out of a plan without changing the others.
 
+mod class;
 mod directed;
 mod draw;
 mod fault;
@@ -13,8 +14,9 @@ use leasefence_core::fencing::StorageKind;
 use leasefence_core::format::{Policy, WatchdogClass};
 use leasefence_core::terms::Terms;
 
+pub use class::Class;
 pub use draw::Options;
-pub use fault::{Class, Damage, Direction, DomainIndex, Fault, FaultKind, HostIndex, Operator, Sector};
+pub use fault::{Damage, Direction, DomainIndex, Fault, FaultKind, HostIndex, Operator, Sector};
 
 use crate::time::S;
 
