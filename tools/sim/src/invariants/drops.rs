@@ -24,7 +24,7 @@ impl Judge for Drops {
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
         match *happened {
-            Happened::Looked { client, page } => self.looks.note(world, client, page),
+            Happened::Looked { client, page, from } => self.looks.note(world, client, page, from),
             Happened::Issued { client } => return self.issued(world, client, &Writing::of(world, client)?),
             _ => {}
         }

@@ -40,12 +40,18 @@ impl Writing {
 pub(super) struct Looks(BTreeMap<(usize, u8), [Vec<u8>; 2]>);
 
 impl Looks {
-    /// The answer that is on its way back to the client.
-    pub(super) fn note(&mut self, world: &World, client: usize, page: u8) {
+    /// The answer that is on its way back to the client, of what begins so far into the page. A sector that is read by
+    /// itself belongs to the look before it: it could not be understood in that.
+    pub(super) fn note(&mut self, world: &World, client: usize, page: u8, from: usize) {
         let Some(bytes) = world.clients[client].served() else { return };
+        let range = world.file.layout.lease_page_range(page);
         let looks = self.0.entry((client, page)).or_default();
-        looks.swap(0, 1);
-        bytes.clone_into(&mut looks[1]);
+        if u64::try_from(bytes.len()).is_ok_and(|len| len == range.end - range.start) {
+            looks.swap(0, 1);
+            bytes.clone_into(&mut looks[1]);
+        } else if let Some(sector) = looks[1].get_mut(from..from.saturating_add(bytes.len())) {
+            sector.copy_from_slice(bytes);
+        }
     }
 
     /// The other hosts' entries of a domain in the look before the last one, and in the last one; none for a look in which a

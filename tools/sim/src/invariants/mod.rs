@@ -44,8 +44,8 @@ pub(crate) enum Happened {
     Landed { client: usize, offset: u64, len: usize },
     /// A client issues a write into a lease page.
     Issued { client: usize },
-    /// The storage has shown a host all of a lease page.
-    Looked { client: usize, page: u8 },
+    /// The storage has shown a client a lease page, or what of it begins so far into it.
+    Looked { client: usize, page: u8, from: usize },
     /// An observer took the answer of the storage: what it knows may have changed.
     Scanned { host: usize },
     /// A fencer wrote its half of the page.

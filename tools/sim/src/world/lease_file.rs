@@ -141,17 +141,15 @@ impl LeaseFile {
         Some((page, slot, copy))
     }
 
-    /// The lease page that is all of this range.
-    pub(crate) fn page_at(&self, offset: u64, len: usize) -> Option<u8> {
-        let layout = &self.layout;
-        if !layout.lease_pages().contains(&offset) {
+    /// The lease page in which a read lies, and where in it.
+    pub(crate) fn page_at(&self, offset: u64) -> Option<(u8, usize)> {
+        if !self.layout.lease_pages().contains(&offset) {
             return None;
         }
-        let all = |page: &u8| {
-            let range = layout.lease_page_range(*page);
-            range.start == offset && usize::try_from(range.end - range.start) == Ok(len)
-        };
-        (0..layout.pages()).find(all)
+        let page =
+            (0..self.layout.pages()).find(|page| self.layout.lease_page_range(*page).contains(&offset))?;
+        let from = offset - self.layout.lease_page_range(page).start;
+        Some((page, usize::try_from(from).ok()?))
     }
 
     /// What a read would have shown at the time `then`.

@@ -181,8 +181,8 @@ impl World {
             None => self.file.read(offset, len),
         };
         self.answer(client, flight, Ok(bytes), late);
-        if let Some(page) = self.file.page_at(offset, len) {
-            self.happened(&Happened::Looked { client, page });
+        if let Some((page, from)) = self.file.page_at(offset) {
+            self.happened(&Happened::Looked { client, page, from });
         }
     }
 
