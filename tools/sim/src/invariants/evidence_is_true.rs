@@ -45,6 +45,11 @@ impl Judge for EvidenceIsTrue {
             }
             if let Some(run) = world.writer_of(incarnation) {
                 let run = &world.runs[run];
+                // He says that the machine is off. What the storage has received from it is the barrier's, before a start.
+                let there = &world.hosts[run.host];
+                if evidence == "confirmed" && !(there.powered && there.boot == run.boot) {
+                    continue;
+                }
                 return Some(format!(
                     "{} says that {incarnation} is {evidence}, and domain {} of it on host-{} may still write",
                     world.name_of(host),
