@@ -21,6 +21,8 @@ pub(super) struct Pass {
     /// The record that this pass wrote.
     pub(super) written: Option<WrittenRecord>,
     scan: Option<Scan>,
+    /// Since it ended, an operation of what may wait has gone.
+    pub(super) gave_way: bool,
 }
 
 /// A record of the own, written in this pass.
@@ -35,6 +37,10 @@ impl Pass {
     /// The next pass is due at once.
     pub(super) fn hurry(&mut self) {
         self.hurried = true;
+    }
+
+    pub(super) fn is_hurried(&self) -> bool {
+        self.hurried
     }
 
     pub(super) fn is_scanning(&self) -> bool {

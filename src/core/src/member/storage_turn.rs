@@ -1,5 +1,6 @@
 //! Who may use the storage thread next: one operation is outstanding at a time; a renewal goes before a scan, a scan
-//! before the reads that end an unknown write, and all of them before lease work.
+//! before the reads that end an unknown write, and all of them before lease work. Where a pass takes longer than its interval,
+//! the next is always due: then one operation of what may wait goes between two of them.
 //!
 //! Every write is noted in the page before it is issued (R11): the page is published, then the request is made.
 
@@ -60,10 +61,27 @@ impl Member {
         if self.pass.is_scanning() {
             return self.next_scan_read().map(|op| (Job::Scan, op));
         }
-        if self.pass_due_in(now.instant).is_zero() {
-            let (op, writes) = self.begin_pass(now)?;
-            return Some((if writes { Job::Record } else { Job::Scan }, op));
+        let pass_is_due = self.pass_due_in(now.instant).is_zero();
+        if pass_is_due && !self.owes_a_turn() {
+            return self.pass_operation(now);
         }
+        let other = self.other_operation(now);
+        self.pass.gave_way |= other.is_some();
+        if other.is_none() && pass_is_due { self.pass_operation(now) } else { other }
+    }
+
+    /// True when what may wait comes before a pass that is due: it has waited for one. Nothing that is in a hurry waits, nor
+    /// a host that does not hold its lease.
+    fn owes_a_turn(&self) -> bool {
+        matches!(self.phase, Phase::Held) && !self.pass.gave_way && !self.pass.is_hurried()
+    }
+
+    fn pass_operation(&mut self, now: &Now) -> Option<(Job, IoOp)> {
+        let (op, writes) = self.begin_pass(now)?;
+        Some((if writes { Job::Record } else { Job::Scan }, op))
+    }
+
+    fn other_operation(&mut self, now: &Now) -> Option<(Job, IoOp)> {
         match self.unknown.poll(now.instant) {
             Step::Io(IoOp::Read { offset, len }) if self.replaced.is_none() => {
                 Some((Job::Unknown { offset }, IoOp::Read { offset, len }))

@@ -1,7 +1,10 @@
 //! Death and takeover: what a dead host's peers say and do, and when.
 
+use std::time::Duration;
+
 use leasefence_core::fencing::StorageKind;
 
+use crate::disk::Path;
 use crate::world::{World, guest};
 
 #[test]
@@ -40,6 +43,18 @@ fn a_dead_hosts_domain_is_started_once_on_a_survivor_after_the_verdict() {
     assert_eq!(world.slot(0), victim.slot, "slots are sticky");
     world.run(5_000);
     assert_eq!(world.runs_on(1).len(), 1, "{}", world.story());
+}
+
+#[test]
+fn where_a_pass_takes_longer_than_its_interval_domains_are_taken_over_all_the_same() {
+    let mut world = World::held(3);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    // A write and a read make a pass: 800 ms, and one is due every 500.
+    (1..3).for_each(|index| world.path(index, Path::Works(Duration::from_millis(400))));
+    world.hosts[0].power_off();
+    world.until(90, "the guest runs again", |world| !world.runs_on(1).is_empty());
+    assert!((1..3).all(|index| world.state(index) == "held"), "{}", world.story());
 }
 
 #[test]
@@ -91,7 +106,7 @@ fn an_observer_without_a_valid_lease_of_its_own_says_nothing() {
     let victim = world.incarnation(0);
     // host-1's own writes are lost: its lease ends, and it reads on.
     world.hosts[0].power_off();
-    world.path(1, crate::disk::Path::LosesWrites);
+    world.path(1, Path::LosesWrites);
     world.run(14_000);
     assert_eq!(
         (world.evidence(1, victim), world.evidence(2, victim)),
