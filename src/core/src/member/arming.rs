@@ -83,13 +83,15 @@ impl Member {
             return;
         }
         let unknown = self.own_record_unknown();
-        let Some(echo) = self.fencer.as_ref().map(|fencer| fencer.terms) else { return };
+        let echo = self.fencer_echo();
         if let Some(holder) = &mut self.holder {
             if !unknown {
                 holder.terms_mut().settled();
             }
             holder.keep_sooner_terms(now.instant);
-            holder.terms_mut().advance(&echo, unknown);
+            if let Some(echo) = echo {
+                holder.terms_mut().advance(&echo, unknown);
+            }
         }
     }
 }

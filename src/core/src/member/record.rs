@@ -94,7 +94,7 @@ impl Member {
     }
 
     /// The terms that the fencer keeps, once it guards this incarnation.
-    fn fencer_echo(&self) -> Option<crate::terms::Terms> {
+    pub(super) fn fencer_echo(&self) -> Option<crate::terms::Terms> {
         let fencer = self.fencer.as_ref()?;
         (fencer.armed && Some(fencer.incarnation) == self.incarnation()).then_some(fencer.terms)
     }
