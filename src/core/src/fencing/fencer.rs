@@ -48,8 +48,8 @@ pub struct Fencer {
     pub(super) seen_starts: Vec<(DomainId, Term, Instant)>,
     pub(super) exempt: Vec<DomainId>,
     pub(super) quiesce: Vec<QuiesceTarget>,
-    /// Storages shown quiet since the latch, and whether by force.
-    pub(super) quiet: Vec<(QuiesceTarget, bool)>,
+    /// Storages shown quiet since the latch, and when that was begun.
+    pub(super) quiet: Vec<(QuiesceTarget, Instant)>,
     /// True when the agent's half, as last read, lists domain leases of its own.
     pub(super) owns: bool,
     /// The start of the last complete scan that showed no protected process.
@@ -135,6 +135,8 @@ impl Fencer {
             published: false,
             tokens_read: None,
             ran,
+            unquiet: at,
+            forced: false,
             obstacle: Unproven::ProcessLeft,
             clean: None,
         });
@@ -159,9 +161,12 @@ impl Fencer {
 
     /// Of one incarnation a new end counts only if at most now + ttl. That the old one has not passed was looked at first.
     /// An earlier end is always taken: a planned fence. The echo of the terms goes with the end: where one is refused, the end
-    /// that is guarded was made by the terms before, and a shorter ttl in the echo would promise what is not so (R12).
+    /// that is guarded was made by the terms before, and a shorter ttl in the echo would promise what is not so (PROTOCOL 5).
     fn take_end(&mut self, now: &Now, half: &AgentHalf) {
         if !within_ttl(now, half) {
+            if planted!(TtlLoweredAtAck) {
+                self.half.terms = half.terms;
+            }
             self.refuse(half, Refusal::BeyondTtl);
             return;
         }

@@ -15,6 +15,10 @@ impl Marks for Fencer {
         self.tokens.each_mark(f);
         self.seen_starts.iter_mut().for_each(|(_, _, opened)| opened.each_mark(f));
         self.clear_scan.each_mark(f);
+        if matches!(&self.state, State::Ended(End { clean: Some(_), .. })) {
+            self.quiet.clear();
+        }
+        self.quiet.iter_mut().for_each(|(_, begun)| begun.each_mark(f));
     }
 }
 
@@ -40,6 +44,11 @@ impl Marks for End {
         self.latched.each_mark(f);
         self.at.each_mark(f);
         self.tokens_read.each_mark(f);
+        if self.clean.is_some() {
+            // It decides nothing any more.
+            self.unquiet = self.at;
+        }
+        self.unquiet.each_mark(f);
         self.clean.each_mark(f);
     }
 }

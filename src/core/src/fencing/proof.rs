@@ -44,11 +44,11 @@ impl Fencer {
         self.note_seen_starts(scan.processes);
         let any = scan.processes.iter().any(|process| self.protects(process));
         self.clear_scan = (scan.complete && !any).then_some(scan.started);
+        let open = self.tokens.iter().any(|token| self.is_open(token));
         if let State::Ended(end) = &mut self.state {
             end.ran |= any;
-            if any {
-                // What was shown quiet before this process ended says nothing of what it has written (R6).
-                self.quiet.clear();
+            if any || open || !scan.complete {
+                end.unquiet = now.instant;
             }
         }
         self.prove(now.instant, scan);
@@ -56,11 +56,18 @@ impl Fencer {
         self.show_state();
     }
 
-    /// Takes the outcome of quiescing one storage after the latch, begun after the last process was seen to exit.
-    pub fn handle_quiesced(&mut self, target: &QuiesceTarget, outcome: Quiet) {
-        if self.owes_proof() && outcome != Quiet::Unproven && !self.is_quiet(target) {
-            self.quiet.push((target.clone(), outcome == Quiet::Forced));
+    /// Takes the outcome of quiescing one storage after the latch, and when that was begun. It counts unless a domain process,
+    /// or a token of one that may come, was there since: what that has written it cannot have waited for. That a storage was
+    /// forced once is remembered, whatever is shown later (PROTOCOL 8).
+    pub fn handle_quiesced(&mut self, target: &QuiesceTarget, begun: Instant, outcome: Quiet) {
+        if !self.owes_proof() || outcome == Quiet::Unproven {
+            return;
         }
+        if let State::Ended(end) = &mut self.state {
+            end.forced |= outcome == Quiet::Forced;
+        }
+        self.quiet.retain(|(known, _)| known != target);
+        self.quiet.push((target.clone(), begun));
     }
 
     /// A token counts as a running domain until its process was seen: one of that domain that started after it was opened.
@@ -81,8 +88,9 @@ impl Fencer {
         !self.seen_starts.contains(&(token.domain, token.term, token.opened))
     }
 
-    fn is_quiet(&self, target: &QuiesceTarget) -> bool {
-        self.quiet.iter().any(|(quiet, _)| quiet == target)
+    fn is_quiet(&self, end: &End, target: &QuiesceTarget) -> bool {
+        let shown = self.quiet.iter().find(|(quiet, _)| quiet == target);
+        shown.is_some_and(|(_, begun)| ObserverDeadline(end.unquiet).reached(*begun))
     }
 
     fn prove(&mut self, now: Instant, scan: &Scan<'_>) {
@@ -91,7 +99,7 @@ impl Fencer {
             return;
         }
         let obstacle = self.obstacle(end, scan);
-        let forced = self.quiet.iter().any(|(_, forced)| *forced);
+        let forced = end.forced && self.quiesce.iter().any(|target| target.kind != StorageKind::OneKernel);
         let State::Ended(end) = &mut self.state else { return };
         if let Some(obstacle) = obstacle {
             end.obstacle = obstacle;
@@ -121,7 +129,8 @@ impl Fencer {
     }
 
     fn storage_obstacle(&self, end: &End) -> Option<Unproven> {
-        let shown = |target: &QuiesceTarget| target.kind == StorageKind::OneKernel || self.is_quiet(target);
+        let shown =
+            |target: &QuiesceTarget| target.kind == StorageKind::OneKernel || self.is_quiet(end, target);
         if planted!(ReceiptBeforeQuiescence) {
             None
         } else if !self.quiesce.iter().all(shown) {

@@ -172,6 +172,9 @@ fn ended(now: &Now, own: &FencerHalf, marker: Option<&ArmedMarker>, agent: Optio
         published: true,
         tokens_read: None,
         ran: !own.processes.is_empty(),
+        unquiet: now.instant,
+        // What the process before it has forced nobody knows.
+        forced: true,
         obstacle: Unproven::ProcessLeft,
         clean: own.clean,
     })

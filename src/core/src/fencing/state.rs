@@ -84,6 +84,11 @@ pub(super) struct End {
     pub(super) tokens_read: Option<Instant>,
     /// True when domain processes, tokens or own leases were there at the latch or after it.
     pub(super) ran: bool,
+    /// When something was last there that may write without being seen: a domain process, an open token, or a look that
+    /// missed some. A storage shown quiet counts if that was begun after it (R6).
+    pub(super) unquiet: Instant,
+    /// True once a storage was made quiet by force: its server may still hold writes that the connection cut off has sent.
+    pub(super) forced: bool,
     /// What stands between the last scan and the proof.
     pub(super) obstacle: Unproven,
     pub(super) clean: Option<Clean>,

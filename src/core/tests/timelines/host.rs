@@ -422,7 +422,7 @@ impl Host {
             ));
         }
         for target in page.iter().flat_map(|page| &page.quiesce).filter(|_| self.quiets_by_force) {
-            fencer.handle_quiesced(target, Quiet::Forced);
+            fencer.handle_quiesced(target, now.instant, Quiet::Forced);
         }
         let processes: Vec<DomainProcess> = self.guests.keys().map(process).collect();
         fencer.handle_scan(&now, &Scan { started: now.instant, complete: true, processes: &processes });

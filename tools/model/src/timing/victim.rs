@@ -324,7 +324,7 @@ impl Machine {
     fn kill(&mut self, rules: &Rules, by_force: bool) {
         self.beat(rules);
         let quiet = if by_force { Quiet::Forced } else { Quiet::Acknowledged };
-        self.fencer.handle_quiesced(&storage(), quiet);
+        self.fencer.handle_quiesced(&storage(), now().instant, quiet);
         let scan = Scan { started: now().instant, complete: true, processes: &[] };
         self.fencer.handle_scan(&now(), &scan);
         self.fencer.published();

@@ -29,7 +29,7 @@ pub(crate) enum Event {
     Stored { host: usize, boot: u32, domain: usize, chain: u64 },
     Exit { run: usize },
     Told { host: usize, process: u32, run: usize },
-    Quiesced { host: usize, boot: u32, storage: usize },
+    Quiesced { host: usize, boot: u32, storage: usize, begun: Instant },
     Observer { number: u32 },
     Fault { number: usize },
     Over { number: usize },

@@ -345,6 +345,7 @@ impl World {
             Operator::Snapshot { domain } => {
                 if let Some(run) = self.running(domain) {
                     self.domains[domain].chain += 1;
+                    self.domains[domain].chained_at = self.at;
                     let chain = self.domains[domain].chain;
                     self.hosts[self.runs[run].host].known.insert(domain, chain);
                 }

@@ -259,7 +259,8 @@ impl World {
         let Some(fencer) = &this.fencer.fencer else { return };
         let mut pause = if fencer.is_in_a_hurry() { FAST_BEAT } else { self.plan.hosts[host].beat };
         let now = this.clock.now(self.at).instant;
-        if let Some(end) = fencer.next_end() {
+        // One that is still there after it has passed is a planted bug's.
+        if let Some(end) = fencer.next_end().filter(|end| !end.reached(now)) {
             pause = pause.min(nanos(end.left(now)));
         }
         if this.fencer.freezes_at_last_pet
@@ -286,18 +287,19 @@ impl World {
             if self.hosts[host].fencer.quiescing.insert(storage) {
                 let takes = QUIESCE.start + self.below(QUIESCE.end - QUIESCE.start);
                 let boot = self.hosts[host].boot;
-                self.queue.at(self.at + takes, Event::Quiesced { host, boot, storage });
+                let begun = self.hosts[host].clock.now(self.at).instant;
+                self.queue.at(self.at + takes, Event::Quiesced { host, boot, storage, begun });
             }
         }
     }
 
-    pub(crate) fn storage_quiesced(&mut self, host: usize, boot: u32, storage: usize) {
+    pub(crate) fn storage_quiesced(&mut self, host: usize, boot: u32, storage: usize, begun: Instant) {
         let this = &self.hosts[host];
         if this.boot != boot || this.stands_still() || this.fencer.fencer.is_none() {
             return;
         }
         if this.fencer.paused_until > self.at {
-            self.queue.at(self.at + OFFER, Event::Quiesced { host, boot, storage });
+            self.queue.at(self.at + OFFER, Event::Quiesced { host, boot, storage, begun });
             return;
         }
         let outcome = self.quiesce_storage(host, storage);
@@ -308,7 +310,7 @@ impl World {
         let this = &mut self.hosts[host];
         this.fencer.quiescing.remove(&storage);
         if let Some(fencer) = &mut this.fencer.fencer {
-            fencer.handle_quiesced(&target, outcome);
+            fencer.handle_quiesced(&target, begun, outcome);
         }
         self.tell_host(host, "quiesce", || format!("storage {storage}: {outcome:?}"));
         if outcome != Quiet::Unproven {

@@ -35,6 +35,7 @@ impl World {
             quiet: None,
             quiet_as_assumed: None,
             told: false,
+            forced: false,
             ended_by: None,
         };
         let process = DomainProcess {
@@ -213,14 +214,15 @@ impl World {
         if self.hosts[host].data_cut > 0 || stalled {
             // What this kernel still has is dropped; what was received lands.
             for run in std::mem::take(&mut self.hosts[host].queued) {
+                self.runs[run].forced = true;
                 self.lands_from_now(run);
             }
             return Quiet::Forced;
         }
         let (at, boot) = (self.at, self.hosts[host].boot);
-        let waits =
-            |run: &Run| run.host == host && run.boot == boot && run.exited.is_some() && run.may_write(at);
-        // An acknowledgement comes when all before it has landed.
+        let ended = |run: &Run| run.host == host && run.boot == boot && run.exited.is_some();
+        // An acknowledgement comes when all that was sent before it over this connection has landed.
+        let waits = |run: &Run| ended(run) && !run.forced && run.may_write(at);
         if self.runs.iter().any(waits) { Quiet::Unproven } else { Quiet::Acknowledged }
     }
 

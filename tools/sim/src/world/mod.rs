@@ -45,6 +45,8 @@ pub(crate) struct Domain {
     pub(crate) runs: Vec<usize>,
     /// Its disk chain now; each snapshot makes a higher one.
     pub(crate) chain: u64,
+    /// When a snapshot made it.
+    pub(crate) chained_at: u64,
     /// The chains whose definitions are stored.
     pub(crate) stored: Vec<u64>,
     /// An entry that says that it is owned and HA has reached the storage.
@@ -254,7 +256,9 @@ impl World {
             Event::Stored { host, boot, domain, chain } => self.definition_stored(host, boot, domain, chain),
             Event::Exit { run } => self.process_exits(run),
             Event::Told { host, process, run } => self.libvirt_tells(host, process, run),
-            Event::Quiesced { host, boot, storage } => self.storage_quiesced(host, boot, storage),
+            Event::Quiesced { host, boot, storage, begun } => {
+                self.storage_quiesced(host, boot, storage, begun);
+            }
             Event::Observer { number } => self.observer_wakes(number),
             Event::Fault { number } => self.fault_strikes(number),
             Event::Over { number } => self.fault_is_over(number),
@@ -293,6 +297,14 @@ impl Domain {
     fn new(index: usize) -> Self {
         let number = u8::try_from(index + 1).unwrap_or(u8::MAX);
         let id = DomainId([number; 16]);
-        Self { id, runs: Vec::new(), chain: 1, stored: Vec::new(), leased: false, stopped_by_user: false }
+        Self {
+            id,
+            runs: Vec::new(),
+            chain: 1,
+            chained_at: 0,
+            stored: Vec::new(),
+            leased: false,
+            stopped_by_user: false,
+        }
     }
 }

@@ -30,6 +30,8 @@ pub struct Run {
     pub quiet_as_assumed: Option<u64>,
     /// Libvirt has told that it ended, or is about to: it closes its books on a process that the kernel still keeps.
     pub told: bool,
+    /// What it had left in its host's kernel was dropped by force, with the connection.
+    pub forced: bool,
     /// A user or the guest ended it, or it crashed; none: it was killed.
     pub ended_by: Option<Ended>,
 }

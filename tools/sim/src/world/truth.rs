@@ -10,6 +10,9 @@ use leasefence_core::time::HolderDeadline;
 use super::World;
 use crate::time::{S, nanos};
 
+/// A host that holds its lease has written its entries anew by then.
+const LONG: u64 = 60 * S;
+
 impl World {
     /// The host that has had this incarnation.
     pub(crate) fn host_of(&self, incarnation: Incarnation) -> Option<usize> {
@@ -36,13 +39,16 @@ impl World {
     }
 
     /// True for an HA domain that was protected and that no user has stopped. One whose host died before the definition of
-    /// its newest disk chain was stored, and named in its entry, is reported, and not restarted (ARCHITECTURE 7).
+    /// its newest disk chain was stored, or soon after the snapshot that made it and before its entry named it, is reported,
+    /// and not restarted (ARCHITECTURE 7).
     pub(crate) fn should_run(&self, domain: usize) -> bool {
         let this = &self.domains[domain];
         let can_run = this.leased && this.stored.contains(&this.chain);
         let named = |(_, entry): &(Slot, LeaseEntry)| entry.definition_hash == this.chain;
         let is_named = || self.entries_of(domain).iter().any(named);
-        self.plan.domains[domain].ha && can_run && !this.stopped_by_user && is_named()
+        let ended = this.runs.last().and_then(|run| self.runs[*run].killed).unwrap_or(self.at);
+        let had_time = ended > this.chained_at + LONG;
+        self.plan.domains[domain].ha && can_run && !this.stopped_by_user && (had_time || is_named())
     }
 
     /// True while a process of it is there.

@@ -118,13 +118,13 @@ fn a_storage_shown_quiet_by_force_makes_a_forced_clean() {
         let target = QuiesceTarget { kind: StorageKind::Nfs, device: 2 };
         host.agent.quiesce = vec![target.clone()];
         host.renew(1000);
-        host.fencer.handle_quiesced(&target, outcome);
+        host.fencer.handle_quiesced(&target, at(8990), outcome);
         host.beat(9000);
         assert!(!host.is_clean(), "what was quiet before the latch counts for nothing");
-        host.fencer.handle_quiesced(&target, Quiet::Unproven);
+        host.fencer.handle_quiesced(&target, at(9040), Quiet::Unproven);
         host.beat(9050);
         assert!(!host.is_clean());
-        host.fencer.handle_quiesced(&target, outcome);
+        host.fencer.handle_quiesced(&target, at(9090), outcome);
         host.beat(9100);
         assert_eq!(host.published.clean.map(|clean| clean.forced), Some(forced));
     }
@@ -139,7 +139,7 @@ fn a_process_that_appears_after_the_latch_undoes_what_was_shown_quiet_before() {
     host.agent.tokens = vec![token(1, 4000)];
     host.renew(4000);
     host.beat(12_000);
-    host.fencer.handle_quiesced(&target, Quiet::Acknowledged);
+    host.fencer.handle_quiesced(&target, at(12_090), Quiet::Acknowledged);
     host.beat(12_100);
     assert!(!host.is_clean(), "its token is open");
     host.processes = vec![process(1, 12_150)];
@@ -147,9 +147,51 @@ fn a_process_that_appears_after_the_latch_undoes_what_was_shown_quiet_before() {
     host.processes.clear();
     host.beat(12_300);
     assert!(!host.is_clean(), "its last writes may wait in the kernel");
-    host.fencer.handle_quiesced(&target, Quiet::Acknowledged);
+    host.fencer.handle_quiesced(&target, at(12_150), Quiet::Acknowledged);
+    host.beat(12_350);
+    assert!(!host.is_clean(), "it was begun before the process was gone");
+    host.fencer.handle_quiesced(&target, at(12_360), Quiet::Acknowledged);
     host.beat(12_400);
     assert!(host.is_clean());
+}
+
+#[test]
+fn what_was_shown_quiet_while_a_token_was_open_counts_for_nothing_once_it_is_closed() {
+    let mut host = Host::armed();
+    let target = QuiesceTarget { kind: StorageKind::Nfs, device: 2 };
+    host.agent.quiesce = vec![target.clone()];
+    host.agent.tokens = vec![token(1, 4000)];
+    host.renew(4000);
+    host.beat(12_000);
+    host.fencer.handle_quiesced(&target, at(12_010), Quiet::Acknowledged);
+    host.beat(12_100);
+    // Its process came and went between two looks: nobody has seen it.
+    host.agent.tokens.clear();
+    host.beat(12_200);
+    assert!(!host.is_clean());
+    host.fencer.handle_quiesced(&target, at(12_210), Quiet::Acknowledged);
+    host.beat(12_300);
+    assert!(host.is_clean());
+}
+
+#[test]
+fn that_a_storage_was_forced_is_not_forgotten_when_it_is_shown_quiet_again() {
+    let mut host = Host::armed();
+    let target = QuiesceTarget { kind: StorageKind::Nfs, device: 2 };
+    host.agent.quiesce = vec![target.clone()];
+    host.renew(4000);
+    host.beat(12_000);
+    host.fencer.handle_quiesced(&target, at(12_010), Quiet::Forced);
+    host.processes = vec![process(1, 12_050)];
+    host.beat_at(&now(12_100));
+    host.processes.clear();
+    host.fencer.handle_quiesced(&target, at(12_110), Quiet::Acknowledged);
+    host.beat(12_200);
+    assert_eq!(
+        host.published.clean.map(|clean| clean.forced),
+        Some(true),
+        "its server may hold what was cut off"
+    );
 }
 
 #[test]
