@@ -75,6 +75,15 @@ impl World {
         self.at > self.plan.mended_at + PATIENCE && says.is_some_and(|says| says.contains("exempt"))
     }
 
+    fn stop_domains_without_lease(&mut self, host: usize) {
+        let owns = |run: &usize| self.owns_on_storage(host, self.domains[self.runs[*run].domain].id);
+        let runs: Vec<usize> = self.hosts[host].guests.iter().filter(|run| !owns(run)).copied().collect();
+        for run in runs {
+            self.tell_host(host, "operator", || "stops a domain that runs without a lease".to_owned());
+            self.end_run(run, Ended::Stopped);
+        }
+    }
+
     /// What an operator does every now and then until all is well.
     pub(crate) fn tend(&mut self) {
         for host in 0..self.hosts.len() {
@@ -83,7 +92,7 @@ impl World {
                 self.ask(host, Request::Arm);
             }
             if self.asks_to_stop_domains(host) {
-                self.hosts[host].guests.clone().into_iter().for_each(|run| self.end_run(run, Ended::Stopped));
+                self.stop_domains_without_lease(host);
             }
             if self.hosts[host].fencer.half.unproven || self.lost_in_maintenance(host) {
                 self.tell_host(host, "operator", || "reboots it: nothing else helps".to_owned());
