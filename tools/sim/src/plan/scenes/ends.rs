@@ -1,0 +1,109 @@
+//! Scenes of leases that end before their time: planned fences, maintenance, files and records that are not what they were.
+
+use leasefence_core::fencing::StorageKind;
+use leasefence_core::format::WatchdogClass;
+
+use super::{Scene, UP, VICTIM, fast};
+use crate::plan::{Direction, FaultKind, Operator};
+use crate::time::{MS, S};
+
+impl Scene<'_> {
+    pub(super) fn fences(&mut self) {
+        self.quick();
+        if self.rng.u8(..4) == 0 {
+            return self.disarms();
+        }
+        let (hosts, at) = (self.plan.hosts.len(), self.between(UP + S, UP + 5 * S));
+        let victim = &mut self.plan.hosts[VICTIM];
+        (victim.watchdog, victim.terms) = (WatchdogClass::Hardware, fast(WatchdogClass::Hardware));
+        let domain = self.rng.usize(..self.plan.domains.len());
+        self.plan.domains[domain].host = VICTIM;
+        let lasts = 60 * S;
+        let before = at - self.between(100 * MS, 2 * S);
+        match self.rng.u8(..6) {
+            0 | 1 => self.at(before, VICTIM, FaultKind::Unkillable { lasts }),
+            2 => {
+                let lasts = self.between(S, 9 * S);
+                self.at(before, VICTIM, FaultKind::FencerPaused { lasts });
+            }
+            3 | 4 => {
+                let storages = self.plan.cluster.storages.iter_mut();
+                storages.for_each(|storage| *storage = (StorageKind::Nfs, S));
+                self.at(before, VICTIM, FaultKind::DataCut { lasts });
+            }
+            _ => {}
+        }
+        match self.rng.u8(..4) {
+            0 => {
+                // Asked by a host that dies of it, and read by the victim only then.
+                let lasts = self.between(2 * S, 5 * S);
+                self.at(at - 500 * MS, VICTIM, FaultKind::AgentPaused { lasts, before_command: 0 });
+                self.at(at, 1, FaultKind::Operator(Operator::Fence { of: VICTIM }));
+                let dies = at + self.between(300 * MS, S);
+                self.at(dies, 1, FaultKind::PowerLoss { back_after: lasts + 60 * S });
+            }
+            1 => {
+                let scans_late = self.between(300 * MS, S);
+                for host in 1..hosts {
+                    self.at(at - 5 * S, host, FaultKind::Slow { latency: scans_late, lasts: 30 * S });
+                }
+                self.at(at, 1, FaultKind::Operator(Operator::Fence { of: VICTIM }));
+            }
+            _ => self.at(at, 1, FaultKind::Operator(Operator::Fence { of: VICTIM })),
+        }
+        if self.rng.u8(..3) == 0 {
+            let mad = at + self.between(200 * MS, 3 * S);
+            self.at(mad, VICTIM, FaultKind::MadAgentGoesOn);
+        }
+        self.plan.mended_at = at + 25 * S;
+    }
+
+    /// Maintenance is asked for while writes are late or paths slow; later the fencer dies, and is started again.
+    fn disarms(&mut self) {
+        let at = self.between(UP + S, UP + 5 * S);
+        let before = at - self.between(0, 3 * S);
+        self.plan.domains.iter_mut().for_each(|domain| domain.host = VICTIM);
+        match self.rng.u8(..4) {
+            0 => {
+                let (writes, after) = (1 + self.rng.u8(..3), self.between(2 * S, 12 * S));
+                self.at(before, VICTIM, FaultKind::LandsLate { writes, after });
+            }
+            2 => self.at(before, VICTIM, FaultKind::Slow { latency: S, lasts: 30 * S }),
+            _ => {}
+        }
+        self.at(at, VICTIM, FaultKind::Operator(Operator::Disarm));
+        let dies = at + self.between(5 * S, 35 * S);
+        self.at(dies, VICTIM, FaultKind::FencerCrash { back_after: S, page_kept: true });
+        self.plan.mended_at = at + 50 * S;
+    }
+
+    pub(super) fn files(&mut self) {
+        self.quick();
+        let at = self.between(UP, UP + 4 * S);
+        let lasts = 60 * S;
+        match self.rng.u8(..4) {
+            0 => self.at(at, VICTIM, FaultKind::MadeAnew { lasts }),
+            1 => {
+                self.plan.cluster.observer = true;
+                self.at(at, VICTIM, FaultKind::DeadPicture);
+            }
+            2 => {
+                // An operator speaks of a host that is only cut off.
+                for host in &mut self.plan.hosts {
+                    host.terms = fast(host.watchdog);
+                }
+                self.plan.domains.iter_mut().for_each(|domain| (domain.host, domain.ha) = (VICTIM, false));
+                let cut = FaultKind::Cut { direction: Direction::Both, lasts: 6_500 * MS, times_out: None };
+                self.at(at, VICTIM, cut);
+                self.at(at + 5_800 * MS, 1, FaultKind::Operator(Operator::Mistake { of: VICTIM }));
+            }
+            _ => {
+                let cut = FaultKind::Cut { direction: Direction::Both, lasts, times_out: None };
+                self.at(at, VICTIM, cut);
+                let later = at + self.between(100 * MS, 3 * S);
+                self.at(later, VICTIM, FaultKind::ForeignRecord);
+            }
+        }
+        self.plan.mended_at = at + 24 * S;
+    }
+}
