@@ -124,6 +124,11 @@ impl World {
             let domain = self.runs[run].domain;
             self.domains[domain].stopped_by_user |= why == Ended::Stopped;
             let host = self.runs[run].host;
+            // One that crashes before a list shows it under its new lease ends as stopped (ARCHITECTURE 11).
+            let id = self.domains[domain].id;
+            let own = self.hosts[host].page.iter().flat_map(|page| &page.own);
+            let seen = own.into_iter().any(|lease| lease.domain == id && lease.ran);
+            self.domains[domain].leased &= seen || self.runs[run].term.is_some();
             self.tell_host(host, "ends", || format!("domain {domain}: {why:?}"));
             self.queue.at(self.at, Event::Exit { run });
         }
