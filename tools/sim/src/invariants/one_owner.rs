@@ -44,7 +44,7 @@ impl Judge for OneOwner {
         }
         let owns = |other: &usize| {
             let alive = world.holds(*other) && !world.end_has_passed(*other);
-            *other != host && alive && world.owns_on_storage(*other, domain)
+            *other != host && alive && world.owns_by_both_copies(*other, domain)
         };
         let other = (0..world.hosts.len()).find(owns)?;
         Some(format!(

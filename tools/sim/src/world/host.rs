@@ -78,11 +78,14 @@ pub(crate) struct Watchdog {
 pub(crate) struct Lives(Vec<(Incarnation, u32)>);
 
 impl Lives {
-    /// Notes an incarnation, unless it is known already.
+    /// Notes an incarnation, and the boot that has it now.
     pub(crate) fn note(&mut self, life: Incarnation, boot: u32) {
-        if self.boot_of(life).is_none() {
-            self.0.push((life, boot));
-            self.0.sort_unstable();
+        match self.0.iter_mut().find(|(known, _)| *known == life) {
+            Some((_, known)) => *known = boot,
+            None => {
+                self.0.push((life, boot));
+                self.0.sort_unstable();
+            }
         }
     }
 
@@ -146,6 +149,8 @@ pub(crate) struct Host {
     /// The agent's process that ended last in this boot: a planted bug takes its stall clocks over.
     #[cfg(feature = "planted-bugs")]
     pub(crate) member_before: Option<Member>,
+    /// When a late write of a lease page landed last.
+    pub(crate) late_page_at: Option<u64>,
     /// Each incarnation that it had, and in which boot.
     pub(crate) lives: Lives,
 }
@@ -182,6 +187,7 @@ impl Host {
             libvirt_starts: 0,
             #[cfg(feature = "planted-bugs")]
             member_before: None,
+            late_page_at: None,
             lives: Lives::default(),
         }
     }

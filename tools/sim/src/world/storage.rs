@@ -274,6 +274,11 @@ impl World {
         self.story.tell(self.at, super::Lane::Storage, "late", || {
             format!("a write of client {} at offset {} lands late", write.client, write.offset)
         });
+        if self.file.layout.lease_pages().contains(&write.offset)
+            && let Some(host) = self.hosts.get_mut(write.client)
+        {
+            host.late_page_at = Some(self.at);
+        }
         self.land(write.client, write.offset, &write.data);
     }
 

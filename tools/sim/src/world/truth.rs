@@ -138,6 +138,16 @@ impl World {
         newest.and_then(|page| page.get(domain).map(|entry| entry.state)) == Some(LeaseState::Own)
     }
 
+    /// The same, by both copies: where one is damaged the other may be of before the entry ended.
+    pub(crate) fn owns_by_both_copies(&self, host: usize, domain: DomainId) -> bool {
+        let Some(life) = self.hosts[host].life() else { return false };
+        let owns = |page: &LeasePage| {
+            let owned = page.get(domain).is_some_and(|entry| entry.state == LeaseState::Own);
+            page.incarnation == life && owned
+        };
+        self.file.lease_pages(self.file.layout.page_of(domain), life.slot).filter(owns).count() == 2
+    }
+
     /// True when an entry on the storage says that the domain runs somewhere, or should.
     pub(crate) fn may_be_recovered(&self, domain: usize) -> bool {
         let layout = &self.file.layout;
@@ -147,9 +157,13 @@ impl World {
         pages.any(|page| page.get(id).is_some_and(|entry| speaks(entry.state) || entry.want_term.0 > 0))
     }
 
-    /// True when a readable copy of the host's sector does not say that it owns the domain under this term.
+    /// True when a readable copy of the host's sector does not say that it owns the domain under this term. Not where a
+    /// write has just landed there that its agent had forgotten with its page (ARCHITECTURE 11).
     pub(crate) fn shows_less_than_own(&self, host: usize, domain: DomainId, term: Term) -> bool {
-        let Some(life) = self.hosts[host].life() else { return false };
+        let this = &self.hosts[host];
+        let forgotten =
+            this.fencer.pages_lost > 0 && this.late_page_at.is_some_and(|at| self.at - at < 10 * S);
+        let Some(life) = this.life().filter(|_| !forgotten) else { return false };
         let owns = |page: &LeasePage| {
             page.get(domain).is_some_and(|entry| entry.state == LeaseState::Own && entry.term == term)
         };
