@@ -1,6 +1,6 @@
 //! Faults strike, and end.
 
-use leasefence_core::format::RecordCopy;
+use leasefence_core::format::{Claim, HostRecord, LeasePage, RecordCopy};
 use leasefence_core::ids::Slot;
 use leasefence_core::member::{Input, Request, RequestId};
 use leasefence_core::terms::Timing;
@@ -299,8 +299,12 @@ impl World {
             Damage::Zeroed => bytes.fill(0),
             Damage::Misdirected => bytes = self.file.read(there.offset, here.len),
         }
-        if self.file.covered.get(&here.offset) == Some(&bytes) {
-            // That would be no damage, but a storage that loses what it has acknowledged: class `beyond`.
+        // What comes home after it was misdirected from here.
+        let is_of_here = HostRecord::decode(&here, &bytes).is_ok()
+            || LeasePage::decode(&here, &bytes).is_ok()
+            || Claim::decode(&here, &bytes).is_ok();
+        if is_of_here || self.file.covered.get(&here.offset) == Some(&bytes) {
+            // That would be no damage, but a storage that shows the past: class `beyond`.
             bytes[0] ^= 1;
         }
         let medium = self.clients.len();
