@@ -12,13 +12,14 @@ SEEDS    ?= 200
 HOURS    ?= 1
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help build demo test verify fix model install deb deb-test fuzz sim soak mutants clean
+.PHONY: help build demo test verify fix model install tree deb deb-test rpm rpm-test security fuzz sim soak mutants clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
 
 build: ## release binaries
 	$(CARGO) build --release -p leasefence-agent -p leasefence-fencer -p leasefence-cli
+	$(CARGO) rustc --release -p leasefence-hook -- -C target-feature=+crt-static
 
 demo: ## three hosts on this machine, and three ways to lose one (root; installs what is missing)
 	tools/demo/run
@@ -62,11 +63,26 @@ mutants: ## plant every bug of PROTOCOL 7, and show that the simulator finds it
 install: build ## into DESTDIR, below PREFIX
 	packaging/install "$(RELEASE)" "$(DESTDIR)" "$(PREFIX)"
 
-deb: ## dist/leasefence_VERSION_ARCH.deb
-	packaging/deb/build "$(VERSION)"
+tree:
+	rm -rf dist/tree
+	$(MAKE) --no-print-directory install DESTDIR="$(CURDIR)/dist/tree" PREFIX=/usr
 
-deb-test: deb ## installs, checks and purges the package in a chroot (root)
+deb: tree ## dist/leasefence_VERSION_ARCH.deb
+	packaging/needs deb
+	packaging/deb/build "$(VERSION)" dist/tree
+
+deb-test: deb ## the package: lintian, and its life in a chroot (root)
 	packaging/deb/test dist/leasefence_$(VERSION)_*.deb
+
+rpm: tree ## dist/leasefence-VERSION-1.ARCH.rpm, also on Debian
+	packaging/needs rpm
+	packaging/rpm/build "$(VERSION)" dist/tree
+
+rpm-test: rpm ## the package: rpmlint, and its life in a chroot (root)
+	packaging/rpm/test dist/leasefence-$(VERSION)-1.*.rpm
+
+security: ## what systemd's analysis says of the units
+	systemd-analyze security --offline=true --no-pager packaging/systemd/*.service
 
 clean: ## removes what was built
 	$(CARGO) clean
