@@ -1,0 +1,146 @@
+# shellcheck shell=bash
+# What the tests of both packages share: a fresh chroot of this Debian release, and what must be true in it whichever package
+# brought it. Sourced with `kind` set to deb or rpm. Needs root. No unit is started: a chroot has no systemd, and the scripts'
+# calls of systemctl are recorded instead.
+
+suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+cache=${LEASEFENCE_CHROOT_CACHE:-/var/cache/leasefence-test}
+root=$(mktemp -d)
+hook=$root/etc/libvirt/hooks/qemu.d/leasefence
+targets="sleep.target suspend.target hibernate.target hybrid-sleep.target suspend-then-hibernate.target"
+cleanup() {
+    ! mountpoint -q "$root/proc" || umount "$root/proc"
+    rm -rf --one-file-system "$root" "$root".*
+}
+trap cleanup EXIT
+fail() {
+    echo "$kind-test: $*" >&2
+    exit 1
+}
+say() { echo "$kind-test: $*"; }
+in_root() {
+    chroot "$root" env -i PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive \
+        SYSTEMD_OFFLINE=1 "$@"
+}
+# Files that a package may bring or leave. /etc/group- and its like are sysusers' copies.
+files() {
+    in_root find / -xdev -type f -not -path '/var/*' -not -path '/proc/*' -not -path '/run/*' -not -path '/etc/*-' | sort
+}
+
+make_root() {
+    local base=$cache/$suite-systemd.tar
+    if [ ! -e "$base" ]; then
+        say "making a base system of $suite (once; kept in $cache)"
+        mkdir -p "$cache"
+        # shellcheck disable=SC2046 # a list of files
+        cat $(find /etc/apt -name '*.list' -o -name '*.sources') |
+            mmdebstrap --quiet --variant=apt --include=libvirt0,systemd "$suite" "$cache/part.tar" -
+        mv "$cache/part.tar" "$base"
+    fi
+    tar -C "$root" -xf "$base" --exclude='./dev/*'
+    mount -t proc proc "$root/proc"
+    mknod -m 666 "$root/dev/null" c 1 3
+    mknod -m 666 "$root/dev/urandom" c 1 9
+    mkdir -p "$root/run/leasefence"
+}
+
+# From here on the scripts believe that systemd runs, and that both units are active. Each call is written down with whether
+# libvirt's hook was there. What only moves links below /run goes on to the real one, which does that in a chroot too.
+record_systemctl() {
+    mkdir -p "$root/run/systemd/system"
+    cat >"$root/usr/local/sbin/systemctl" <<'SCRIPT'
+#!/bin/sh
+[ -e /etc/libvirt/hooks/qemu.d/leasefence ] && hook=hook || hook=no-hook
+case "$1" in
+    is-enabled | mask | unmask) exec /usr/bin/systemctl "$@" ;;
+    --quiet) exit 0 ;;
+    *) echo "$* ($hook)" >>/systemctl.log ;;
+esac
+SCRIPT
+    chmod +x "$root/usr/local/sbin/systemctl"
+}
+forget_systemctl() {
+    rm -rf "$root/run/systemd/system" "$root/usr/local/sbin/systemctl" "$root/systemctl.log"
+}
+# Usage: calls_were LINE...
+calls_were() {
+    diff <(printf '%s\n' "$@") "$root/systemctl.log" || fail "systemctl was called otherwise (< wanted, > called)"
+    rm "$root/systemctl.log"
+}
+
+check_contents() {
+    local page completion program
+    for page in leasefence.1 leasefence.toml.5 leasefence-agent.8 leasefence-fencer.8 leasefence-hook.8; do
+        [ -e "$root/usr/share/man/man${page##*.}/$page.gz" ] || fail "no man page $page"
+    done
+    for completion in "$@"; do
+        [ -s "$root/usr/share/$completion" ] || fail "no completion $completion"
+    done
+    in_root leasefence --version
+    for program in /usr/sbin/leasefence-agent /usr/sbin/leasefence-fencer /usr/libexec/leasefence/leasefence-hook; do
+        in_root "$program" --version
+    done
+    in_root getent group leasefence >/dev/null || fail "no group leasefence"
+    in_root systemd-tmpfiles --create leasefence.conf
+    [ "$(in_root stat -c '%a %G' /run/leasefence)" = "2755 leasefence" ] || fail "the run directory is not as tmpfiles.d says"
+    in_root systemd-analyze verify --man=no leasefence-fencer.service leasefence-agent.service leasefence-sleep.path
+}
+
+check_refusals() {
+    say "the default configuration is refused with a clear sentence, and nothing is written"
+    if in_root leasefence config check 2>"$root.err"; then fail "the empty default configuration was accepted"; fi
+    cat "$root.err"
+    if in_root leasefence-agent 2>"$root.err"; then fail "the agent started without a configuration"; fi
+    cat "$root.err"
+    [ ! -e "$root/var/lib/leasefence/identity" ] || fail "an identity was made without a configuration"
+
+    say "a lease file, its dump, and a refusal to overwrite it; a disk of this machine alone is refused without --test"
+    mkdir "$root/lease"
+    if in_root leasefence init /lease/test.lease --cluster test; then fail "init took a local file system for a shared one"; fi
+    in_root leasefence init /lease/test.lease --cluster test --test
+    in_root leasefence dump /lease/test.lease >/dev/null
+    if in_root leasefence init /lease/test.lease --cluster test --test; then fail "init overwrote a lease file"; fi
+    rm -rf "$root/lease"
+}
+
+check_hook() {
+    say "libvirt's hook: in its place, whole, allowing, silent"
+    cmp "$root/usr/libexec/leasefence/leasefence-hook" "$hook" || fail "the hook is not what the package has"
+    [ "$(stat -c '%a %U' "$hook")" = "755 root" ] || fail "the hook's mode is wrong"
+    [ -z "$(find "$root/etc/libvirt/hooks" -name '.leasefence*')" ] || fail "a half placed hook was left"
+    for operation in prepare start started migrate restore reconnect; do
+        [ -z "$(echo '<domain/>' | in_root /etc/libvirt/hooks/qemu.d/leasefence web-1 $operation begin -)" ] ||
+            fail "the hook said something at $operation"
+    done
+}
+
+put_foreign_hook() {
+    mkdir -p "${hook%/*}"
+    printf '#!/bin/sh\n# somebody else wrote this\n' >"$hook"
+    chmod 0755 "$hook"
+}
+check_foreign_hook() {
+    grep -q 'somebody else wrote this' "$hook" || fail "a foreign hook was $1"
+}
+
+check_sleep() {
+    say "sleep targets: masked while armed, whatever the marker looks like, and nobody else's mask undone"
+    local masks=$root/run/systemd/system
+    echo 'armed boot=0 arm=1 file=0 incarnation=0.1 suspended_ns=0 end' >"$root/run/leasefence/state"
+    in_root systemctl mask --quiet --runtime hibernate.target
+    in_root /usr/libexec/leasefence/sleep-targets
+    in_root /usr/libexec/leasefence/sleep-targets
+    for target in $targets; do
+        [ "$(readlink "$masks/$target")" = /dev/null ] || fail "$target is not masked while armed"
+    done
+    echo 'disarmed boot=0 arm=1 end' >"$root/run/leasefence/state"
+    in_root /usr/libexec/leasefence/sleep-targets
+    [ "$(cd "$masks" && echo *.target)" = hibernate.target ] || fail "while disarmed there are: $(ls "$masks")"
+    in_root systemctl unmask --quiet --runtime hibernate.target
+    echo 'torn' >"$root/run/leasefence/state"
+    in_root /usr/libexec/leasefence/sleep-targets
+    [ -L "$masks/suspend.target" ] || fail "an unreadable marker was not taken for armed"
+    rm "$root/run/leasefence/state"
+    in_root /usr/libexec/leasefence/sleep-targets
+    [ ! -L "$masks/suspend.target" ] || fail "a mask was left without a marker"
+}
