@@ -71,8 +71,9 @@ deb: tree ## dist/leasefence_VERSION_ARCH.deb
 	packaging/needs deb
 	packaging/deb/build "$(VERSION)" dist/tree
 
-deb-test: deb ## the package: lintian, and its life in a chroot (root)
+deb-test: deb ## the package: lintian, its life in a chroot, an upgrade under a running guest (root)
 	packaging/deb/test dist/leasefence_$(VERSION)_*.deb
+	packaging/deb/upgrade dist/leasefence_$(VERSION)_*.deb
 
 rpm: tree ## dist/leasefence-VERSION-1.ARCH.rpm, also on Debian
 	packaging/needs rpm

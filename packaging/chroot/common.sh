@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the tests of both packages share: a fresh chroot of this Debian release, and what must be true in it whichever package
 # brought it. Sourced with `kind` set to deb or rpm. Needs root. No unit is started: a chroot has no systemd, and the scripts'
-# calls of systemctl are recorded instead.
+# calls of systemctl are recorded instead. What systemd makes of them is seen in packaging/deb/upgrade.
 
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 cache=${LEASEFENCE_CHROOT_CACHE:-/var/cache/leasefence-test}
@@ -27,17 +27,22 @@ files() {
     in_root find / -xdev -type f -not -path '/var/*' -not -path '/proc/*' -not -path '/run/*' -not -path '/etc/*-' | sort
 }
 
-make_root() {
-    local base=$cache/$suite-systemd.tar
+# Usage: unpack_base NAME PACKAGES
+unpack_base() {
+    local base=$cache/$suite-$1.tar
     if [ ! -e "$base" ]; then
-        say "making a base system of $suite (once; kept in $cache)"
+        say "making a base system of $suite with $2 (once; kept in $cache)"
         mkdir -p "$cache"
         # shellcheck disable=SC2046 # a list of files
         cat $(find /etc/apt -name '*.list' -o -name '*.sources') |
-            mmdebstrap --quiet --variant=apt --include=libvirt0,systemd "$suite" "$cache/part.tar" -
+            mmdebstrap --quiet --variant=apt --include="$2" "$suite" "$cache/part.tar" -
         mv "$cache/part.tar" "$base"
     fi
     tar -C "$root" -xf "$base" --exclude='./dev/*'
+    chmod 0755 "$root"
+}
+make_root() {
+    unpack_base systemd libvirt0,systemd
     mount -t proc proc "$root/proc"
     mknod -m 666 "$root/dev/null" c 1 3
     mknod -m 666 "$root/dev/urandom" c 1 9
