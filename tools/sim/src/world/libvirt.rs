@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use leasefence_core::fencing::{HalfReading, QuiesceTarget};
+use leasefence_core::format::WatchdogClass;
 use leasefence_core::ids::DomainId;
 use leasefence_core::member::{
     DomainReport, Input, Protection, Sight, StartFailure, StartGate, StartStep, Starting, StopReason, guarded,
@@ -240,6 +241,11 @@ impl World {
         let this = &self.hosts[host];
         if this.guests.iter().any(|run| self.runs[*run].domain == domain) {
             return self.start_fails(host, start, "it runs already");
+        }
+        // Nothing resets such a host while its start hangs: only a hook could deny it then (ARCHITECTURE 11).
+        let unwatched = self.plan.hosts[host].watchdog == WatchdogClass::None;
+        if unwatched && this.fencer.half.latched.is_some() {
+            return self.start_fails(host, start, "a hook denies it");
         }
         self.begin_run(domain, host, Some(start.term), start.hash);
         self.start_ended(host, start, Ok(()));
