@@ -46,8 +46,11 @@ impl World {
         let can_run = this.leased && this.stored.contains(&this.chain);
         let named = |(_, entry): &(Slot, LeaseEntry)| entry.definition_hash == this.chain;
         let is_named = || self.entries_of(domain).iter().any(named);
-        let ended = this.runs.last().and_then(|run| self.runs[*run].killed).unwrap_or(self.at);
-        let had_time = ended > this.chained_at + LONG;
+        let last = this.runs.last().map(|run| &self.runs[*run]);
+        let ended = last.and_then(|run| run.killed).unwrap_or(self.at);
+        // In maintenance an agent may be stopped for as long as it likes.
+        let stopped_until = last.map_or(0, |run| self.hosts[run.host].agent.paused_until);
+        let had_time = ended > this.chained_at.max(stopped_until) + LONG;
         self.plan.domains[domain].ha && can_run && !this.stopped_by_user && (had_time || is_named())
     }
 
