@@ -130,15 +130,21 @@ fn a_storage_shown_quiet_by_force_makes_a_forced_clean() {
     }
 }
 
-#[test]
-fn a_process_that_appears_after_the_latch_undoes_what_was_shown_quiet_before() {
-    //   a start hangs ... latch ... storage quiet ... its process appears, and is killed ... quiet once more
+/// A host on NFS whose lease, renewed at 4 s, has just ended with these tokens open.
+fn ended_on_nfs(tokens: Vec<StartToken>) -> (Host, QuiesceTarget) {
     let mut host = Host::armed();
     let target = QuiesceTarget { kind: StorageKind::Nfs, device: 2 };
     host.agent.quiesce = vec![target.clone()];
-    host.agent.tokens = vec![token(1, 4000)];
+    host.agent.tokens = tokens;
     host.renew(4000);
     host.beat(12_000);
+    (host, target)
+}
+
+#[test]
+fn a_process_that_appears_after_the_latch_undoes_what_was_shown_quiet_before() {
+    //   a start hangs ... latch ... storage quiet ... its process appears, and is killed ... quiet once more
+    let (mut host, target) = ended_on_nfs(vec![token(1, 4000)]);
     host.fencer.handle_quiesced(&target, at(12_090), Quiet::Acknowledged);
     host.beat(12_100);
     assert!(!host.is_clean(), "its token is open");
@@ -157,12 +163,7 @@ fn a_process_that_appears_after_the_latch_undoes_what_was_shown_quiet_before() {
 
 #[test]
 fn what_was_shown_quiet_while_a_token_was_open_counts_for_nothing_once_it_is_closed() {
-    let mut host = Host::armed();
-    let target = QuiesceTarget { kind: StorageKind::Nfs, device: 2 };
-    host.agent.quiesce = vec![target.clone()];
-    host.agent.tokens = vec![token(1, 4000)];
-    host.renew(4000);
-    host.beat(12_000);
+    let (mut host, target) = ended_on_nfs(vec![token(1, 4000)]);
     host.fencer.handle_quiesced(&target, at(12_010), Quiet::Acknowledged);
     host.beat(12_100);
     // Its process came and went between two looks: nobody has seen it.
@@ -176,11 +177,7 @@ fn what_was_shown_quiet_while_a_token_was_open_counts_for_nothing_once_it_is_clo
 
 #[test]
 fn that_a_storage_was_forced_is_not_forgotten_when_it_is_shown_quiet_again() {
-    let mut host = Host::armed();
-    let target = QuiesceTarget { kind: StorageKind::Nfs, device: 2 };
-    host.agent.quiesce = vec![target.clone()];
-    host.renew(4000);
-    host.beat(12_000);
+    let (mut host, target) = ended_on_nfs(Vec::new());
     host.fencer.handle_quiesced(&target, at(12_010), Quiet::Forced);
     host.processes = vec![process(1, 12_050)];
     host.beat_at(&now(12_100));
