@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 use leasefence_core::format::{LeaseEntry, LeaseState};
 use leasefence_core::ids::Term;
 
-use super::looks::{Looks, Writing};
 use super::{Happened, Judge};
-use crate::world::World;
+use crate::world::{World, Writing};
 
 /// Remembers the orphans and stopped entries that a process has last written into its sector of a page (PROTOCOL 4, Drop).
 /// A drop is judged when the first write that leaves the entry out is issued: the last two looks are its passes then.
 #[derive(Debug, Default)]
 pub(super) struct Drops {
-    looks: Looks,
     said: BTreeMap<(usize, u8), (u32, Vec<LeaseEntry>)>,
 }
 
@@ -23,12 +21,8 @@ impl Judge for Drops {
     }
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
-        match *happened {
-            Happened::Looked { client, page, from } => self.looks.note(world, client, page, from),
-            Happened::Issued { client } => return self.issued(world, client, &Writing::of(world, client)?),
-            _ => {}
-        }
-        None
+        let Happened::Issued { client } = *happened else { return None };
+        self.issued(world, client, &Writing::of(world, client)?)
     }
 }
 
@@ -42,7 +36,7 @@ impl Drops {
             process == writing.process && now.is_none_or(|entry| entry.state == LeaseState::Empty)
         };
         before.iter().filter(dropped).find_map(|old| {
-            let looks = self.looks.others(world, client, writing, old.domain);
+            let looks = world.looks.others(world, client, writing, old.domain);
             let mut looks = looks.iter().zip(["the look before its last one", "its last look"]);
             let why = looks.find_map(|(others, which)| needs(old, others.as_deref()?, which))?;
             Some(format!("host-{client} drops {} under term {}, though {why}", old.domain, old.term))

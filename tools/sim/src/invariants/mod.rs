@@ -10,7 +10,6 @@ mod evidence_is_true;
 mod kills_have_reasons;
 mod liveness;
 mod locks;
-mod looks;
 mod never_revived;
 mod one_claim;
 mod one_holder;
@@ -44,8 +43,6 @@ pub(crate) enum Happened {
     Landed { client: usize, offset: u64, len: usize },
     /// A client issues a write into a lease page.
     Issued { client: usize },
-    /// The storage has shown a client a lease page, or what of it begins so far into it.
-    Looked { client: usize, page: u8, from: usize },
     /// An observer took the answer of the storage: what it knows may have changed.
     Scanned { host: usize },
     /// A fencer wrote its half of the page.

@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 use leasefence_core::format::LeaseEntry;
 use leasefence_core::ids::{DomainId, Term};
 
-use super::looks::{Looks, Writing};
 use super::{Happened, Judge};
-use crate::world::World;
+use crate::world::{World, Writing};
 
 /// Remembers the highest term that a process has wanted (PROTOCOL 4, Acquire: S2). A want is judged when the first write that
 /// carries it is issued: the last look is its first scan then.
 #[derive(Debug, Default)]
 pub(super) struct Wants {
-    looks: Looks,
     wanted: BTreeMap<(usize, u32, DomainId), Term>,
 }
 
@@ -23,12 +21,8 @@ impl Judge for Wants {
     }
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
-        match *happened {
-            Happened::Looked { client, page, from } => self.looks.note(world, client, page, from),
-            Happened::Issued { client } => return self.issued(world, client, &Writing::of(world, client)?),
-            _ => {}
-        }
-        None
+        let Happened::Issued { client } = *happened else { return None };
+        self.issued(world, client, &Writing::of(world, client)?)
     }
 }
 
@@ -40,7 +34,7 @@ impl Wants {
                 continue;
             }
             *before = entry.want_term;
-            let [_, last] = self.looks.others(world, client, writing, entry.domain);
+            let [_, last] = world.looks.others(world, client, writing, entry.domain);
             let above = |other: &LeaseEntry| other.term.max(other.want_term) >= entry.want_term;
             if last.is_some_and(|others| others.iter().any(above)) {
                 return Some(format!(

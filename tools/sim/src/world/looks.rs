@@ -1,5 +1,5 @@
-//! What the storage has shown a host of a lease page, and what it writes there after that: what lease rules decide on. Not a
-//! judge, but what judges look at.
+//! What the storage has shown a host of a lease page, and what it writes there after that: what lease rules decide on, and
+//! judges look at.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,24 @@ use leasefence_core::format::{LeaseEntry, LeasePage, RecordCopy};
 use leasefence_core::ids::{DomainId, Slot};
 use leasefence_core::storage::IoOp;
 
-use crate::world::World;
+use super::World;
 
 /// A host's sector that it is about to write.
 #[derive(Debug)]
-pub(super) struct Writing {
+pub(crate) struct Writing {
     /// Which process of the host does.
-    pub(super) process: u32,
+    pub(crate) process: u32,
     /// Which page.
-    pub(super) number: u8,
+    pub(crate) number: u8,
     /// Whose sector.
-    pub(super) slot: Slot,
+    pub(crate) slot: Slot,
     /// What it will say.
-    pub(super) page: LeasePage,
+    pub(crate) page: LeasePage,
 }
 
 impl Writing {
     /// What the client has just issued, if that is a sector of a lease page.
-    pub(super) fn of(world: &World, client: usize) -> Option<Self> {
+    pub(crate) fn of(world: &World, client: usize) -> Option<Self> {
         let process = world.hosts.get(client)?.agent.process;
         let IoOp::Write { offset, data } = &world.clients[client].flight.as_ref()?.request.op else {
             return None;
@@ -37,16 +37,14 @@ impl Writing {
 
 /// The last two reads of all of a page that the storage has answered to each host, as bytes: few of them are ever judged.
 #[derive(Debug, Default)]
-pub(super) struct Looks(BTreeMap<(usize, u8), [Vec<u8>; 2]>);
+pub(crate) struct Looks(BTreeMap<(usize, u8), [Vec<u8>; 2]>);
 
 impl Looks {
-    /// The answer that is on its way back to the client, of what begins so far into the page. A sector that is read by
-    /// itself belongs to the look before it: it could not be understood in that.
-    pub(super) fn note(&mut self, world: &World, client: usize, page: u8, from: usize) {
-        let Some(bytes) = world.clients[client].served() else { return };
-        let range = world.file.layout.lease_page_range(page);
+    /// The answer to a read that begins so far into the page, all of which is so long. A sector that is read by itself belongs
+    /// to the look before it: it could not be understood in that.
+    fn note(&mut self, client: usize, page: u8, from: usize, whole: u64, bytes: &[u8]) {
         let looks = self.0.entry((client, page)).or_default();
-        if u64::try_from(bytes.len()).is_ok_and(|len| len == range.end - range.start) {
+        if u64::try_from(bytes.len()) == Ok(whole) {
             looks.swap(0, 1);
             bytes.clone_into(&mut looks[1]);
         } else if let Some(sector) = looks[1].get_mut(from..from.saturating_add(bytes.len())) {
@@ -56,7 +54,7 @@ impl Looks {
 
     /// The other hosts' entries of a domain in the look before the last one, and in the last one; none for a look in which a
     /// sector could not be read.
-    pub(super) fn others(
+    pub(crate) fn others(
         &self,
         world: &World,
         client: usize,
@@ -65,6 +63,16 @@ impl Looks {
     ) -> [Option<Vec<LeaseEntry>>; 2] {
         let Some(looks) = self.0.get(&(client, writing.number)) else { return [None, None] };
         looks.each_ref().map(|bytes| others(world, writing, domain, bytes))
+    }
+}
+
+impl World {
+    /// The storage answers a read.
+    pub(super) fn note_look(&mut self, client: usize, offset: u64, bytes: &[u8]) {
+        if let Some((page, from)) = self.file.page_at(offset) {
+            let range = self.file.layout.lease_page_range(page);
+            self.looks.note(client, page, from, range.end - range.start, bytes);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod guests;
 mod host;
 mod lease_file;
 mod libvirt;
+mod looks;
 mod mend;
 mod moment;
 mod observer;
@@ -29,6 +30,8 @@ use event::Queue;
 use host::Host;
 use lease_file::LeaseFile;
 pub(crate) use lease_file::{LateWrite, STATE_AT, version_in};
+use looks::Looks;
+pub(crate) use looks::Writing;
 use observer::ObserverProcess;
 use path::{Client, Path};
 pub use run::Run;
@@ -128,6 +131,8 @@ pub struct World {
     pub(crate) freed: Vec<u8>,
     /// When both copies of a sector were damaged.
     pub(crate) damaged_at: Option<u64>,
+    /// What the storage has shown of lease pages, and to whom.
+    pub(crate) looks: Looks,
     judges: Judges,
     violation: Option<Violation>,
     over: bool,
@@ -175,6 +180,7 @@ impl World {
             requests: 0,
             freed: Vec::new(),
             damaged_at: None,
+            looks: Looks::default(),
             judges: Judges::new(&plan),
             violation: None,
             over: false,

@@ -73,16 +73,6 @@ pub(crate) struct Client {
     pub(crate) issued: u32,
 }
 
-impl Client {
-    /// The bytes that are on their way back.
-    pub(crate) fn served(&self) -> Option<&[u8]> {
-        match &self.flight.as_ref()?.stage {
-            Stage::Answering(Ok(bytes)) => Some(bytes),
-            _ => None,
-        }
-    }
-}
-
 impl Path {
     /// True while nothing is wrong with it.
     pub(crate) fn is_whole(&self) -> bool {

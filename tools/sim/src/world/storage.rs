@@ -180,10 +180,8 @@ impl World {
             Some(age) => self.file.read_as_of(self.at.saturating_sub(age), offset, len),
             None => self.file.read(offset, len),
         };
+        self.note_look(client, offset, &bytes);
         self.answer(client, flight, Ok(bytes), late);
-        if let Some((page, from)) = self.file.page_at(offset) {
-            self.happened(&Happened::Looked { client, page, from });
-        }
     }
 
     fn answer(&mut self, client: usize, mut flight: Flight, result: Result<Vec<u8>, IoError>, late: u64) {
