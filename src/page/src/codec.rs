@@ -65,6 +65,7 @@ impl Half for AgentHalf {
         to.list("start tokens", layout::MAX_TOKENS, &self.tokens, Writer::token)?;
         to.list("exempt domains", layout::MAX_EXEMPT, &self.exempt, |to, domain| to.bytes(&domain.0))?;
         to.list("storages to quiesce", layout::MAX_QUIESCE_TARGETS, &self.quiesce, Writer::quiesce)?;
+        to.list("covered domains", layout::MAX_COVERED, &self.covered, |to, domain| to.bytes(&domain.0))?;
         to.list("domain leases", layout::MAX_OWN_LEASES, &self.own, Writer::own)?;
         Ok(to.at)
     }
@@ -83,6 +84,7 @@ impl Half for AgentHalf {
         from.list(layout::MAX_TOKENS, &mut self.tokens, Reader::token)?;
         from.list(layout::MAX_EXEMPT, &mut self.exempt, |from| Ok(DomainId(from.array()?)))?;
         from.list(layout::MAX_QUIESCE_TARGETS, &mut self.quiesce, Reader::quiesce)?;
+        from.list(layout::MAX_COVERED, &mut self.covered, |from| Ok(DomainId(from.array()?)))?;
         from.list(layout::MAX_OWN_LEASES, &mut self.own, Reader::own)?;
         from.end()
     }

@@ -4,8 +4,8 @@ use leasefence_core::fencing::{AgentHalf, FencerHalf, HalfReading};
 
 use crate::codec::EncodeError;
 use crate::layout::{
-    AGENT_OFFSET, AGENT_SLOT_BYTES, FENCER_OFFSET, FENCER_SLOT_BYTES, MAX_EXEMPT, MAX_OWN_LEASES,
-    MAX_QUIESCE_TARGETS, MAX_TOKENS, MAX_UNKNOWN_WRITES,
+    AGENT_OFFSET, AGENT_SLOT_BYTES, FENCER_OFFSET, FENCER_SLOT_BYTES, MAX_COVERED, MAX_EXEMPT,
+    MAX_OWN_LEASES, MAX_QUIESCE_TARGETS, MAX_TOKENS, MAX_UNKNOWN_WRITES,
 };
 use crate::page::Page;
 use crate::slots::{Place, Slots};
@@ -38,6 +38,7 @@ impl FencerPage {
             tokens: Vec::with_capacity(MAX_TOKENS),
             exempt: Vec::with_capacity(MAX_EXEMPT),
             quiesce: Vec::with_capacity(MAX_QUIESCE_TARGETS),
+            covered: Vec::with_capacity(MAX_COVERED),
             own: Vec::with_capacity(MAX_OWN_LEASES),
             ..AgentHalf::default()
         };

@@ -13,7 +13,7 @@
 //! The CRC covers which slot it is, the sequence, the length and the payload, so that bytes in the wrong place show.
 
 /// The version of this layout. A process that does not know a page's version refuses it.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// The most domain leases that an agent can note as its own.
 pub const MAX_OWN_LEASES: usize = 1024;
@@ -25,6 +25,8 @@ pub const MAX_EXEMPT: usize = 1024;
 pub const MAX_UNKNOWN_WRITES: usize = 128;
 /// The most storages that must be shown quiet.
 pub const MAX_QUIESCE_TARGETS: usize = 256;
+/// The most domains that can be said to have all their storages among these.
+pub const MAX_COVERED: usize = 1024;
 /// The most domain processes that the fencer's half can show.
 pub const MAX_PROCESSES: usize = 1024;
 
@@ -46,11 +48,12 @@ pub(crate) const UNKNOWN_WRITE_BYTES: usize = 8 + 16;
 pub(crate) const TOKEN_BYTES: usize = 16 + 4 + 16;
 pub(crate) const EXEMPT_BYTES: usize = 16;
 pub(crate) const QUIESCE_BYTES: usize = 1 + 8;
+pub(crate) const COVERED_BYTES: usize = 16;
 pub(crate) const OWN_LEASE_BYTES: usize = 16 + 4 + 1;
 pub(crate) const PROCESS_BYTES: usize = 16 + 4 + 8 + 8;
 
 /// Encoded sizes of the halves without their lists, counts included, in bytes.
-pub(crate) const AGENT_FIXED_BYTES: usize = 16 + 16 + 6 + 4 + 1 + 16 + TERMS_BYTES + 8 + 5 * 4;
+pub(crate) const AGENT_FIXED_BYTES: usize = 16 + 16 + 6 + 4 + 1 + 16 + TERMS_BYTES + 8 + 6 * 4;
 pub(crate) const FENCER_FIXED_BYTES: usize =
     16 + TERMS_BYTES + 4 + 1 + 1 + 6 + 16 + (1 + 16) + (1 + 4 + 16 + 1) + 1 + 1 + 8 + 4;
 pub(crate) const TERMS_BYTES: usize = 6 * 8 + 2;
@@ -61,6 +64,7 @@ const AGENT_MOST: usize = SLOT_HEAD_BYTES
     + MAX_TOKENS * TOKEN_BYTES
     + MAX_EXEMPT * EXEMPT_BYTES
     + MAX_QUIESCE_TARGETS * QUIESCE_BYTES
+    + MAX_COVERED * COVERED_BYTES
     + MAX_OWN_LEASES * OWN_LEASE_BYTES;
 
 const _: () = {

@@ -36,7 +36,7 @@ pub use agent_page::AgentPage;
 pub use codec::EncodeError;
 pub use fencer_page::FencerPage;
 pub use layout::{
-    LAYOUT_VERSION, MAX_EXEMPT, MAX_OWN_LEASES, MAX_PROCESSES, MAX_QUIESCE_TARGETS, MAX_TOKENS,
+    LAYOUT_VERSION, MAX_COVERED, MAX_EXEMPT, MAX_OWN_LEASES, MAX_PROCESSES, MAX_QUIESCE_TARGETS, MAX_TOKENS,
     MAX_UNKNOWN_WRITES, PAGE_BYTES,
 };
 pub use leasefence_core::fencing::HalfReading;

@@ -14,9 +14,9 @@ use leasefence_core::terms::Terms;
 use leasefence_core::time::{HolderDeadline, Instant};
 
 use crate::layout::{
-    AGENT_FIXED_BYTES, AGENT_OFFSET, AGENT_SLOT_BYTES, EXEMPT_BYTES, MAX_EXEMPT, MAX_OWN_LEASES,
-    MAX_PROCESSES, MAX_QUIESCE_TARGETS, MAX_TOKENS, MAX_UNKNOWN_WRITES, OWN_LEASE_BYTES, PAGE_BYTES,
-    QUIESCE_BYTES, SLOT_HEAD_BYTES, TOKEN_BYTES, UNKNOWN_WRITE_BYTES,
+    AGENT_FIXED_BYTES, AGENT_OFFSET, AGENT_SLOT_BYTES, EXEMPT_BYTES, LAYOUT_VERSION, MAX_COVERED, MAX_EXEMPT,
+    MAX_OWN_LEASES, MAX_PROCESSES, MAX_QUIESCE_TARGETS, MAX_TOKENS, MAX_UNKNOWN_WRITES, OWN_LEASE_BYTES,
+    PAGE_BYTES, QUIESCE_BYTES, SLOT_HEAD_BYTES, TOKEN_BYTES, UNKNOWN_WRITE_BYTES,
 };
 use crate::link::{Attached, FencerLink, LinkError, LinkServer};
 use crate::{AgentPage, EncodeError, FencerPage, HalfReading, Page, PageError};
@@ -61,6 +61,7 @@ fn agent_half(issued: u64, count: usize) -> AgentHalf {
         quiesce: up_to(MAX_QUIESCE_TARGETS)
             .map(|n| QuiesceTarget { kind: StorageKind::Nfs, device: n as u64 })
             .collect(),
+        covered: up_to(MAX_COVERED).map(domain).collect(),
         own: up_to(MAX_OWN_LEASES)
             .map(|n| OwnLease { domain: domain(n), term: Term(8), ran: n % 2 == 0, outgoing: n % 3 == 0 })
             .collect(),
@@ -165,8 +166,11 @@ fn what_is_no_page_is_refused() {
     let null = File::open("/dev/null").unwrap();
     assert!(matches!(Page::from_fd(null.into()), Err(PageError::NotSealed)));
     let page = Page::create().unwrap();
-    file_of(&page).write_all_at(&[2], 8).unwrap();
-    assert!(matches!(Page::from_fd(file_of(&page).into()), Err(PageError::Version(2))));
+    let next = LAYOUT_VERSION + 1;
+    file_of(&page).write_all_at(&next.to_le_bytes(), 8).unwrap();
+    assert!(
+        matches!(Page::from_fd(file_of(&page).into()), Err(PageError::Version(version)) if version == next)
+    );
 }
 
 #[test]

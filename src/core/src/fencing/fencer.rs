@@ -48,6 +48,8 @@ pub struct Fencer {
     pub(super) seen_starts: Vec<(DomainId, Term, Instant)>,
     pub(super) exempt: Vec<DomainId>,
     pub(super) quiesce: Vec<QuiesceTarget>,
+    /// Domains all of whose storages stand there.
+    pub(super) covered: Vec<DomainId>,
     /// Storages shown quiet since the latch, and when that was begun.
     pub(super) quiet: Vec<(QuiesceTarget, Instant)>,
     /// True when the agent's half, as last read, lists domain leases of its own.
@@ -71,6 +73,7 @@ impl Fencer {
             seen_starts: Vec::new(),
             exempt: Vec::new(),
             quiesce: Vec::new(),
+            covered: Vec::new(),
             quiet: Vec::new(),
             owns: false,
             clear_scan: None,
@@ -121,8 +124,9 @@ impl Fencer {
         let State::Armed(guard) = &self.state else { return };
         let (lease, arm_count) = (guard.lease, guard.arm_count);
         let latched = guard.end.map_or(HolderDeadline(at), |end| end.min(HolderDeadline(at)));
-        let ran =
-            self.owns || !self.tokens.is_empty() || self.half.processes.iter().any(|p| self.protects(p));
+        let protected = self.half.processes.iter().filter(|process| self.protects(process));
+        let seen: Vec<_> = protected.map(|process| process.domain).collect();
+        let ran = self.owns || !self.tokens.is_empty() || !seen.is_empty();
         self.quiet.clear();
         self.arming = None;
         self.disarming = false;
@@ -135,6 +139,7 @@ impl Fencer {
             published: false,
             tokens_read: None,
             ran,
+            seen,
             unquiet: at,
             forced: false,
             obstacle: Unproven::ProcessLeft,
@@ -213,11 +218,12 @@ impl Fencer {
             end.ran |= !half.tokens.is_empty() || !half.own.is_empty();
             // Until CLEAN nothing can be exempted: what ran under the lease ends with it.
             let (exempt, quiesce) = (std::mem::take(&mut self.exempt), std::mem::take(&mut self.quiesce));
+            let covered = std::mem::take(&mut self.covered);
             self.take_lists(half);
             self.exempt = exempt;
-            // Nor can a storage be taken off the list.
-            let added = quiesce.into_iter().filter(|target| !half.quiesce.contains(target));
-            self.quiesce.extend(added);
+            // Nor can a storage be taken off the list, and what was covered stays so.
+            self.quiesce.extend(quiesce.into_iter().filter(|target| !half.quiesce.contains(target)));
+            self.covered.extend(covered.into_iter().filter(|domain| !half.covered.contains(domain)));
             return;
         }
         end.tokens_read = None;
@@ -277,6 +283,7 @@ impl Fencer {
         self.tokens.clone_from(&half.tokens);
         self.exempt.clone_from(&half.exempt);
         self.quiesce.clone_from(&half.quiesce);
+        self.covered.clone_from(&half.covered);
         self.owns = !half.own.is_empty();
         let tokens = &self.tokens;
         self.seen_starts.retain(|seen| tokens.iter().any(|t| (t.domain, t.term, t.opened) == *seen));

@@ -102,6 +102,8 @@ pub struct AgentHalf {
     pub exempt: Vec<DomainId>,
     /// What must be shown quiet after the kill.
     pub quiesce: Vec<QuiesceTarget>,
+    /// Domains all of whose storages stand in `quiesce`.
+    pub covered: Vec<DomainId>,
     /// Domain leases of this incarnation.
     pub own: Vec<OwnLease>,
 }
@@ -141,7 +143,7 @@ pub enum Unproven {
     TokensUnknown,
     /// A storage is of a kind for which there is no proof of quiescence.
     StorageUnprovable,
-    /// Domains ran, and the agent's half names no storage of theirs.
+    /// A domain ran of which the agent's half does not say which storages are its own.
     StorageUnknown,
     /// The host's processes could not be listed.
     ScanFailed,

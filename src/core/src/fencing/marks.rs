@@ -45,8 +45,9 @@ impl Marks for End {
         self.at.each_mark(f);
         self.tokens_read.each_mark(f);
         if self.clean.is_some() {
-            // It decides nothing any more.
+            // They decide nothing any more.
             self.unquiet = self.at;
+            self.seen.clear();
         }
         self.unquiet.each_mark(f);
         self.clean.each_mark(f);

@@ -4,6 +4,7 @@
 use crate::fencing::fencer::Fencer;
 use crate::fencing::state::{End, State};
 use crate::fencing::{Clean, DomainProcess, Event, QuiesceTarget, StartToken, StorageKind, Unproven};
+use crate::ids::DomainId;
 use crate::planted::planted;
 use crate::time::{Instant, Now, ObserverDeadline};
 
@@ -42,11 +43,16 @@ impl Fencer {
         self.half.processes.clear();
         self.half.processes.extend(scan.processes.iter().map(|p| DomainProcess { scan: number, ..*p }));
         self.note_seen_starts(scan.processes);
-        let any = scan.processes.iter().any(|process| self.protects(process));
+        let protected: Vec<DomainId> =
+            scan.processes.iter().filter(|process| self.protects(process)).map(|p| p.domain).collect();
+        let any = !protected.is_empty();
         self.clear_scan = (scan.complete && !any).then_some(scan.started);
         let open = self.tokens.iter().any(|token| self.is_open(token));
         if let State::Ended(end) = &mut self.state {
             end.ran |= any;
+            end.seen.extend(protected);
+            end.seen.sort_unstable();
+            end.seen.dedup();
             if any || open || !scan.complete {
                 end.unquiet = now.instant;
             }
@@ -121,6 +127,8 @@ impl Fencer {
             Some(Unproven::ProcessLeft)
         } else if !tokens_known {
             Some(Unproven::TokensUnknown)
+        } else if self.storage_is_unknown(end) {
+            Some(Unproven::StorageUnknown)
         } else if self.tokens.iter().any(|token| self.is_open(token)) && !planted!(ReceiptWithToken) {
             Some(Unproven::TokenOpen)
         } else {
@@ -131,15 +139,15 @@ impl Fencer {
     fn storage_obstacle(&self, end: &End) -> Option<Unproven> {
         let shown =
             |target: &QuiesceTarget| target.kind == StorageKind::OneKernel || self.is_quiet(end, target);
-        if planted!(ReceiptBeforeQuiescence) {
-            None
-        } else if !self.quiesce.iter().all(shown) {
-            Some(Unproven::StorageUnprovable)
-        } else if self.quiesce.is_empty() && end.ran {
-            Some(Unproven::StorageUnknown)
-        } else {
-            None
-        }
+        let quiet = planted!(ReceiptBeforeQuiescence) || self.quiesce.iter().all(shown);
+        (!quiet).then_some(Unproven::StorageUnprovable)
+    }
+
+    /// A domain was killed whose storages nobody has named: one that a user started while the agent was away, or that no
+    /// uuid was found for. That the named ones are quiet says nothing of its writes (R6).
+    fn storage_is_unknown(&self, end: &End) -> bool {
+        let unnamed = end.seen.iter().any(|domain| !self.covered.contains(domain));
+        (unnamed || self.quiesce.is_empty() && end.ran) && !planted!(ReceiptBeforeQuiescence)
     }
 
     /// Without a proof at the end of the budget the host is to be reset; until that exists it says `unproven`. A storage

@@ -4,7 +4,7 @@
 use crate::fencing::fencer::{Fencer, within_ttl};
 use crate::fencing::state::{End, Guard, LeaseName, State};
 use crate::fencing::{AgentHalf, ArmedMarker, EndCause, FencerHalf, Marker, MarkerFound, Unproven, Wish};
-use crate::ids::BootId;
+use crate::ids::{BootId, DomainId};
 use crate::planted::planted;
 use crate::time::{HolderDeadline, Now};
 
@@ -163,6 +163,11 @@ fn known_lease(marker: Option<&ArmedMarker>, agent: Option<&AgentHalf>) -> Lease
 /// An end that was latched stays latched, and a CLEAN that was proven stays proven.
 fn ended(now: &Now, own: &FencerHalf, marker: Option<&ArmedMarker>, agent: Option<&AgentHalf>) -> State {
     let lease = LeaseName { incarnation: own.incarnation, ..known_lease(marker, agent) };
+    let mut seen: Vec<_> = own.processes.iter().map(|process| process.domain).collect();
+    if own.unproven_reason == Some(Unproven::StorageUnknown) {
+        // Which domain it was is forgotten, and that there was one is not.
+        seen.push(DomainId::default());
+    }
     State::Ended(End {
         lease,
         arm_count: own.arm_count,
@@ -172,6 +177,7 @@ fn ended(now: &Now, own: &FencerHalf, marker: Option<&ArmedMarker>, agent: Optio
         published: true,
         tokens_read: None,
         ran: !own.processes.is_empty(),
+        seen,
         unquiet: now.instant,
         // What the process before it has forced nobody knows.
         forced: true,

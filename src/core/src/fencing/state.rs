@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fencing::{AgentHalf, Clean, EndCause, Unproven};
-use crate::ids::{FileId, Incarnation};
+use crate::ids::{DomainId, FileId, Incarnation};
 use crate::time::{HolderDeadline, Instant};
 
 /// The four states. There is no way from `Ended` back to `Armed` for the same incarnation.
@@ -84,6 +84,8 @@ pub(super) struct End {
     pub(super) tokens_read: Option<Instant>,
     /// True when domain processes, tokens or own leases were there at the latch or after it.
     pub(super) ran: bool,
+    /// The domains of the protected processes that were there at the latch or after it; zero for an unknown one.
+    pub(super) seen: Vec<DomainId>,
     /// When something was last there that may write without being seen: a domain process, an open token, or a look that
     /// missed some. A storage shown quiet counts if that was begun after it (R6).
     pub(super) unquiet: Instant,

@@ -10,7 +10,7 @@ use super::{Command, DomainReport, DomainStatus, LogLevel, Member, StartFailure,
 use crate::fencing::{FencerHalf, QuiesceTarget, StorageKind};
 use crate::format::{LeaseFlags, LeaseState};
 use crate::ids::{DomainId, Term};
-use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, Conflict, DomainSpec, EndReason};
+use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, Conflict, DomainSpec, EndReason, shows};
 use crate::time::{Instant, Now};
 
 /// How long a joining host waits for libvirt's first answer.
@@ -325,6 +325,15 @@ impl Member {
         let reports = self.domains.reports.values();
         self.half.exempt =
             reports.clone().map(|report| report.domain).filter(|domain| self.is_exempt(*domain)).collect();
+        // One that is not there any more may be defined anew, with other storages.
+        let owned = |domain: &DomainId| self.half.own.iter().any(|own| own.domain == *domain);
+        let shown = |domain: &DomainId| self.fencer.as_ref().is_some_and(|half| shows(half, *domain));
+        let mut covered = std::mem::take(&mut self.half.covered);
+        covered.retain(|domain| owned(domain) || shown(domain));
+        covered.extend(reports.clone().filter(|report| report.running).map(|report| report.domain));
+        covered.sort_unstable();
+        covered.dedup();
+        self.half.covered = covered;
         // Storages of domains that libvirt no longer describes stay: their processes may still run.
         for target in reports.filter(|report| report.running).flat_map(|report| &report.storages) {
             // One that was not known yet when it was first told, before the header said that this is a test cluster.

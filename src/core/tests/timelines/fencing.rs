@@ -1,6 +1,6 @@
 //! A host that is asked to fence itself, that is convicted, or whose sector is no longer its own.
 
-use leasefence_core::fencing::StorageKind;
+use leasefence_core::fencing::{StorageKind, Unproven};
 use leasefence_core::format::{HostRecord, RecordCopy};
 use leasefence_core::member::Request;
 
@@ -175,4 +175,34 @@ fn after_a_clean_by_force_the_receipt_waits_for_write_drain() {
     let fenced = |world: &World| world.copies(slot).iter().flatten().any(|r| r.state.as_str() == "fenced");
     world.until(20, "the receipt", fenced);
     assert!(world.at - clean >= 1_000_000_000, "write_drain is 1 s\n{}", world.story());
+}
+
+#[test]
+fn the_page_says_whose_storages_it_names_and_what_ends_elsewhere_is_taken_off() {
+    let mut world = World::held(2);
+    world.user_starts(1, 1);
+    world.run(5_000);
+    let covered =
+        |world: &World| world.hosts[1].page.as_ref().map(|page| page.covered.clone()).expect("a page");
+    assert_eq!(covered(&world), [guest(1)]);
+    world.user_stops(1, 1);
+    world.until(20, "it may be defined anew, with other storages", |world| covered(world).is_empty());
+}
+
+#[test]
+fn a_guest_that_nobody_has_named_the_storages_of_makes_the_end_unproven() {
+    let mut world = World::held(2);
+    world.user_starts(1, 1);
+    world.run(5_000);
+    world.hosts[1].agent_stopped = true;
+    world.user_starts(1, 2);
+    world.until(10, "killed like the other", |world| world.hosts[1].guests.is_empty());
+    world.run(1_000);
+    let half = &world.hosts[1].fencer_half;
+    assert_eq!(
+        (half.clean, half.unproven_reason),
+        (None, Some(Unproven::StorageUnknown)),
+        "{}",
+        world.story()
+    );
 }

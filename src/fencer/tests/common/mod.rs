@@ -119,6 +119,7 @@ impl Host {
                 ..Terms::default()
             },
             quiesce: vec![QuiesceTarget { kind: StorageKind::OneKernel, device: 1 }],
+            covered: (1..9).map(domain).collect(),
             ..AgentHalf::default()
         };
         Self { dir, link, half }

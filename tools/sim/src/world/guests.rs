@@ -2,6 +2,7 @@
 //! it wrote waits in the host's kernel where the way is cut, and on the storage until that applies it.
 
 use leasefence_core::fencing::{DomainProcess, HalfReading, Quiet, StorageKind};
+use leasefence_core::format::WatchdogClass;
 use leasefence_core::ids::{DomainId, Term};
 use leasefence_core::member::destroy_needs_libvirt;
 
@@ -268,7 +269,10 @@ impl World {
         let this = &self.hosts[host];
         // Without the hook a start at the moment of a fence has no token: users start where a lease is held, or before any.
         let ended = this.fencer.half.armed_since_boot && (!self.holds(host) || self.end_has_passed(host));
-        if this.stands_still() || this.libvirt_hung > 0 || this.agent.member.is_none() || ended {
+        // Nor does anything reset a host without a watchdog whose agent is away when it starts: a hook would deny that too.
+        let unwatched = self.plan.hosts[host].watchdog == WatchdogClass::None;
+        let denied = ended || unwatched && this.agent.paused_until > self.at;
+        if this.stands_still() || this.libvirt_hung > 0 || this.agent.member.is_none() || denied {
             if first {
                 self.queue.at(self.at + S, Event::UserStart { domain });
             }

@@ -80,6 +80,7 @@ impl Host {
                 ..Terms::default()
             },
             quiesce: vec![QuiesceTarget { kind: StorageKind::OneKernel, device: 1 }],
+            covered: (1..=3).map(|domain| DomainId([domain; 16])).collect(),
             ..AgentHalf::default()
         };
         let published = fencer.half().clone();

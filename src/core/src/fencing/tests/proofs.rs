@@ -207,6 +207,50 @@ fn domains_on_storage_that_nobody_named_are_unproven() {
 }
 
 #[test]
+fn a_domain_whose_storages_nobody_named_is_unproven_wherever_the_others_lie() {
+    // A user starts it while the agent is away; or no uuid is found for it.
+    for stranger in [9, 0] {
+        let mut host = Host::armed();
+        host.processes = vec![process(1, 0), process(stranger, 4000)];
+        host.beat(8000);
+        assert!(host.processes.is_empty(), "it is killed like the others");
+        assert_eq!(host.published.unproven_reason, Some(Unproven::StorageUnknown), "{stranger}");
+        // It is not forgotten, neither by the next scan nor by a fencer that is started again.
+        host.beat(8100);
+        host.restart(8150);
+        host.beat(8200);
+        assert!(host.is_latched() && !host.is_clean(), "{stranger}");
+    }
+    // One that appears after the latch counts; and one that the agent was still about to name when the latch fell does not.
+    let mut host = Host::armed();
+    host.beat(8000);
+    assert!(host.is_clean());
+    let (mut host, target) = ended_on_nfs(Vec::new());
+    host.fencer.handle_quiesced(&target, at(12_010), Quiet::Acknowledged);
+    host.processes = vec![process(9, 12_040)];
+    host.beat(12_050);
+    host.fencer.handle_quiesced(&target, at(12_060), Quiet::Acknowledged);
+    host.beat(12_100);
+    assert_eq!(host.published.unproven_reason, Some(Unproven::StorageUnknown));
+    host.agent.covered.push(DomainId([9; 16]));
+    host.beat(12_150);
+    assert!(host.is_clean(), "it lies on what is quiet");
+}
+
+#[test]
+fn what_was_covered_at_the_latch_stays_so() {
+    let mut host = Host::armed();
+    host.processes = vec![process(1, 0)];
+    host.renew(1000);
+    host.beat_at(&now(9000));
+    // The agent sees it gone, and takes it off its list.
+    host.agent.covered.clear();
+    host.processes.clear();
+    host.beat(9050);
+    assert!(host.is_clean());
+}
+
+#[test]
 fn a_host_whose_processes_cannot_be_listed_is_unproven() {
     let mut host = Host::armed();
     host.scan_works = false;
