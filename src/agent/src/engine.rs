@@ -20,6 +20,7 @@ use leasefence_hypervisor::Hypervisor;
 use leasefence_page::Page;
 use tokio::sync::oneshot;
 
+use crate::connection::Connection;
 use crate::decisions::Decisions;
 use crate::definitions::DefinitionStore;
 use crate::domains::Nudge;
@@ -35,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     /// Machine, boot, process.
     pub(crate) setup: Setup,
+    /// What carries the lease's reads and writes.
+    pub(crate) connection: Connection,
     /// The storage thread.
     pub(crate) disk: Disk,
     /// Libvirt.
@@ -225,6 +228,9 @@ impl Engine {
     }
 
     fn submit(&mut self, request: IoRequest) {
+        if self.outstanding.is_empty() {
+            self.parts.connection.set_busy(true);
+        }
         self.outstanding.insert(request.id, request.op.clone());
         if !self.parts.disk.submit(request) {
             self.end("the storage thread has ended".to_owned());
@@ -279,6 +285,7 @@ impl Engine {
         match result {
             Ok(medium) => {
                 self.medium = Some(medium);
+                self.parts.connection.set_busy(false);
                 self.input(Input::Opened(medium));
             }
             Err(error) => self.end(error.to_string()),
@@ -289,6 +296,7 @@ impl Engine {
         if let Some(op) = self.outstanding.remove(&done.id) {
             self.metrics.io(&op, &done);
         }
+        self.parts.connection.set_busy(!self.outstanding.is_empty());
         self.input(Input::Io(done));
         self.update_one_kernel();
     }

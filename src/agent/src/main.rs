@@ -3,6 +3,7 @@
 
 mod args;
 mod ask;
+mod connection;
 mod convert;
 mod decisions;
 mod definitions;
@@ -39,6 +40,7 @@ use tracing::{error, info, warn};
 
 use crate::args::Args;
 use crate::ask::Asker;
+use crate::connection::Connection;
 use crate::engine::{Engine, Parts};
 use crate::event::{Event, Events, send};
 use crate::notify::Notify;
@@ -122,6 +124,7 @@ async fn serve(config: Config, setup: Setup) -> Result<End, Failure> {
 
 /// Starts every thread. From here on the lease file may be written, once the fencer has handed out its page.
 fn parts(config: Config, setup: Setup, events: &Events) -> Result<Parts, Failure> {
+    let connection = Connection::start(&config, &setup.terms, events)?;
     let disk = start_disk(&config, &setup, events)?;
     link::start(config.run_dir.join(FENCER_SOCKET), setup.facts.boot_id, events.clone())?;
     let nudge = domains::Nudge::default();
@@ -153,7 +156,18 @@ fn parts(config: Config, setup: Setup, events: &Events) -> Result<Parts, Failure
         barriers: Arc::default(),
         events: events.clone(),
     };
-    Ok(Parts { config, setup, disk, hypervisor, store, starter, nudge, one_kernel, events: events.clone() })
+    Ok(Parts {
+        config,
+        setup,
+        connection,
+        disk,
+        hypervisor,
+        store,
+        starter,
+        nudge,
+        one_kernel,
+        events: events.clone(),
+    })
 }
 
 fn start_disk(config: &Config, setup: &Setup, events: &Events) -> Result<Disk, Failure> {

@@ -112,6 +112,7 @@ impl Engine {
         if bad_reads > 0 {
             warnings.push(format!("The fencer's half of the page was unreadable {bad_reads} times."));
         }
+        warnings.extend(self.parts.connection.advice.iter().cloned());
         warnings.extend(member.warnings.iter().cloned());
         warnings
     }

@@ -44,7 +44,8 @@ pub(crate) struct Setup {
     /// The host's name in its record.
     pub(crate) host_name: String,
     host_key: HostKey,
-    terms: Terms,
+    /// What this host promises.
+    pub(crate) terms: Terms,
     process_nonce: Nonce,
     seed: u64,
 }

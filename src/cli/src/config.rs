@@ -4,6 +4,7 @@ use std::path::Path;
 
 use leasefence_config::Config;
 use leasefence_core::terms::{Derived, report};
+use leasefence_transport::Transport;
 
 use crate::outcome::{CliError, Exit, Outcome};
 use crate::text::{lines, say, table};
@@ -13,14 +14,21 @@ pub(crate) fn check(path: &Path, json: bool) -> Outcome {
     let config = Config::load(path).map_err(CliError::from_display)?;
     let judged = config.terms();
     let refused = judged.as_ref().err().map(ToString::to_string);
-    let rows = report(&config.setting(None));
+    let setting = config.setting(None);
+    let rows = report(&setting);
+    // What is not mounted here yet is not judged.
+    let transport = Transport::of(&config.lease).unwrap_or(Transport::Other);
+    let advice = transport.advice(setting.terms.lease_ttl);
     if json {
-        say(&as_json(&config, &rows, refused.as_deref())?);
+        say(&as_json(&config, &rows, &advice, refused.as_deref())?);
     } else {
         say(&format!("cluster {}, lease {}, {}\n", config.cluster, config.lease.display(), config.timing()));
         say(&as_text(&rows));
         for note in config.not_yet() {
             say(&format!("NOTE  {note}"));
+        }
+        for warning in &advice {
+            say(&format!("WARNING  {warning}"));
         }
     }
     judged.map_err(CliError::from_display)?;
@@ -38,7 +46,12 @@ fn as_text(rows: &[Derived]) -> String {
     lines(&shown)
 }
 
-fn as_json(config: &Config, rows: &[Derived], refused: Option<&str>) -> Result<String, CliError> {
+fn as_json(
+    config: &Config,
+    rows: &[Derived],
+    advice: &[String],
+    refused: Option<&str>,
+) -> Result<String, CliError> {
     let derived: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -52,6 +65,7 @@ fn as_json(config: &Config, rows: &[Derived], refused: Option<&str>) -> Result<S
         "accepted": refused.is_none(),
         "refused_because": refused,
         "not_in_this_version": config.not_yet(),
+        "warnings": advice,
         "derived": derived,
     });
     serde_json::to_string_pretty(&whole).map_err(CliError::from_display)

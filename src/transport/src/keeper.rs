@@ -1,0 +1,101 @@
+//! The thread that makes a stalled NFS connection anew.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::rule::{LOOK, Look, Rule};
+use crate::sockets::{TcpSocket, destroy, sockets_to};
+
+/// What is under way on the lease's storage. The one who submits and completes tells; the keeper looks.
+#[derive(Debug, Default)]
+pub struct Activity {
+    waiting: Mutex<Option<Instant>>,
+}
+
+impl Activity {
+    /// `busy`: something is under way. Call it when something was submitted to an idle storage, and each time something has
+    /// ended: how long it is waited for counts from there.
+    pub fn set(&self, busy: bool) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = busy.then(Instant::now);
+    }
+
+    fn waiting(&self) -> Option<Instant> {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes the connection to an NFS server anew while calls over it are stuck, for as long as the [`Activity`] lives. Calls
+/// that are under way are sent again: only for a mount that applies them once ([`crate::NfsMount::keepable`]). Other mounts
+/// of that server may share the connection, and gain too.
+#[derive(Debug)]
+pub struct Keeper {
+    server: SocketAddr,
+    activity: Weak<Activity>,
+    rule: Rule,
+    /// Said once while it is so.
+    failed: bool,
+}
+
+impl Keeper {
+    /// Starts the thread. `patience`: how long nothing may end before it looks; two renewal intervals (ARCHITECTURE 4).
+    /// `say` is called on the thread with what it did, for people.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn start(
+        server: SocketAddr,
+        patience: Duration,
+        activity: &Arc<Activity>,
+        say: impl Fn(String) + Send + 'static,
+    ) -> std::io::Result<()> {
+        let mut keeper =
+            Self { server, activity: Arc::downgrade(activity), rule: Rule::new(patience), failed: false };
+        thread::Builder::new().name("connection".to_owned()).spawn(move || keeper.run(&say))?;
+        Ok(())
+    }
+
+    fn run(&mut self, say: &dyn Fn(String)) {
+        while let Some(activity) = self.activity.upgrade() {
+            let waiting = activity.waiting();
+            drop(activity);
+            if self.rule.wants_look(Instant::now(), waiting) {
+                self.look(waiting, say);
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn look(&mut self, waiting: Option<Instant>, say: &dyn Fn(String)) {
+        let answers = TcpStream::connect_timeout(&self.server, LOOK).is_ok();
+        let sockets = match sockets_to(self.server) {
+            Ok(sockets) => sockets,
+            Err(error) => return self.fails(&format!("cannot be looked at: {error}"), say),
+        };
+        let look = Look { answers, backs_off: sockets.iter().any(TcpSocket::backs_off) };
+        if !self.rule.judge(Instant::now(), look) {
+            return;
+        }
+        match sockets.iter().try_for_each(destroy) {
+            Ok(()) => {
+                self.failed = false;
+                let stalled = waiting.map(|since| since.elapsed()).unwrap_or_default();
+                say(format!(
+                    "the connection to NFS server {} is made anew: nothing was answered for {} ms, and the server can be \
+                     reached again",
+                    self.server,
+                    stalled.as_millis()
+                ));
+            }
+            Err(error) => self.fails(&format!("cannot be made anew (CAP_NET_ADMIN?): {error}"), say),
+        }
+    }
+
+    fn fails(&mut self, what: &str, say: &dyn Fn(String)) {
+        if !self.failed {
+            say(format!("the connection to NFS server {} {what}", self.server));
+        }
+        self.failed = true;
+    }
+}

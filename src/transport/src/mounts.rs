@@ -1,0 +1,96 @@
+//! `/proc/self/mountinfo`: what is mounted where. Reading it touches no mounted file system, so a
+//! dead server does not matter.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// One mount.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Mount {
+    /// Where.
+    pub(crate) point: PathBuf,
+    /// The file system's type: `nfs4`, `ext4`.
+    pub(crate) fs_type: String,
+    /// What is mounted: `server:/export`, `/dev/sda1`.
+    pub(crate) source: String,
+    /// The options of the file system, separated by commas.
+    pub(crate) options: String,
+}
+
+impl Mount {
+    /// The value of an option; the empty text for one without a value.
+    pub(crate) fn option(&self, name: &str) -> Option<&str> {
+        self.options.split(',').find_map(|option| match option.split_once('=') {
+            Some((key, value)) => (key == name).then_some(value),
+            None => (option == name).then_some(""),
+        })
+    }
+}
+
+/// The mount that `path` lies on: the deepest mount point above it, and of several at one point the last.
+pub(crate) fn mount_of(mountinfo: &str, path: &Path) -> Option<Mount> {
+    let above = mountinfo.lines().filter_map(parse).filter(|mount| path.starts_with(&mount.point));
+    above.max_by_key(|mount| mount.point.components().count())
+}
+
+fn parse(line: &str) -> Option<Mount> {
+    let (place, file_system) = line.split_once(" - ")?;
+    let point = unescaped(place.split(' ').nth(4)?);
+    let mut fields = file_system.split(' ');
+    let (fs_type, source, options) = (fields.next()?, fields.next()?, fields.next()?);
+    Some(Mount {
+        point: PathBuf::from(point),
+        fs_type: fs_type.to_owned(),
+        source: unescaped(source).to_string_lossy().into_owned(),
+        options: options.to_owned(),
+    })
+}
+
+/// The kernel writes blanks and backslashes as three octal digits.
+fn unescaped(field: &str) -> OsString {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = (*first == b'\\').then(|| after.get(..3)).flatten().and_then(octal);
+        match code {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    u8::from_str_radix(std::ffi::OsStr::from_bytes(digits).to_str()?, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = r"22 1 254:0 / / rw,noatime shared:1 - ext4 /dev/vda rw
+40 22 0:50 / /mnt/lease\040here rw,relatime shared:9 - nfs4 10.0.0.1:/lease rw,vers=4.2,hard,nosharecache,proto=tcp,timeo=600,addr=10.0.0.1
+41 40 0:51 / /mnt/lease\040here rw - tmpfs none rw
+42 22 0:52 / /mnt/le rw - nfs4 10.0.0.2:/ rw,soft";
+
+    #[test]
+    fn the_deepest_and_last_mount_counts_and_names_are_whole() {
+        let of = |path: &str| mount_of(MOUNTS, Path::new(path)).map(|mount| mount.fs_type);
+        assert_eq!(of("/mnt/lease here/file").as_deref(), Some("tmpfs"), "what was mounted over it last");
+        assert_eq!(of("/mnt/le/file").as_deref(), Some("nfs4"));
+        assert_eq!(of("/mnt/lease").as_deref(), Some("ext4"), "a name is not a prefix");
+        let mount = mount_of(MOUNTS, Path::new("/mnt/le/x")).expect("there");
+        assert_eq!(
+            (mount.option("soft"), mount.option("addr"), mount.source.as_str()),
+            (Some(""), None, "10.0.0.2:/")
+        );
+        assert_eq!(mount_of("nonsense\n\n", Path::new("/")), None);
+    }
+}

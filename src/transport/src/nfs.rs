@@ -1,0 +1,128 @@
+//! An NFS mount, as the kernel describes it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::mounts::Mount;
+
+/// Where an NFS server listens, unless the mount says otherwise (RFC 8881, 2.9).
+const NFS_PORT: u16 = 2049;
+
+/// An NFS mount.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NfsMount {
+    /// What is mounted: `server:/export`.
+    pub source: String,
+    /// Major and minor version of the protocol.
+    pub version: (u8, u8),
+    /// The server.
+    pub server: Option<SocketAddr>,
+    /// True over TCP.
+    pub tcp: bool,
+    /// False for `soft` and `softerr`: calls fail after a while.
+    pub hard: bool,
+}
+
+impl NfsMount {
+    pub(crate) fn of(mount: &Mount) -> Option<Self> {
+        if !matches!(mount.fs_type.as_str(), "nfs" | "nfs4") {
+            return None;
+        }
+        let address = mount.option("addr").and_then(|text| text.parse::<IpAddr>().ok());
+        let port = mount.option("port").and_then(|text| text.parse().ok()).filter(|port| *port != 0);
+        Some(Self {
+            source: mount.source.clone(),
+            version: version(mount.option("vers").unwrap_or_default()),
+            server: address.map(|address| SocketAddr::new(address, port.unwrap_or(NFS_PORT))),
+            tcp: mount.option("proto").is_none_or(|proto| proto.starts_with("tcp")),
+            hard: mount.option("soft").is_none() && mount.option("softerr").is_none(),
+        })
+    }
+
+    /// True where calls that are sent again are applied once: the sessions of NFS 4.1 and later (RFC 8881, 2.10.6).
+    #[must_use]
+    pub fn applies_once(&self) -> bool {
+        self.version >= (4, 1)
+    }
+
+    /// The server, where its connection may be made anew while calls are under way.
+    #[must_use]
+    pub fn keepable(&self) -> Option<SocketAddr> {
+        self.server.filter(|_| self.applies_once() && self.tcp)
+    }
+
+    pub(crate) fn advice(&self, ttl: Duration) -> Vec<String> {
+        let mut advice = Vec::new();
+        let source = &self.source;
+        if !self.applies_once() {
+            let (major, minor) = self.version;
+            advice.push(format!(
+                "The lease lies on NFS {major}.{minor} ({source}): such a server may apply a write twice, and its connection \
+                 cannot be made anew while writes are under way, so that a link cut much shorter than the ttl of {ttl:?} \
+                 ends the lease. Mount it with vers=4.2."
+            ));
+        }
+        if !self.hard {
+            advice.push(format!(
+                "The lease is mounted soft ({source}): a write that has failed may still land much later. Mount it hard."
+            ));
+        }
+        if self.applies_once() && self.keepable().is_none() {
+            advice.push(format!(
+                "The mount of the lease ({source}) names no TCP server address: a stalled connection cannot be made anew, so \
+                 that a link cut much shorter than the ttl of {ttl:?} may end the lease."
+            ));
+        }
+        advice
+    }
+}
+
+/// `4.2`, `4`, `3`; what cannot be read is taken for the oldest.
+fn version(text: &str) -> (u8, u8) {
+    let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
+    (major.parse().unwrap_or(0), minor.parse().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(12);
+
+    fn mount(fs_type: &str, options: &str) -> Option<NfsMount> {
+        NfsMount::of(&Mount {
+            point: PathBuf::from("/lease"),
+            fs_type: fs_type.to_owned(),
+            source: "s:/".to_owned(),
+            options: options.to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_connection_is_made_anew_only_where_calls_are_applied_once() {
+        let server = Some("10.0.0.1:2049".parse().expect("an address"));
+        let good = mount("nfs4", "rw,vers=4.2,hard,proto=tcp,addr=10.0.0.1").expect("nfs");
+        assert_eq!((good.keepable(), good.advice(TTL).len()), (server, 0));
+        assert_eq!(
+            mount("nfs4", "vers=4.1,proto=tcp6,addr=fe80::1,port=20049")
+                .and_then(|m| m.keepable())
+                .map(|a| a.port()),
+            Some(20_049)
+        );
+        for (options, advice) in [
+            ("vers=4.0,proto=tcp,addr=10.0.0.1", 1),
+            ("vers=3,proto=udp,addr=10.0.0.1", 1),
+            ("vers=4.2,proto=rdma,addr=10.0.0.1", 1),
+            ("vers=4.2,proto=tcp", 1),
+            ("addr=10.0.0.1,soft", 2),
+        ] {
+            let old = mount("nfs", options).expect("nfs");
+            assert_eq!((old.keepable(), old.advice(TTL).len()), (None, advice), "{options}");
+        }
+        let soft = mount("nfs4", "vers=4.2,softerr,proto=tcp,addr=10.0.0.1").expect("nfs");
+        assert_eq!((soft.keepable(), soft.advice(TTL).len()), (server, 1));
+        assert_eq!(mount("ext4", "vers=4.2"), None);
+    }
+}

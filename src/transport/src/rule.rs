@@ -1,0 +1,110 @@
+//! When a stalled connection is made anew, and when a slow server is left alone.
+
+use std::time::{Duration, Instant};
+
+/// Between two looks at a stall: a path that has come back is noticed within this.
+pub(crate) const LOOK: Duration = Duration::from_millis(500);
+/// A connection that was just made anew is given this long.
+const REST: Duration = Duration::from_secs(1);
+
+/// What a look found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Look {
+    /// The server accepted a new connection at once.
+    pub(crate) answers: bool,
+    /// A connection to it sends again what nobody acknowledges, or is still being made.
+    pub(crate) backs_off: bool,
+}
+
+/// The rule. A server that is only slow still acknowledges what it is sent, and accepts connections: it is left alone. Where
+/// the path is dead, a new connection would not help. What is made anew is a connection over a path that works *again*: it
+/// would wait for its next retransmission, or for the server's, which back off to as long as the path was dead.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    patience: Duration,
+    dead_since_stall: bool,
+    stall: Option<Instant>,
+    last_kick: Option<Instant>,
+}
+
+impl Rule {
+    /// `patience`: how long nothing may be acknowledged before it is looked at; two renewal intervals.
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self { patience, dead_since_stall: false, stall: None, last_kick: None }
+    }
+
+    /// True when it is time for a look: something is under way, and nothing has ended since `waiting`.
+    pub(crate) fn wants_look(&mut self, now: Instant, waiting: Option<Instant>) -> bool {
+        if self.stall != waiting {
+            (self.stall, self.dead_since_stall) = (waiting, false);
+        }
+        let waits = waiting.is_some_and(|since| now.saturating_duration_since(since) >= self.patience);
+        waits && self.last_kick.is_none_or(|kick| now.saturating_duration_since(kick) >= REST)
+    }
+
+    /// Takes what the look found. True: make the connection anew now.
+    pub(crate) fn judge(&mut self, now: Instant, look: Look) -> bool {
+        if !look.answers {
+            self.dead_since_stall = true;
+            return false;
+        }
+        let kick = self.dead_since_stall || look.backs_off;
+        if kick {
+            (self.dead_since_stall, self.last_kick) = (false, Some(now));
+        }
+        kick
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORKS: Look = Look { answers: true, backs_off: false };
+    const BACKS_OFF: Look = Look { answers: true, backs_off: true };
+    const DEAD: Look = Look { answers: false, backs_off: true };
+
+    /// Looks each half second from the stall's beginning on; gives when it was made anew, in ms.
+    fn kicks(looks: impl Fn(u64) -> Look, until: u64) -> Vec<u64> {
+        let start = Instant::now();
+        let mut rule = Rule::new(Duration::from_secs(1));
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut kicks = Vec::new();
+        for ms in (0..=until).step_by(500) {
+            if rule.wants_look(at(ms), Some(start)) && rule.judge(at(ms), looks(ms)) {
+                kicks.push(ms);
+            }
+        }
+        kicks
+    }
+
+    #[test]
+    fn a_slow_server_is_left_alone() {
+        assert_eq!(kicks(|_| WORKS, 60_000), []);
+    }
+
+    #[test]
+    fn over_a_dead_path_nothing_is_done_and_at_once_when_it_is_back() {
+        assert_eq!(kicks(|ms| if ms < 9_000 { DEAD } else { WORKS }, 20_000), [9_000]);
+        assert_eq!(kicks(|_| DEAD, 60_000), []);
+    }
+
+    #[test]
+    fn a_connection_that_still_backs_off_is_made_anew_each_second_at_most() {
+        assert_eq!(kicks(|_| BACKS_OFF, 4_000), [1_000, 2_000, 3_000, 4_000]);
+    }
+
+    #[test]
+    fn what_was_seen_in_an_earlier_stall_says_nothing_of_this_one() {
+        let start = Instant::now();
+        let mut rule = Rule::new(Duration::from_secs(1));
+        let at = |ms| start + Duration::from_millis(ms);
+        assert!(!rule.wants_look(at(900), Some(start)), "it is not looked at before it is one");
+        assert!(rule.wants_look(at(1_000), Some(start)));
+        assert!(!rule.judge(at(1_000), DEAD));
+        assert!(!rule.wants_look(at(2_000), None));
+        let next = Some(at(2_500));
+        assert!(rule.wants_look(at(4_000), next));
+        assert!(!rule.judge(at(4_000), WORKS));
+    }
+}

@@ -1,0 +1,78 @@
+//! Which transport a lease has.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Component, Path};
+use std::time::Duration;
+
+use nix::sys::stat::{major, minor};
+
+use crate::iscsi::IscsiSession;
+use crate::mounts::mount_of;
+use crate::nfs::NfsMount;
+
+/// What carries the lease file's reads and writes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// A file on NFS.
+    Nfs(NfsMount),
+    /// A block device of an iSCSI session.
+    Iscsi(IscsiSession),
+    /// Anything else: nothing is known of it, and nothing is done.
+    Other,
+}
+
+impl Transport {
+    /// The transport of the lease at `path`, an absolute path. Reads `/proc` and `/sys` only, and of the path itself no more
+    /// than is needed to find a device below `/dev`: a dead server does not matter.
+    ///
+    /// # Errors
+    /// When `/proc/self/mountinfo` cannot be read.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        if path.starts_with("/dev") {
+            return Ok(session_of(path)
+                .map_or(Self::Other, |number| Self::Iscsi(IscsiSession::read(Path::new("/"), number))));
+        }
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
+        let mount = mount_of(&mountinfo, path).and_then(|mount| NfsMount::of(&mount));
+        Ok(mount.map_or(Self::Other, Self::Nfs))
+    }
+
+    /// What in its settings makes a link cut cost more than itself, or is dangerous: a sentence each, with what to do.
+    #[must_use]
+    pub fn advice(&self, ttl: Duration) -> Vec<String> {
+        match self {
+            Self::Nfs(mount) => mount.advice(ttl),
+            Self::Iscsi(session) => session.advice(ttl),
+            Self::Other => Vec::new(),
+        }
+    }
+}
+
+/// The number of the iSCSI session that a block device belongs to.
+fn session_of(path: &Path) -> Option<u32> {
+    let metadata = fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_block_device())?;
+    let device = metadata.rdev();
+    let place = fs::canonicalize(format!("/sys/dev/block/{}:{}", major(device), minor(device))).ok()?;
+    let number = |part: Component<'_>| part.as_os_str().to_str()?.strip_prefix("session")?.parse().ok();
+    place.components().find_map(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_neither_nfs_nor_iscsi_is_left_alone() -> io::Result<()> {
+        for path in ["/", "/dev/null", "/proc/self/stat", "/dev/there-is-none"] {
+            let transport = Transport::of(Path::new(path))?;
+            assert_eq!(
+                (&transport, transport.advice(Duration::ZERO).len()),
+                (&Transport::Other, 0),
+                "{path}"
+            );
+        }
+        Ok(())
+    }
+}
