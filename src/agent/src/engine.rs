@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use leasefence_api::Answer;
 use leasefence_config::{Config, StorageHint};
+use leasefence_core::fencing::FencerHalf;
 use leasefence_core::ids::{DomainId, Term};
 use leasefence_core::member::{
     Command, DomainReport, Input, LeaseMedium, LogLevel, Member, Note, Reply, Request, RequestId, StartGate,
@@ -69,6 +70,8 @@ pub(crate) struct Engine {
     running: BTreeSet<DomainId>,
     pub(crate) decisions: Decisions,
     pub(crate) metrics: Metrics,
+    /// The domain processes that the fencer showed last: domain, pid, start time.
+    shown: BTreeSet<(DomainId, u32, u64)>,
     outstanding: HashMap<IoId, IoOp>,
     answers: HashMap<RequestId, oneshot::Sender<Answer>>,
     next_request: u64,
@@ -92,6 +95,7 @@ impl Engine {
             running: BTreeSet::new(),
             decisions: Decisions::default(),
             metrics: Metrics::new(),
+            shown: BTreeSet::new(),
             outstanding: HashMap::new(),
             answers: HashMap::new(),
             next_request: 0,
@@ -135,8 +139,20 @@ impl Engine {
     pub(crate) fn look_at_fencer(&mut self) {
         let half = self.fencer.as_mut().and_then(|fencer| fencer.read().cloned());
         if let Some(half) = half {
+            self.ask_of_newcomers(&half);
             self.input(Input::Fencer(half));
         }
+    }
+
+    /// A domain process that was not there before: libvirt is asked at once which domain it is and where its disks lie. Until
+    /// that is known the end of this host's lease would be unproven.
+    fn ask_of_newcomers(&mut self, half: &FencerHalf) {
+        let shown: BTreeSet<_> =
+            half.processes.iter().map(|process| (process.domain, process.pid, process.start_time)).collect();
+        if !shown.is_subset(&self.shown) {
+            self.parts.nudge.nudge();
+        }
+        self.shown = shown;
     }
 
     /// Tells the member that time has passed.

@@ -239,7 +239,7 @@ impl Daemon {
             CopyUse::Restart => "page taken over from the agent's copy",
             CopyUse::KeepEnded => "page taken over from the agent's copy; the lease stays ended",
         });
-        if how == CopyUse::Restart {
+        if how != CopyUse::Refuse {
             let listed = own.good().unwrap_or_default().processes;
             self.hands.discovery.hold_again(&listed);
         }

@@ -110,9 +110,28 @@ impl RunFiles {
             _ => {}
         }
         seen.insert(path.to_owned(), binding);
-        let domain = domain_of(&path.with_extension("xml"))?;
+        let domain = match domain_of(&path.with_extension("xml"))? {
+            Some(domain) => domain,
+            None => self.domain_of_helper(path)?,
+        };
         found.candidates.push(Candidate { domain, pid, start_time: stat.start_time });
         Ok(())
+    }
+
+    /// The domain that a helper (virtiofsd, a GPU's) works for: it has no status file of its own. Zero, which is an unknown
+    /// domain and protected, where none is found.
+    fn domain_of_helper(&self, path: &Path) -> std::io::Result<DomainId> {
+        let Some(number) = number_of_helper(path) else { return Ok(DomainId::default()) };
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "xml")
+                && let Some(xml) = status(&path)?
+                && has_number(&xml, number)
+            {
+                return Ok(uuid_in(&xml).unwrap_or_default());
+            }
+        }
+        Ok(DomainId::default())
     }
 }
 
@@ -150,12 +169,34 @@ pub(crate) fn looks_like_an_emulator(comm: &str) -> bool {
     comm.starts_with("qemu-system") || comm.starts_with("qemu-kvm") || comm.starts_with("kvm")
 }
 
-/// The uuid in a status file; zero, which is an unknown domain and protected, where it cannot be found.
-fn domain_of(path: &Path) -> std::io::Result<DomainId> {
-    let Some((file, _)) = open(path)? else { return Ok(DomainId::default()) };
+/// The uuid in a domain's status file.
+fn domain_of(path: &Path) -> std::io::Result<Option<DomainId>> {
+    Ok(status(path)?.as_deref().and_then(uuid_in))
+}
+
+fn status(path: &Path) -> std::io::Result<Option<String>> {
+    let Some((file, _)) = open(path)? else { return Ok(None) };
     let mut text = Vec::new();
     file.take(MOST_XML_BYTES).read_to_end(&mut text)?;
-    Ok(uuid_in(&String::from_utf8_lossy(&text)).unwrap_or_default())
+    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// The number that a helper's pid file begins with: `3-web-fs0-fs.pid` is virtiofsd of domain 3, `web`.
+fn number_of_helper(path: &Path) -> Option<&str> {
+    let (number, _) = path.file_stem()?.to_str()?.split_once('-')?;
+    number.bytes().all(|byte| byte.is_ascii_digit()).then_some(number)
+}
+
+/// True for the status file of the domain with this number.
+fn has_number(xml: &str, number: &str) -> bool {
+    let domain = xml
+        .find("<domstatus")
+        .and_then(|at| xml.get(at..))
+        .and_then(|rest| rest.get(rest.find("<domain ")?..));
+    let tag = domain.and_then(|domain| domain.get(..domain.find('>')?));
+    tag.is_some_and(|tag| {
+        [format!(" id='{number}'"), format!(" id=\"{number}\"")].iter().any(|id| tag.contains(id))
+    })
 }
 
 /// The first `<uuid>` inside `<domain …>`, itself inside `<domstatus …>`.
@@ -187,5 +228,26 @@ mod tests {
         assert!(!is_domain_pid_file(Path::new("/run/libvirt/qemu/driver.pid")));
         assert!(is_domain_pid_file(Path::new("/run/libvirt/qemu/web.pid")));
         assert!(!is_domain_pid_file(Path::new("/run/libvirt/qemu/web.xml")));
+    }
+
+    #[test]
+    fn a_helper_is_its_domains_by_the_number_in_front() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let uuid = "d2f5a9a0-25b1-4d3a-9f3d-0123456789ab";
+        let xml = |id: u32| {
+            format!("<domstatus>\n<domain type='qemu' id='{id}'>\n<uuid>{uuid}</uuid>\n</domain></domstatus>")
+        };
+        fs::write(dir.path().join("web.xml"), xml(3))?;
+        fs::write(dir.path().join("3-db.xml"), xml(13).replace("d2f5", "aaaa"))?;
+        let files = RunFiles::new(dir.path());
+        let of = |name: &str| files.domain_of_helper(&dir.path().join(name)).map(|domain| domain.to_string());
+        assert_eq!(of("3-web-fs0-fs.pid")?, uuid);
+        assert_eq!(
+            of("4-other-fs0-fs.pid")?,
+            DomainId::default().to_string(),
+            "no such domain: unknown, and protected"
+        );
+        assert_eq!(of("slirp-x.pid")?, DomainId::default().to_string());
+        Ok(())
     }
 }

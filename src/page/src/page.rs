@@ -38,7 +38,7 @@ pub enum PageError {
     /// Another layout.
     #[error(
         "the page has layout version {0}, this program knows {LAYOUT_VERSION}: agent and fencer are of different \
-         releases; restart both, the fencer first"
+         releases; disarm this host, then restart both, the fencer first"
     )]
     Version(u32),
 }

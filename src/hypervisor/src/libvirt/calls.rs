@@ -10,7 +10,9 @@ use virt_sys as sys;
 use super::words;
 use crate::domain_xml::DomainXml;
 use crate::guard::{GUARD_NAMESPACE, GUARD_PREFIX, guard_element};
-use crate::{Activity, Definition, Domain, HypervisorError, StopDetail, XmlError};
+use crate::{
+    Activity, ChainLink, Definition, Disk, DiskSource, Domain, HypervisorError, StopDetail, XmlError,
+};
 
 pub(super) fn domains(connect: &Connect) -> Result<Vec<Domain>, HypervisorError> {
     let doing = "listing the domains";
@@ -165,9 +167,20 @@ fn unreadable(
         protection: Protection::default(),
         vcpus: 0,
         memory_mib: 0,
-        disks: Vec::new(),
+        disks: vec![unknown_disk()],
         warnings: vec![error.to_string()],
     })
+}
+
+/// What it writes to nobody knows: that is said to be unprovable, not left out.
+fn unknown_disk() -> Disk {
+    let source = DiskSource::Other("the domain's XML cannot be read".to_owned());
+    Disk {
+        target: "unknown".to_owned(),
+        readonly: false,
+        shareable: true,
+        chain: vec![ChainLink { source, format: None }],
+    }
 }
 
 fn xml(handle: &Handle, flags: u32, doing: &str) -> Result<String, HypervisorError> {
