@@ -187,6 +187,7 @@ mod bugs {
         Fence {
             ReceiptWithToken, "receipt-with-token", "CLEAN is proven with a start token open.";
             ReceiptBeforeQuiescence, "receipt-before-quiescence", "CLEAN is proven before the storages are shown quiet.";
+            ReceiptOverUnnamed, "receipt-over-unnamed", "CLEAN is proven though nobody has named the storages of a killed domain.";
             ReceiptAfterForce, "receipt-after-force", "After a forced CLEAN the receipt does not wait for write_drain.";
             DisarmedKillsAfterRestart, "disarmed-kills-after-restart", "A disarmed fencer that is restarted kills.";
             PetWithoutClean, "pet-without-clean", "The watchdog is petted after the end without CLEAN.";

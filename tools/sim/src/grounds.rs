@@ -97,6 +97,7 @@ fn scene(bug: B) -> Options {
         | B::OrphanInOnePass
         | B::TermNotAboveDeadWants => (4, C::Drops),
         B::ReceiptWithToken => (4, C::Hangs),
+        B::ReceiptOverUnnamed => (3, C::Strangers),
         B::EndBeyondTtl | B::CloneNotWatched => (3, C::Identity),
         B::DrainLeftOut
         | B::StallNeedsHigherSequence

@@ -67,6 +67,8 @@ pub enum Class {
     Drops,
     /// A scene: a start hangs, and its host is fenced meanwhile.
     Hangs,
+    /// A scene: a user starts a domain while the agent is stopped, and its last writes wait in the host's kernel.
+    Strangers,
     /// A scene: paths that lead to other files, and records of other machines.
     Files,
     /// Beyond the stated assumptions: stale reads, writes done twice. Violations are reported, and expected.
@@ -114,6 +116,7 @@ impl Class {
                 | C::Looks
                 | C::Drops
                 | C::Hangs
+                | C::Strangers
                 | C::Files
         )
     }

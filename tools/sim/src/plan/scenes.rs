@@ -58,6 +58,7 @@ impl Scene<'_> {
             Class::Looks => self.looks(),
             Class::Drops => self.drops(),
             Class::Hangs => self.hangs(),
+            Class::Strangers => self.strangers(),
             _ => self.files(),
         }
         self.plan.faults.sort_by_key(|fault| fault.at);

@@ -106,4 +106,26 @@ impl Scene<'_> {
         }
         self.plan.mended_at = at + 24 * S;
     }
+
+    /// A user starts a domain on storage of its own while the agent is stopped; the way to that storage is cut, and the lease
+    /// ends before the agent goes on.
+    pub(super) fn strangers(&mut self) {
+        self.quick();
+        self.plan.cluster.storages = vec![(StorageKind::OneKernel, S), (StorageKind::Nfs, S)];
+        let victim = &mut self.plan.hosts[VICTIM];
+        (victim.watchdog, victim.terms) = (WatchdogClass::Hardware, fast(WatchdogClass::Hardware));
+        let at = self.between(UP + S, UP + 5 * S);
+        let stranger = self.rng.usize(..self.plan.domains.len());
+        for (index, domain) in self.plan.domains.iter_mut().enumerate() {
+            (domain.host, domain.starts_at, domain.storages) = (VICTIM, 0, [Some(0), None]);
+            if index == stranger {
+                domain.storages = [Some(1), None];
+            }
+        }
+        self.plan.domains[stranger].starts_at = at + self.between(500 * MS, 5 * S);
+        let (cut, lasts) = (at - self.between(0, 3 * S), self.between(8 * S, 14 * S));
+        self.at(cut, VICTIM, FaultKind::DataCut { lasts: 60 * S });
+        self.at(at, VICTIM, FaultKind::AgentPaused { lasts, before_command: 0 });
+        self.plan.mended_at = at + 30 * S;
+    }
 }
