@@ -10,9 +10,13 @@ FUZZ_SECONDS ?= 20
 MODEL_SIZE ?= medium
 SEEDS    ?= 200
 HOURS    ?= 1
+SUITE    ?= bookworm
+STORAGE  ?= nfs
+HOST     ?= host-1
+LAB      := $(RELEASE)/leasefence-lab --suite $(SUITE)
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help build demo test verify fix model install tree deb deb-test rpm rpm-test security fuzz sim soak mutants clean
+.PHONY: lab-program help build demo test verify fix model install tree deb deb-test rpm rpm-test security lab-up lab-down lab-shell fuzz sim soak mutants clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -43,6 +47,20 @@ verify: ## format, lints, structure, and a small model check; writes nothing
 fix: ## format and apply what clippy can
 	$(CARGO) fmt --all
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+lab-up: lab-program ## the lab to look around in: four machines, a cluster, a guest (STORAGE=iscsi)
+	$(LAB) up --storage $(STORAGE)
+
+lab-down: ## ends the lab and all its machines
+	test ! -x $(RELEASE)/leasefence-lab || $(LAB) down
+
+lab-shell: ## a shell in it (HOST=host-1, host-2, host-3 or storage)
+	@$(LAB) shell $(HOST)
+
+lab-program:
+	LEASEFENCE_INSTALL=yes packaging/needs build deb lab
+	$(MAKE) --no-print-directory deb
+	$(CARGO) build --release -p leasefence-lab
 
 fuzz: ## mutate lease files (FUZZ_SECONDS=600 for ten minutes)
 	tools/fuzz/run $(FUZZ_SECONDS)

@@ -1,0 +1,233 @@
+//! Leasefence on the lab's hypervisors: installed by dpkg, configured and asked as an administrator would.
+
+use std::thread;
+use std::time::Duration;
+
+use leasefence_api::{Status, VerdictAnswer};
+use leasefence_demo::wait::{self, WaitError};
+
+use crate::guest;
+use crate::lab::{Lab, LabError};
+use crate::machine::{STORAGE, hypervisors};
+use crate::storage::Storage;
+
+/// Longest that a step of a healthy cluster may take. A join watches for a clone of the machine for a whole verdict, and
+/// emulated machines are slow.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Between two looks: each is a command in an emulated machine.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
+/// From before the last good renewal to the lease's end.
+pub const LEASE_TTL: Duration = Duration::from_secs(12);
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The lab below.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// An answer of the command line tool.
+    #[error("`leasefence {0} --json` on {1} printed what is not understood: {2}")]
+    Answer(String, String, #[source] serde_json::Error),
+    /// Waiting.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+}
+
+/// A cluster on one kind of storage.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    lab: Lab,
+    storage: Storage,
+}
+
+impl Cluster {
+    /// The cluster that was set up on this storage.
+    #[must_use]
+    pub fn of(lab: &Lab, storage: Storage) -> Self {
+        Self { lab: lab.clone(), storage }
+    }
+
+    /// The lab that it is on.
+    #[must_use]
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// What carries lease and disks.
+    #[must_use]
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
+    /// Storage, package, configuration, lease file, units, and a guest on host-1: on fresh machines, in this order. `tell` is
+    /// told what is done.
+    ///
+    /// # Errors
+    /// When a step fails, or something does not come about in time.
+    pub fn set_up(&self, mut tell: impl FnMut(&str)) -> Result<(), ClusterError> {
+        tell("storage and package on three hosts");
+        self.on_each(|host| {
+            self.lab.exec_for(host, &self.storage.set_up(), PATIENCE)?;
+            self.lab.exec_for(host, "dpkg -i /lab/leasefence.deb", PATIENCE)?;
+            let write =
+                format!("cat >/etc/leasefence/leasefence.toml <<'TEXT'\n{}TEXT", self.configuration());
+            self.lab.exec(host, &write)?;
+            Ok(())
+        })?;
+        tell("lease file");
+        let init = "--cluster lab --max-hosts 8 --accept virtual,none --test";
+        self.lab.exec("host-1", &format!("leasefence init {} {init}", self.storage.lease()))?;
+        tell("fencer and agent on three hosts");
+        self.on_each(|host| {
+            let start = "systemctl enable --now leasefence-fencer leasefence-agent";
+            self.lab.exec_for(host, start, PATIENCE)?;
+            self.wait_until_held(host).map(drop)
+        })?;
+        tell("a guest on host-1");
+        self.define_guest()?;
+        self.start_guest("host-1")
+    }
+
+    /// What a host's administrator writes. Each line that weakens something says so.
+    fn configuration(&self) -> String {
+        format!(
+            r#"cluster = "lab"
+lease = "{lease}"
+lease_ttl = "{ttl}s"
+definitions_dir = "/mnt/lease/definitions"
+
+# These hosts are virtual, and their watchdog is not used yet. The lease file was made with `--accept virtual,none --test`,
+# which allows this in tests.
+expire_without_hardware = true
+"#,
+            lease = self.storage.lease(),
+            ttl = LEASE_TTL.as_secs(),
+        )
+    }
+
+    /// The disk, written and not only sized, and the domain on each host.
+    fn define_guest(&self) -> Result<(), ClusterError> {
+        let disk = self.storage.guest_disk_at_home();
+        let zero = format!("dd if=/dev/zero of={disk} bs=1M count=8 conv=fsync,notrunc status=none");
+        self.lab.exec(STORAGE, &zero)?;
+        let definition = guest::definition(self.storage);
+        self.lab.exec("host-1", &format!("cat >/root/guest.xml <<'TEXT'\n{definition}TEXT"))?;
+        self.lab.exec("host-1", "virsh --quiet define /root/guest.xml")?;
+        Ok(())
+    }
+
+    /// Starts the guest on a host where it is defined, and waits until it is protected and restarted elsewhere.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_guest(&self, host: &'static str) -> Result<(), ClusterError> {
+        self.lab.exec_for(host, &format!("virsh --quiet start {}", guest::NAME), PATIENCE)?;
+        self.look("the guest's lease", PATIENCE, || {
+            self.leasefence(host, &format!("ha enable {}", guest::NAME)).ok()
+        })?;
+        self.wait_until_protected(host)
+    }
+
+    /// Does something on all hypervisors at once.
+    ///
+    /// # Errors
+    /// With the first that fails.
+    pub fn on_each(
+        &self,
+        work: impl Fn(&'static str) -> Result<(), ClusterError> + Sync,
+    ) -> Result<(), ClusterError> {
+        let work = &work;
+        thread::scope(|scope| {
+            let threads: Vec<_> = hypervisors().map(|host| scope.spawn(move || work(host))).collect();
+            threads
+                .into_iter()
+                .map(thread::ScopedJoinHandle::join)
+                .try_for_each(|outcome| outcome.unwrap_or_else(|_| Err(WaitError::Interrupted.into())))
+        })
+    }
+
+    /// Runs `leasefence` on a host.
+    ///
+    /// # Errors
+    /// When it ends with an error.
+    pub fn leasefence(&self, host: &'static str, arguments: &str) -> Result<String, ClusterError> {
+        Ok(self.lab.exec(host, &format!("leasefence {arguments}"))?)
+    }
+
+    /// What the agent of a host knows.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self, host: &'static str) -> Result<Status, ClusterError> {
+        let text = self.leasefence(host, "status --json")?;
+        serde_json::from_str(&text).map_err(|error| ClusterError::Answer("status".into(), host.into(), error))
+    }
+
+    /// What a host says of another now.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn verdict(&self, observer: &'static str, victim: &str) -> Result<VerdictAnswer, ClusterError> {
+        // Its exit code says the same as its text.
+        let text = self.lab.exec(observer, &format!("leasefence verdict {victim} --json || true"))?;
+        serde_json::from_str(&text)
+            .map_err(|error| ClusterError::Answer("verdict".into(), observer.into(), error))
+    }
+
+    /// Looks again and again, twice a second.
+    ///
+    /// # Errors
+    /// When the time is over, or on an interrupt.
+    pub fn look<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut probe: impl FnMut() -> Option<T>,
+    ) -> Result<T, ClusterError> {
+        Ok(wait::until(what, limit, || {
+            let found = probe();
+            if found.is_none() {
+                thread::sleep(BETWEEN_LOOKS);
+            }
+            found
+        })?)
+    }
+
+    /// Waits until a host holds its lease, and returns its status then.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_until_held(&self, host: &'static str) -> Result<Status, ClusterError> {
+        let held = || self.status(host).ok().filter(|status| status.own.state == "held");
+        self.look(&format!("the lease of {host}"), PATIENCE, held)
+    }
+
+    /// Waits until a host has the lease of the running guest, which is restarted elsewhere.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_until_protected(&self, host: &'static str) -> Result<(), ClusterError> {
+        let what = format!("the lease of the guest on {host}");
+        let owned = |status: Status| {
+            status.domains.iter().any(|d| d.name == guest::NAME && d.running && d.ha && d.lease == "own")
+        };
+        self.look(&what, PATIENCE, || self.status(host).ok().is_some_and(owned).then_some(()))
+    }
+
+    /// The hosts on which libvirt runs the guest.
+    ///
+    /// # Errors
+    /// When a host that is on cannot be asked.
+    pub fn runners(&self) -> Result<Vec<&'static str>, ClusterError> {
+        let mut runners = Vec::new();
+        for host in hypervisors().filter(|host| self.lab.is_on(host)) {
+            let list = self.lab.exec(host, "virsh --quiet list --name")?;
+            if list.lines().any(|name| name.trim() == guest::NAME) {
+                runners.push(host);
+            }
+        }
+        Ok(runners)
+    }
+}

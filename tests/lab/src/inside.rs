@@ -1,0 +1,146 @@
+//! What this program does inside a machine: it looks, and prints a line of JSON for each thing that it sees. Nothing here asks
+//! Leasefence or libvirt, so that it can contradict them.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use clap::Subcommand;
+use leasefence_demo::checker;
+use leasefence_demo::lease_file::LeaseFile;
+use leasefence_demo::process::{self, Process};
+use leasefence_demo::record::{Disk, Record};
+use serde::{Deserialize, Serialize};
+
+/// How finely it looks. Emulated processors are slow, and there is one in a machine.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// What is done inside a machine.
+#[derive(Clone, PartialEq, Eq, Debug, Subcommand)]
+pub enum Inside {
+    /// Print each write that reaches a guest's disk.
+    Writes {
+        /// The disk, on the storage machine.
+        disk: PathBuf,
+    },
+    /// Print when a guest's process comes or goes.
+    Processes {
+        /// The guest's name.
+        guest: String,
+    },
+    /// Judge the log on a guest's disk.
+    Judge {
+        /// The disk, on the storage machine.
+        disk: PathBuf,
+    },
+    /// Print a host's record in a lease file.
+    Record {
+        /// The lease file or device, on the storage machine.
+        lease: PathBuf,
+        /// The host's name.
+        host: String,
+    },
+}
+
+/// A line that is printed by `writes` and `processes`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Line {
+    /// A write.
+    Write(String),
+    /// The guest's process came.
+    Started,
+    /// It went.
+    Ended,
+}
+
+/// What is printed by `record`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Renewal {
+    /// The incarnation's generation.
+    pub generation: u32,
+    /// When the record's write was issued, by the host's own wall clock.
+    pub wall_ns: u64,
+}
+
+/// Does it.
+///
+/// # Errors
+/// When what is looked at cannot be read, or a disk shows two writers.
+pub fn run(what: &Inside) -> Result<(), Box<dyn Error>> {
+    match what {
+        Inside::Writes { disk } => watch_writes(disk),
+        Inside::Processes { guest } => watch_processes(guest),
+        Inside::Judge { disk } => {
+            let log = Disk::open(disk)?.log()?;
+            let lives = checker::check(&log)?;
+            println!("{} writes, {} lives, one writer at a time", log.len(), lives.len());
+            Ok(())
+        }
+        Inside::Record { lease, host } => {
+            let record = LeaseFile::open(lease)?.record(host)?;
+            let renewal = Renewal { generation: record.incarnation.generation.0, wall_ns: record.wall_ns };
+            Ok(say(&renewal)?)
+        }
+    }
+}
+
+/// Fails when nobody listens any more: then the watcher ends, too.
+fn say(line: &impl Serialize) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "{}", serde_json::to_string(line)?)?;
+    output.flush()
+}
+
+fn watch_writes(path: &Path) -> Result<(), Box<dyn Error>> {
+    let disk = Disk::open(path)?;
+    let mut seen = None;
+    loop {
+        // A record that is being written may look torn for once.
+        if let Ok(Some(latest)) = disk.latest() {
+            // What was there before the watch began is no news.
+            for position in seen.unwrap_or(latest.position) + 1..=latest.position {
+                if let Ok(Some(record)) = disk.at(position) {
+                    say(&Line::Write(line_of(&record)))?;
+                }
+            }
+            seen = Some(latest.position);
+        } else if seen.is_none() {
+            seen = Some(0);
+        }
+        thread::sleep(PERIOD);
+    }
+}
+
+/// As it stands on the disk.
+fn line_of(record: &Record) -> String {
+    let Record { position, generation, boot, host, counter, uptime_ms } = record;
+    format!(
+        "position {position} generation {generation} boot {boot} host {host} counter {counter} uptime_ms {uptime_ms}"
+    )
+}
+
+fn watch_processes(guest: &str) -> Result<(), Box<dyn Error>> {
+    let name = format!("guest={guest},");
+    let mut known: BTreeMap<i32, Process> = BTreeMap::new();
+    loop {
+        for _ in known.extract_if(.., |_, process| !process.is_alive()) {
+            say(&Line::Ended)?;
+        }
+        for process in process::all_named("qemu-system-x86_64") {
+            if !known.contains_key(&process.pid) && command_line(process.pid).contains(&name) {
+                known.insert(process.pid, process);
+                say(&Line::Started)?;
+            }
+        }
+        thread::sleep(PERIOD);
+    }
+}
+
+fn command_line(pid: i32) -> String {
+    String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).into_owned()
+}
