@@ -5,6 +5,7 @@
 
 pub mod binaries;
 pub mod cgroups;
+pub mod check_disk;
 pub mod checker;
 mod cluster;
 pub mod command;
