@@ -76,5 +76,5 @@ fn a_guest_that_is_started_twice_is_caught_by_the_checker() {
     cluster.power_on().unwrap();
     let guest = Guest::create(&cluster.shared(), "scratch", UUID).unwrap();
     let caught = scenario::self_check(&cluster, &guest).unwrap();
-    assert_ne!(caught.before.host, caught.after.host);
+    assert_ne!(caught.older.host, caught.newer.host);
 }

@@ -107,10 +107,10 @@ expire_without_hardware = true
         )
     }
 
-    /// The disk, written and not only sized, and the domain on each host.
+    /// The disk, written and not only sized, all of it, since a claim of an older guest would count; and the domain on each host.
     fn define_guest(&self) -> Result<(), ClusterError> {
         let disk = self.storage.guest_disk_at_home();
-        let zero = format!("dd if=/dev/zero of={disk} bs=1M count=8 conv=fsync,notrunc status=none");
+        let zero = format!("dd if=/dev/zero of={disk} bs=1M count=16 conv=fsync,notrunc status=none");
         self.lab.exec(STORAGE, &zero)?;
         let definition = guest::definition(self.storage);
         self.lab.exec("host-1", &format!("cat >/root/guest.xml <<'TEXT'\n{definition}TEXT"))?;

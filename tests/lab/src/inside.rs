@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use leasefence_demo::checker;
+use leasefence_demo::disk_watch::DiskWatch;
 use leasefence_demo::lease_file::LeaseFile;
 use leasefence_demo::process::{self, Process};
-use leasefence_demo::record::{Disk, Record};
+use leasefence_demo::record::Record;
 use serde::{Deserialize, Serialize};
 
 /// How finely it looks. Emulated processors are slow, and there is one in a machine.
@@ -51,7 +52,7 @@ pub enum Inside {
 #[serde(rename_all = "lowercase")]
 pub enum Line {
     /// A write.
-    Write(String),
+    Write(Record),
     /// The guest's process came.
     Started,
     /// It went.
@@ -76,9 +77,8 @@ pub fn run(what: &Inside) -> Result<(), Box<dyn Error>> {
         Inside::Writes { disk } => watch_writes(disk),
         Inside::Processes { guest } => watch_processes(guest),
         Inside::Judge { disk } => {
-            let log = Disk::open(disk)?.log()?;
-            let lives = checker::check(&log)?;
-            println!("{} writes, {} lives, one writer at a time", log.len(), lives.len());
+            let verdict = checker::check_disk(disk)?.into_result()?;
+            println!("{} writes, {} lives, one writer at a time", verdict.writes(), verdict.lives.len());
             Ok(())
         }
         Inside::Record { lease, host } => {
@@ -97,31 +97,15 @@ fn say(line: &impl Serialize) -> io::Result<()> {
 }
 
 fn watch_writes(path: &Path) -> Result<(), Box<dyn Error>> {
-    let disk = Disk::open(path)?;
-    let mut seen = None;
+    let mut watch = DiskWatch::open(path)?;
+    // What was there before the watch began is no news.
+    watch.look();
     loop {
-        // A record that is being written may look torn for once.
-        if let Ok(Some(latest)) = disk.latest() {
-            // What was there before the watch began is no news.
-            for position in seen.unwrap_or(latest.position) + 1..=latest.position {
-                if let Ok(Some(record)) = disk.at(position) {
-                    say(&Line::Write(line_of(&record)))?;
-                }
-            }
-            seen = Some(latest.position);
-        } else if seen.is_none() {
-            seen = Some(0);
+        for record in watch.look() {
+            say(&Line::Write(record))?;
         }
         thread::sleep(PERIOD);
     }
-}
-
-/// As it stands on the disk.
-fn line_of(record: &Record) -> String {
-    let Record { position, generation, boot, host, counter, uptime_ms } = record;
-    format!(
-        "position {position} generation {generation} boot {boot} host {host} counter {counter} uptime_ms {uptime_ms}"
-    )
 }
 
 fn watch_processes(guest: &str) -> Result<(), Box<dyn Error>> {

@@ -12,6 +12,7 @@ use leasefence_demo::guest::Guest;
 use leasefence_demo::lease_file::LeaseFile;
 use leasefence_demo::scenario::{self, ScenarioError, Stage};
 use leasefence_demo::story::Story;
+use leasefence_demo::verdict::Condemned;
 use leasefence_demo::wait::{self, WaitError};
 use leasefence_demo::witness::Witness;
 use leasefence_demo::{Binaries, Cluster, deps, run_dir, svg};
@@ -136,7 +137,7 @@ fn start_leasefence(cluster: &mut Cluster) -> Outcome {
 }
 
 fn start_guest(cluster: &Cluster, guest: &Guest) -> Outcome {
-    say("A guest on host-1 that writes to the shared disk ten times a second");
+    say("A guest on host-1 that writes to the shared disk ten times a second, sixteen writes at once");
     guest.start(&cluster.hosts[0])?;
     println!("{}", indent(&cluster.hosts[0].exec(&["leasefence", "ha", "enable", guest.name()])?));
     cluster.wait_until_protected(0, guest.name())?;
@@ -219,7 +220,8 @@ fn clean_up_on_panic(run: &Path) {
 
 /// Says why the demo ended early. A split brain is what all this is about: it is shouted.
 pub(crate) fn report(error: &(dyn Error + 'static)) -> ExitCode {
-    let split_brain = matches!(error.downcast_ref(), Some(ScenarioError::SplitBrain(_)));
+    let split_brain =
+        matches!(error.downcast_ref(), Some(ScenarioError::Condemned(Condemned::SplitBrain(_))));
     let (red, plain) =
         if split_brain && std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     eprintln!("{red}leasefence-demo: {error}{plain}");

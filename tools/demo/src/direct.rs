@@ -1,7 +1,7 @@
 //! Reads files past the page cache, as another machine would see them.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -15,20 +15,25 @@ const ALIGNMENT: usize = 4096;
 pub struct DirectFile(File);
 
 impl DirectFile {
-    /// Opens it for reading.
+    /// Opens it for reading. On a file system without direct I/O, as in memory, it is read as any file: what lies there is
+    /// nobody else's.
     ///
     /// # Errors
-    /// When it cannot be opened for direct I/O.
+    /// When it cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        File::options().read(true).custom_flags(OFlag::O_DIRECT.bits()).open(path).map(Self)
+        match File::options().read(true).custom_flags(OFlag::O_DIRECT.bits()).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => File::open(path).map(Self),
+            opened => opened.map(Self),
+        }
     }
 
-    /// Its size in bytes.
+    /// Its size in bytes, also that of a block device.
     ///
     /// # Errors
     /// When the file system does not say.
     pub fn size_bytes(&self) -> io::Result<usize> {
-        usize::try_from(self.0.metadata()?.len()).map_err(io::Error::other)
+        let end = (&self.0).seek(SeekFrom::End(0))?;
+        usize::try_from(end).map_err(io::Error::other)
     }
 
     /// Reads `length` bytes from `start`; the file must reach to the next multiple of 4096 after them.

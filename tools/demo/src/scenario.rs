@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 
-use crate::checker::{self, SplitBrain};
+use crate::checker;
 use crate::cluster::{Cluster, ClusterError};
 use crate::command;
 use crate::guest::{Guest, GuestError};
 use crate::host::{AGENT, HostError};
 use crate::lease_file::LeaseFile;
-use crate::record::Disk;
 use crate::story::{Event, Kind, Story};
+use crate::verdict::{Condemned, SplitBrain};
 use crate::wait::{self, WaitError};
 use crate::witness::{Seen, Sight, Witness};
 
@@ -26,9 +26,9 @@ const BEFORE: Duration = Duration::from_secs(3);
 /// Why a scenario did not end as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// The one thing that must never happen.
-    #[error("SPLIT BRAIN: {0}")]
-    SplitBrain(#[from] SplitBrain),
+    /// The one thing that must never happen, or a disk that has lost a write.
+    #[error(transparent)]
+    Condemned(#[from] Condemned),
     /// No host, or more than one, runs the guest.
     #[error("{0} does not run on exactly one host")]
     NoRunner(String),
@@ -213,12 +213,13 @@ impl Stage<'_> {
 
     /// The last word is the disk's.
     fn judge(&self, scene: Scene) -> Result<Story, ScenarioError> {
-        let log = Disk::open(self.guest.disk()).and_then(|disk| disk.log());
-        let log = log.map_err(|error| ScenarioError::Read("the guest's disk".into(), error))?;
-        let lives = checker::check(&log)?;
+        let verdict = checker::check_disk(self.guest.disk());
+        let verdict = verdict.map_err(|error| ScenarioError::Read("the guest's disk".into(), error))?;
+        let verdict = verdict.into_result()?;
         let mut story = scene.story;
         story.seen = self.witness.since(scene.start - BEFORE);
-        story.judgement = format!("{} writes, {} lives, one writer at a time", log.len(), lives.len());
+        story.judgement =
+            format!("{} writes, {} lives, one writer at a time", verdict.writes(), verdict.lives.len());
         Ok(story)
     }
 }
@@ -268,7 +269,7 @@ pub fn self_check(cluster: &Cluster, guest: &Guest) -> Result<SplitBrain, Scenar
         guest.start(host)?;
     }
     let verdict = wait::until("the checker to see two writers", PATIENCE, || {
-        checker::check(&Disk::open(guest.disk()).ok()?.log().ok()?).err()
+        checker::check_disk(guest.disk()).ok()?.split_brains.into_iter().next()
     })?;
     for host in hosts {
         guest.remove(host)?;

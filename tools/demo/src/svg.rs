@@ -210,9 +210,10 @@ impl<'a> Panel<'a> {
         }
     }
 
-    /// Each write that reached the disk, in the colour of its host.
+    /// Each write that reached the disk, in the colour of its host; a burst is one line.
     fn writes(&self, out: &mut String) {
         let y = self.disk_y();
+        let mut drawn = (0, 0.0);
         for (at, sight) in &self.story.seen {
             let Sight::Write(record) = sight else { continue };
             if *at > self.end() {
@@ -220,6 +221,10 @@ impl<'a> Panel<'a> {
             }
             let number = self.story.hosts.iter().position(|host| *host == record.host).unwrap_or(0) + 1;
             let x = self.x(*at);
+            if drawn.0 == number && x - drawn.1 < 0.5 {
+                continue;
+            }
+            drawn = (number, x);
             line(out, &format!("write w{number}"), x, y + 6.0, x, y + DISK_LANE - 12.0);
         }
     }

@@ -10,14 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
+use crate::disk_watch::DiskWatch;
 use crate::process;
-use crate::record::{Disk, Record};
+use crate::record::Record;
 use crate::run_dir::RunDir;
 
 /// How finely it looks: a sight is at most this much late.
 const PERIOD: Duration = Duration::from_millis(20);
 
-/// Looking for new processes costs more than looking at a sector, so it happens every this many periods.
+/// Looking for new processes costs more than looking at a few blocks, so it happens every this many periods.
 const PERIODS_PER_PROCESS_SCAN: u32 = 3;
 
 /// Something that was seen.
@@ -51,8 +52,7 @@ impl Witness {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let mut watch = Watch {
-            disk: Disk::open(disk)?,
-            latest: 0,
+            disk: DiskWatch::open(disk)?,
             run: run.name(),
             guest: format!("guest={guest},"),
             processes: BTreeMap::new(),
@@ -64,7 +64,7 @@ impl Witness {
                 if stopped.load(Ordering::Relaxed) {
                     break;
                 }
-                watch.look(period % PERIODS_PER_PROCESS_SCAN == 0);
+                watch.look(period);
                 thread::sleep(PERIOD);
             }
         });
@@ -87,8 +87,7 @@ impl Drop for Witness {
 }
 
 struct Watch {
-    disk: Disk,
-    latest: u32,
+    disk: DiskWatch,
     run: String,
     guest: String,
     processes: BTreeMap<i32, (process::Process, String)>,
@@ -96,27 +95,18 @@ struct Watch {
 }
 
 impl Watch {
-    fn look(&mut self, for_processes: bool) {
-        self.look_at_disk();
+    fn look(&mut self, period: u32) {
+        for record in self.disk.look() {
+            self.note(Sight::Write(record));
+        }
         self.forget_ended();
-        if for_processes {
+        if period.is_multiple_of(PERIODS_PER_PROCESS_SCAN) {
             self.look_for_processes();
         }
     }
 
     fn note(&self, sight: Sight) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push((SystemTime::now(), sight));
-    }
-
-    /// Notes every record since the last look. Two writers can set the log back: the checker judges that, not this.
-    fn look_at_disk(&mut self) {
-        let Ok(Some(latest)) = self.disk.latest() else { return };
-        for position in self.latest + 1..=latest.position {
-            if let Ok(Some(record)) = self.disk.at(position) {
-                self.note(Sight::Write(record));
-            }
-        }
-        self.latest = latest.position;
     }
 
     fn forget_ended(&mut self) {
