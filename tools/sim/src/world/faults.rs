@@ -316,7 +316,14 @@ impl World {
         let record = |copy| self.file.record(slot, copy).is_some();
         match sector {
             Sector::Record => record(copy.other()) && self.file.claim(slot).is_some(),
-            Sector::LeasePage => self.file.lease_page(page, slot, copy.other()).is_some(),
+            // Where a host died between the two writes, only the newer of them has its last entry.
+            Sector::LeasePage => {
+                let age = |copy| {
+                    let page = self.file.lease_page(page, slot, copy)?;
+                    Some((page.incarnation.generation, page.sequence))
+                };
+                age(copy.other()).is_some_and(|other| age(copy).is_none_or(|this| other >= this))
+            }
             Sector::Claim => record(RecordCopy::A) && record(RecordCopy::B),
             Sector::Header => true,
         }
