@@ -16,7 +16,7 @@ HOST     ?= host-1
 LAB      := $(RELEASE)/leasefence-lab --suite $(SUITE)
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: lab-program help build demo test verify fix model install tree deb deb-test rpm rpm-test security lab-up lab-down lab-shell fuzz sim soak mutants clean
+.PHONY: lab-program help build demo test verify fix model install tree deb deb-test rpm rpm-test security lab lab-full lab-up lab-down lab-shell fuzz sim soak mutants clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -47,6 +47,12 @@ verify: ## format, lints, structure, and a small model check; writes nothing
 fix: ## format and apply what clippy can
 	$(CARGO) fmt --all
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+lab: lab-program ## virtual hypervisors with NFS and iSCSI: what CI runs of it (root; installs what is missing)
+	$(LAB) run --ci
+
+lab-full: lab-program ## all scenarios on both storages (SUITE=trixie for Linux 6.12; NFS or iSCSI alone: see tests/lab)
+	$(LAB) run
 
 lab-up: lab-program ## the lab to look around in: four machines, a cluster, a guest (STORAGE=iscsi)
 	$(LAB) up --storage $(STORAGE)

@@ -18,9 +18,13 @@ A lab to look around in (the storage machine is `storage`, the hypervisors are h
   leasefence-lab shell host-2
   leasefence-lab down
 
+Scenarios, with a report:
+  leasefence-lab list
+  leasefence-lab run power-off --storage both
+
 It needs root (to make the image), no kvm and no network but apt's. tests/lab/README.md says the rest.";
 
-/// Virtual hypervisors with NFS, iSCSI and Leasefence's package: to try what happens.
+/// Virtual hypervisors with NFS, iSCSI and Leasefence's package: to try what happens, and to run scenarios.
 #[derive(Parser, Debug)]
 #[command(name = "leasefence-lab", version, after_help = AFTER, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -96,6 +100,10 @@ pub(crate) enum Command {
         #[arg(value_parser = machine)]
         machine: &'static str,
     },
+    /// List the scenarios.
+    List,
+    /// Run scenarios in turn, and report.
+    Run(RunArgs),
     /// Be the lab's switch.
     #[command(hide = true)]
     Switch {
@@ -133,6 +141,39 @@ pub(crate) struct CutArgs {
     /// Let frames arrive this much later instead.
     #[arg(long, value_name = "MS")]
     pub(crate) delay: Option<u32>,
+}
+
+/// `leasefence-lab run`.
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// The scenarios by name, in this order; all when none is given.
+    pub(crate) names: Vec<String>,
+    /// On which storage.
+    #[arg(long, default_value = "both")]
+    pub(crate) storage: Storages,
+    /// Only the short ones that CI runs.
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) ci: bool,
+    /// The package under test, if not the one that `make deb` built.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) deb: Option<PathBuf>,
+    /// Begin on the lab that `up --storage` or `--keep` has left, instead of a fresh one.
+    #[arg(long)]
+    pub(crate) reuse: bool,
+    /// Leave the lab up after the last scenario.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// `--storage` of `run`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Storages {
+    /// NFS 4.2.
+    Nfs,
+    /// iSCSI.
+    Iscsi,
+    /// First one, then the other.
+    Both,
 }
 
 fn machine(name: &str) -> Result<&'static str, String> {

@@ -1,6 +1,8 @@
-//! A lab of virtual hypervisors: real kernels, NFS and iSCSI, systemd and the package. What can fail in it is made to fail from outside. See README.md beside this crate.
+//! A lab of virtual hypervisors: real kernels, NFS and iSCSI, systemd and the package, and scenarios in which something of
+//! it fails. See README.md beside this crate.
 
 mod capabilities;
+pub mod clocks;
 pub mod cluster;
 pub mod guest;
 pub mod image;
@@ -9,8 +11,14 @@ pub mod lab;
 pub mod machine;
 pub mod qemu;
 pub mod qmp;
+pub mod report;
 pub mod run;
+pub mod runner;
+pub mod scenario;
+pub mod scenarios;
 pub mod ssh;
+pub mod stage;
 pub mod storage;
 pub mod supplies;
 pub mod switch;
+pub mod witness;

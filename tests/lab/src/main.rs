@@ -14,10 +14,15 @@ use leasefence_lab::cluster::Cluster;
 use leasefence_lab::inside;
 use leasefence_lab::lab::Lab;
 use leasefence_lab::machine::{MACHINES, Machine};
+use leasefence_lab::report;
 use leasefence_lab::run::RunDir;
+use leasefence_lab::runner::Runner;
+use leasefence_lab::scenario::Scenario;
+use leasefence_lab::scenarios;
+use leasefence_lab::storage::Storage;
 use leasefence_lab::switch::{self, Effect, Request};
 
-use args::{Cli, Command, CutArgs, UpArgs};
+use args::{Cli, Command, CutArgs, RunArgs, Storages, UpArgs};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -65,6 +70,8 @@ fn with_lab(command: &Command, lab: &Lab) -> Outcome<ExitCode> {
         Command::Reset { machine } => lab.reset(machine)?,
         Command::Freeze { machine } => lab.freeze(machine)?,
         Command::Thaw { machine } => lab.thaw(machine)?,
+        Command::List => list(),
+        Command::Run(args) => return play(args, lab),
         Command::Switch { .. } | Command::Inside(_) => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -117,4 +124,63 @@ fn interactive(lab: &Lab, machine: &'static str, words: &[String]) -> Outcome<Ex
 fn cut(args: &CutArgs, lab: &Lab) -> Outcome {
     let effect = args.delay.map_or(Effect::Drop, Effect::Delay);
     Ok(lab.impair(args.machine, args.network, args.direction, effect)?)
+}
+
+fn list() {
+    for scenario in scenarios::ALL {
+        let ci = if scenario.in_ci { " (CI)" } else { "" };
+        println!("{:<18} the guest's host {}{ci}", scenario.name, scenario.what);
+        for (storage, why) in scenario.known_reds {
+            println!("{:<18} known red on {storage}: {why}", "");
+        }
+    }
+}
+
+fn play(args: &RunArgs, lab: &Lab) -> Outcome<ExitCode> {
+    wait::catch_interrupts()?;
+    let scenarios = chosen(args)?;
+    let storages = match args.storage {
+        Storages::Nfs => vec![Storage::Nfs],
+        Storages::Iscsi => vec![Storage::Iscsi],
+        Storages::Both => vec![Storage::Nfs, Storage::Iscsi],
+    };
+    let runner = Runner::new(lab, args.deb.clone(), args.reuse);
+    let mut entries = Vec::new();
+    let mut outcome = Ok(());
+    for storage in storages {
+        match runner.play(&scenarios, storage) {
+            Ok(played) => entries.extend(played),
+            Err(failure) => {
+                outcome = Err(failure);
+                break;
+            }
+        }
+    }
+    if !args.keep {
+        lab.down()?;
+    }
+    outcome?;
+    println!("\n{}", report::head());
+    entries.iter().for_each(|entry| println!("{}", entry.line()));
+    let directory = lab.run_dir().path().with_file_name("report");
+    let path = report::write(&directory, &lab.image().kernel_version(), &entries, runner.took())?;
+    println!(
+        "\n{} scenarios in {:.0} s; timelines: {}",
+        entries.len(),
+        runner.took().as_secs_f64(),
+        path.display()
+    );
+    let bad = entries.iter().any(|entry| entry.verdict().is_bad());
+    Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn chosen(args: &RunArgs) -> Outcome<Vec<Scenario>> {
+    let named = |name: &String| {
+        let found = scenarios::ALL.iter().find(|scenario| scenario.name == name);
+        found.copied().ok_or_else(|| format!("there is no scenario {name}; `leasefence-lab list` names them"))
+    };
+    if args.names.is_empty() {
+        return Ok(scenarios::ALL.iter().filter(|scenario| !args.ci || scenario.in_ci).copied().collect());
+    }
+    Ok(args.names.iter().map(named).collect::<Result<_, _>>()?)
 }

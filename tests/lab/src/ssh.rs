@@ -80,7 +80,7 @@ impl Ssh {
             "PreferredAuthentications=publickey",
             "StrictHostKeyChecking=no",
             "UserKnownHostsFile=/dev/null",
-            "ConnectTimeout=20",
+            "ConnectTimeout=90",
             "ServerAliveInterval=5",
             "ServerAliveCountMax=60",
             "Ciphers=aes128-gcm@openssh.com",

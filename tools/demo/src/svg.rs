@@ -173,16 +173,17 @@ impl<'a> Panel<'a> {
         rect(out, "silence", from, self.disk_y() + 4.0, to - from, DISK_LANE - 12.0);
     }
 
-    /// A host's lease: the victim's ends, and begins anew with its return.
+    /// A host's lease: the victim's ends, and begins anew with its return, unless it survives the story.
     fn lease_bars(&self, out: &mut String, index: usize, host: &str) {
         let y = self.lane_y(index) + 6.0;
         let mut bar = |class: &str, from: SystemTime, to: SystemTime| {
             rect(out, class, self.x(from), y, (self.x(to) - self.x(from)).max(0.0), 8.0);
         };
-        if host != self.story.victim {
+        let story = self.story;
+        let fenced = [Kind::LastRenewal, Kind::LeaseEnd, Kind::GuestKilled, Kind::Rejoined];
+        if host != story.victim || fenced.iter().all(|kind| story.at(*kind).is_none()) {
             return bar("lease", self.from, self.end());
         }
-        let story = self.story;
         let renewed =
             story.at(Kind::LastRenewal).or_else(|| story.at(Kind::GuestKilled)).unwrap_or(self.from);
         let ended = story.at(Kind::LeaseEnd).or_else(|| story.at(Kind::GuestKilled)).unwrap_or(renewed);

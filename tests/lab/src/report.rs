@@ -1,0 +1,160 @@
+//! What a run of scenarios has shown: a line each, and a timeline each as text and as a picture.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use leasefence_demo::story::{Kind, Story, seconds};
+use leasefence_demo::svg;
+
+use crate::scenario::{Failure, Scenario};
+use crate::storage::Storage;
+
+/// How a scenario ended, against what was expected of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// All was seen that must be seen.
+    Passed,
+    /// It failed, and that is known.
+    KnownRed,
+    /// It failed.
+    Failed,
+    /// It lies outside the promise, and this came of it.
+    Outside,
+    /// It passed although it is listed as red: the list is wrong.
+    UnexpectedPass,
+}
+
+impl Verdict {
+    fn of(failed: bool, known: bool) -> Self {
+        match (failed, known) {
+            (false, false) => Self::Passed,
+            (true, true) => Self::KnownRed,
+            (true, false) => Self::Failed,
+            (false, true) => Self::UnexpectedPass,
+        }
+    }
+
+    /// Whether the run as a whole is red for it.
+    #[must_use]
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Failed | Self::UnexpectedPass)
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::KnownRed => "known red",
+            Self::Failed => "FAILED",
+            Self::Outside => "outside promise",
+            Self::UnexpectedPass => "UNEXPECTED PASS",
+        }
+    }
+}
+
+/// One scenario that was played.
+#[derive(Debug)]
+pub struct Entry {
+    name: &'static str,
+    storage: Storage,
+    verdict: Verdict,
+    why: String,
+    story: Option<Story>,
+    took: Duration,
+}
+
+impl Entry {
+    /// What came of a scenario; without a story when it did not even begin.
+    #[must_use]
+    pub fn new(
+        scenario: &Scenario,
+        storage: Storage,
+        story: Option<Story>,
+        outcome: &Result<(), Failure>,
+        took: Duration,
+    ) -> Self {
+        let known = scenario.why_red(storage);
+        let why = match (outcome, known) {
+            (Err(failure), None) => failure.to_string(),
+            (Err(failure), Some(known)) => format!("{failure}; known: {known}"),
+            (Ok(()), Some(known)) => format!("listed as red: {known}"),
+            (Ok(()), None) => String::new(),
+        };
+        let verdict = match scenario.outside {
+            true => Verdict::Outside,
+            false => Verdict::of(outcome.is_err(), known.is_some()),
+        };
+        Self { name: scenario.name, storage, verdict, why, story, took }
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Its line in the table.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let ratio = self.story.as_ref().and_then(|story| {
+            let takeover = story.between(Kind::LastRenewal, Kind::Verdict)?;
+            let ratio = takeover.as_secs_f64() / story.stall_survived.as_secs_f64();
+            Some(format!("{} / {} = {ratio:.2}", seconds(takeover), seconds(story.stall_survived)))
+        });
+        let silence = self.story.as_ref().and_then(Story::silence).map(seconds);
+        format!(
+            "{:<18} {:<6} {:<16} {:>26} {:>10} {:>6.0} s  {}",
+            self.name,
+            self.storage.to_string(),
+            self.verdict.word(),
+            ratio.unwrap_or_else(|| "-".into()),
+            silence.unwrap_or_else(|| "-".into()),
+            self.took.as_secs_f64(),
+            self.why.replace('\n', " "),
+        )
+    }
+}
+
+/// The head of the table.
+#[must_use]
+pub fn head() -> String {
+    format!(
+        "{:<18} {:<6} {:<16} {:>26} {:>10} {:>8}",
+        "scenario", "on", "outcome", "takeover / stall survived", "silent", "took"
+    )
+}
+
+/// Writes report and pictures into a directory, and returns the report's path.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(directory: &Path, kernel: &str, entries: &[Entry], took: Duration) -> io::Result<PathBuf> {
+    fs::create_dir_all(directory)?;
+    let mut text =
+        format!("Linux {kernel}, {} scenarios in {:.0} s\n\n{}\n", entries.len(), took.as_secs_f64(), head());
+    for entry in entries {
+        writeln!(text, "{}", entry.line()).map_err(io::Error::other)?;
+    }
+    for entry in entries {
+        let Some(story) = &entry.story else { continue };
+        writeln!(text, "\n{}\n{story}", story.title).map_err(io::Error::other)?;
+        let picture = directory.join(format!("{}-{}.svg", entry.name, entry.storage));
+        fs::write(picture, svg::draw(std::slice::from_ref(story)))?;
+    }
+    let path = directory.join("report.txt");
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_red_that_passes_is_bad_and_one_that_fails_is_not() {
+        assert!(!Verdict::of(true, true).is_bad() && !Verdict::of(false, false).is_bad());
+        assert!(Verdict::of(false, true).is_bad() && Verdict::of(true, false).is_bad());
+    }
+}

@@ -1,0 +1,129 @@
+//! Plays scenarios in turn on one lab, and makes it whole again between them.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::cluster::{Cluster, PATIENCE};
+use crate::guest;
+use crate::lab::Lab;
+use crate::machine::{MACHINES, hypervisors};
+use crate::report::Entry;
+use crate::scenario::{Failure, Scenario};
+use crate::stage::Stage;
+use crate::storage::Storage;
+use crate::witness::Witness;
+
+/// Plays scenarios.
+#[derive(Debug)]
+pub struct Runner {
+    lab: Lab,
+    package: Option<PathBuf>,
+    reuse: bool,
+    begun: Instant,
+}
+
+impl Runner {
+    /// On this lab, with this package instead of the one that was built last; `reuse`: on the cluster that is up.
+    #[must_use]
+    pub fn new(lab: &Lab, package: Option<PathBuf>, reuse: bool) -> Self {
+        Self { lab: lab.clone(), package, reuse, begun: Instant::now() }
+    }
+
+    /// How long it has been at work.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn tell(&self, what: &str) {
+        println!("  [{:4.0} s] {what}", self.begun.elapsed().as_secs_f64());
+    }
+
+    /// Plays all of them on one kind of storage, from fresh machines. An entry each, unless somebody interrupts.
+    ///
+    /// # Errors
+    /// When the lab cannot be set up, or on an interrupt.
+    pub fn play(&self, scenarios: &[Scenario], storage: Storage) -> Result<Vec<Entry>, Failure> {
+        let cluster = Cluster::of(&self.lab, storage);
+        let mut witness = if self.reuse { Some(self.found(&cluster)?) } else { None };
+        let mut entries = Vec::new();
+        for (scenario, letter) in
+            scenarios.iter().filter(|one| one.on.contains(&storage)).zip(('a'..='z').cycle())
+        {
+            let watching = match witness.take() {
+                Some(witness) => witness,
+                None => self.fresh(&cluster)?,
+            };
+            let begun = Instant::now();
+            self.tell(&format!("{} on {storage}: the guest's host {}", scenario.name, scenario.what));
+            let (story, outcome) = match Stage::set(&cluster, &watching, scenario, letter) {
+                Ok(mut stage) => {
+                    let outcome = (scenario.play)(&mut stage);
+                    let (story, outcome) = stage.end(outcome);
+                    (Some(story), outcome)
+                }
+                Err(failure) => (None, Err(failure)),
+            };
+            if matches!(outcome, Err(Failure::Interrupted)) {
+                return Err(Failure::Interrupted);
+            }
+            let split_brain = matches!(outcome, Err(Failure::SplitBrain(_)));
+            let entry = Entry::new(scenario, storage, story, &outcome, begun.elapsed());
+            println!("{}", entry.line());
+            entries.push(entry);
+            // A disk that shows two writers shows them for ever: the next scenario gets a new one.
+            if !split_brain {
+                match self.make_whole(&cluster) {
+                    Ok(()) => witness = Some(watching),
+                    Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+                    Err(failure) => {
+                        self.tell(&format!("the lab is not whole again ({failure}): it is made anew"));
+                    }
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The machines as they are, and a cluster on them that works.
+    fn found(&self, cluster: &Cluster) -> Result<Witness, Failure> {
+        self.lab.up(self.package.as_deref())?;
+        self.make_whole(cluster)?;
+        Ok(Witness::start(cluster))
+    }
+
+    /// New machines, and a cluster on them.
+    fn fresh(&self, cluster: &Cluster) -> Result<Witness, Failure> {
+        self.lab.down()?;
+        self.tell("four machines");
+        self.lab.up(self.package.as_deref())?;
+        cluster.set_up(|what| self.tell(what))?;
+        self.tell("all three hold their leases, and the guest is protected");
+        Ok(Witness::start(cluster))
+    }
+
+    /// Mends all that a scenario may have left: the network, frozen machines, machines that are off, hosts without a lease, a
+    /// guest that is on hold or does not run.
+    fn make_whole(&self, cluster: &Cluster) -> Result<(), Failure> {
+        self.lab.heal(None, None)?;
+        for machine in MACHINES {
+            if self.lab.is_on(machine.name) {
+                self.lab.thaw(machine.name)?;
+            }
+            self.lab.power_on(machine)?;
+        }
+        for host in hypervisors() {
+            cluster.wait_until_held(host)?;
+        }
+        let one = || match cluster.runners() {
+            Ok(hosts) if hosts.len() == 1 => hosts.first().copied(),
+            _ => None,
+        };
+        let runner = cluster.look("the guest to run on one host", PATIENCE, one)?;
+        // Two deaths within ten minutes put it on hold; here that is the programme.
+        cluster.look("the guest's deaths to be forgiven", PATIENCE, || {
+            cluster.leasefence(runner, &format!("ha resume {}", guest::NAME)).ok()
+        })?;
+        Ok(cluster.wait_until_protected(runner)?)
+    }
+}

@@ -1,0 +1,119 @@
+//! What a scenario is, and how one fails.
+
+use std::fmt;
+
+use leasefence_demo::wait::WaitError;
+
+use crate::cluster::ClusterError;
+use crate::lab::LabError;
+use crate::stage::Stage;
+use crate::storage::Storage;
+
+/// Why a scenario is red.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The one thing that must never happen.
+    #[error("SPLIT BRAIN: {0}")]
+    SplitBrain(String),
+    /// Something that must be seen was not.
+    #[error("{0}")]
+    Unmet(String),
+    /// Leasefence does not do, or not in time, what it should.
+    #[error(transparent)]
+    Cluster(ClusterError),
+    /// Somebody pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::Wait(WaitError::Interrupted)
+            | ClusterError::Lab(LabError::Wait(WaitError::Interrupted)) => Self::Interrupted,
+            other => Self::Cluster(other),
+        }
+    }
+}
+
+impl From<LabError> for Failure {
+    fn from(error: LabError) -> Self {
+        ClusterError::from(error).into()
+    }
+}
+
+impl From<WaitError> for Failure {
+    fn from(error: WaitError) -> Self {
+        ClusterError::from(error).into()
+    }
+}
+
+/// A scenario: what is done to the host that runs the guest, and what must be seen.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What is done and what must be seen, in a sentence that begins with the victim.
+    pub what: &'static str,
+    /// On which storage it means something.
+    pub on: &'static [Storage],
+    /// Whether CI plays it.
+    pub in_ci: bool,
+    /// What it does lies outside the promise: what comes of it is reported, and is neither green nor red.
+    pub outside: bool,
+    /// Where it is known to be red, and why. When it passes there, that is red, too: the list is wrong.
+    pub known_reds: &'static [(Storage, &'static str)],
+    /// Plays it.
+    pub play: fn(&mut Stage<'_>) -> Result<(), Failure>,
+}
+
+/// Both kinds of storage.
+pub const EVERYWHERE: &[Storage] = &[Storage::Nfs, Storage::Iscsi];
+
+impl Scenario {
+    /// A scenario that is played everywhere, by `lab-full` alone, and must pass.
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        what: &'static str,
+        play: fn(&mut Stage<'_>) -> Result<(), Failure>,
+    ) -> Self {
+        Self { name, what, on: EVERYWHERE, in_ci: false, outside: false, known_reds: &[], play }
+    }
+
+    /// The same, played by CI, too.
+    #[must_use]
+    pub const fn in_ci(self) -> Self {
+        Self { in_ci: true, ..self }
+    }
+
+    /// The same, on some storage only.
+    #[must_use]
+    pub const fn only_on(self, on: &'static [Storage]) -> Self {
+        Self { on, ..self }
+    }
+
+    /// The same, known to be red.
+    #[must_use]
+    pub const fn known_red(self, known_reds: &'static [(Storage, &'static str)]) -> Self {
+        Self { known_reds, ..self }
+    }
+
+    /// The same, outside the promise.
+    #[must_use]
+    pub const fn outside(self) -> Self {
+        Self { outside: true, ..self }
+    }
+
+    /// Why it is expected to be red on this storage, if it is.
+    #[must_use]
+    pub fn why_red(&self, storage: Storage) -> Option<&'static str> {
+        self.known_reds.iter().find(|(on, _)| *on == storage).map(|(_, why)| *why)
+    }
+}
+
+impl fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}

@@ -1,0 +1,65 @@
+//! What can happen to an iSCSI session.
+
+use crate::scenario::{Failure, Scenario};
+use crate::stage::Stage;
+use crate::storage::Storage;
+use leasefence_demo::story::Kind;
+
+const ISCSI: &[Storage] = &[Storage::Iscsi];
+const GROUP: &str = "/sys/kernel/config/target/iscsi/iqn.2024-01.lab.leasefence:storage/tpgt_1";
+
+pub(super) const TARGET_RESET: Scenario = Scenario::new(
+    "target-reset",
+    "and all others see their iSCSI target disabled for 0.3 of the ttl: nobody is fenced",
+    |stage| {
+        stage.note(Kind::Fault, "the target is disabled");
+        stage.on_storage(&format!("echo 0 >{GROUP}/enable"))?;
+        stage.wait_ttl(0.3)?;
+        stage.note(Kind::Mended, "it is enabled");
+        stage.on_storage(&format!("echo 1 >{GROUP}/enable"))?;
+        stage.sees_nobody_fenced()
+    },
+)
+.only_on(ISCSI);
+
+pub(super) const LOGOUT: Scenario = Scenario::new(
+    "logout",
+    "is logged out of its target by hand: it is taken over once, and comes back after a login",
+    |stage| {
+        stage.note(Kind::Fault, "iscsiadm --logout");
+        // It may wait for the guest, which has its disk open.
+        stage.on_victim("(timeout 60 iscsiadm -m node --logout >/dev/null 2>&1 </dev/null &)")?;
+        stage.sees_takeover()?;
+        stage.note(Kind::Mended, "iscsiadm --login");
+        stage.on_victim("iscsiadm -m node --login; udevadm settle")?;
+        stage.sees_return()
+    },
+)
+.only_on(ISCSI);
+
+/// With 120 s the kernel holds writes for as long, and all of them land after the heal; with 5 s it fails them.
+pub(super) const LONG_TIMEOUT: Scenario = Scenario::new(
+    "cut-timeout-120",
+    "has replacement_timeout 120 and is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands",
+    |stage| cut_with(stage, 120),
+)
+.only_on(ISCSI);
+
+pub(super) const SHORT_TIMEOUT: Scenario = Scenario::new(
+    "cut-timeout-5",
+    "has replacement_timeout 5 and is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands",
+    |stage| cut_with(stage, 5),
+)
+.only_on(ISCSI);
+
+fn cut_with(stage: &mut Stage<'_>, seconds: u32) -> Result<(), Failure> {
+    stage.on_victim(&format!(
+        "for f in /sys/class/iscsi_session/*/recovery_tmo; do echo {seconds} >$f; done"
+    ))?;
+    stage.cut_storage()?;
+    stage.sees_takeover()?;
+    stage.wait_ttl(0.5)?;
+    stage.heal()?;
+    stage.wait_ttl(1.0)?;
+    stage.sees_return()
+}

@@ -1,0 +1,59 @@
+//! All scenarios, in the order in which they are played: a file for each subject.
+
+mod all_cut;
+mod clock;
+mod cluster_cut;
+mod cut_healed;
+mod cut_past_verdict;
+mod export;
+mod flapping;
+mod freeze;
+mod iscsi;
+mod libvirtd_hung;
+mod maintenance;
+mod mass_power_loss;
+mod one_way;
+mod panic;
+mod power_off;
+mod processes;
+mod server;
+mod upgrade;
+
+use crate::scenario::Scenario;
+
+/// All of them.
+pub const ALL: &[Scenario] = &[
+    power_off::SCENARIO,
+    cut_healed::AFTER_0_3,
+    cut_healed::AFTER_0_6,
+    cut_healed::AFTER_0_9,
+    flapping::SCENARIO,
+    cluster_cut::SCENARIO,
+    server::SLOW,
+    server::PAUSED,
+    server::RESTARTED,
+    upgrade::SCENARIO,
+    processes::AGENT_KILLED,
+    processes::FENCER_KILLED,
+    libvirtd_hung::SCENARIO,
+    clock::SCENARIO,
+    export::FULL,
+    iscsi::TARGET_RESET,
+    maintenance::DISARMED,
+    processes::AGENT_STOPPED,
+    processes::FENCER_STOPPED,
+    panic::SCENARIO,
+    maintenance::PLANNED_FENCE,
+    cut_past_verdict::SCENARIO,
+    one_way::DEAF,
+    one_way::MUTE,
+    iscsi::LOGOUT,
+    iscsi::SHORT_TIMEOUT,
+    iscsi::LONG_TIMEOUT,
+    all_cut::SCENARIO,
+    export::READ_ONLY,
+    export::GONE,
+    server::RESET,
+    mass_power_loss::SCENARIO,
+    freeze::SCENARIO,
+];

@@ -1,0 +1,18 @@
+//! The plain death of a host, and its return.
+
+use crate::scenario::{Failure, Scenario};
+use crate::stage::Stage;
+
+pub(super) const SCENARIO: Scenario = Scenario::new(
+    "power-off",
+    "loses its power: both others say so, the guest starts once, and the host comes back under a new generation",
+    play,
+)
+.in_ci();
+
+fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    stage.power_off()?;
+    stage.sees_takeover()?;
+    stage.power_on()?;
+    stage.sees_return()
+}

@@ -1,0 +1,52 @@
+//! Our own processes die or stop.
+
+use crate::scenario::{Failure, Scenario};
+use crate::stage::Stage;
+use leasefence_demo::story::Kind;
+
+pub(super) const AGENT_KILLED: Scenario = Scenario::new(
+    "agent-killed",
+    "loses its agent by SIGKILL: systemd starts it again, and nobody is fenced",
+    |stage| killed(stage, "agent"),
+);
+
+pub(super) const FENCER_KILLED: Scenario = Scenario::new(
+    "fencer-killed",
+    "loses its fencer by SIGKILL: systemd starts it again with its page, and nobody is fenced",
+    |stage| killed(stage, "fencer"),
+);
+
+pub(super) const AGENT_STOPPED: Scenario = Scenario::new(
+    "agent-stopped",
+    "has its agent stopped until its guest runs elsewhere, and then let on: it comes back",
+    |stage| {
+        signal(stage, "agent", "STOP")?;
+        stage.sees_takeover()?;
+        stage.note(Kind::Mended, "SIGCONT to the agent");
+        stage.on_victim("systemctl kill --kill-whom=main --signal=CONT leasefence-agent")?;
+        stage.sees_return()
+    },
+);
+
+pub(super) const FENCER_STOPPED: Scenario = Scenario::new(
+    "fencer-stopped",
+    "has its fencer stopped: its agent renews no more and ends the guest itself, which runs elsewhere; it comes back",
+    |stage| {
+        signal(stage, "fencer", "STOP")?;
+        stage.sees_takeover()?;
+        stage.note(Kind::Mended, "SIGCONT to the fencer");
+        stage.on_victim("systemctl kill --kill-whom=main --signal=CONT leasefence-fencer")?;
+        stage.sees_return()
+    },
+);
+
+fn killed(stage: &mut Stage<'_>, which: &str) -> Result<(), Failure> {
+    signal(stage, which, "KILL")?;
+    stage.sees_nobody_fenced()
+}
+
+fn signal(stage: &mut Stage<'_>, which: &str, signal: &str) -> Result<(), Failure> {
+    stage.note(Kind::Fault, format!("SIG{signal} to the {which}"));
+    stage.on_victim(&format!("systemctl kill --kill-whom=main --signal={signal} leasefence-{which}"))?;
+    Ok(())
+}

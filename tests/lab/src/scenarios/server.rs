@@ -1,0 +1,60 @@
+//! The storage machine itself: slow, paused, its service restarted, and reset altogether.
+
+use crate::lab::Directions;
+use crate::machine::{Network, STORAGE};
+use crate::scenario::Scenario;
+use crate::storage::Storage;
+use crate::switch::Effect;
+use leasefence_demo::story::Kind;
+
+pub(super) const SLOW: Scenario = Scenario::new(
+    "server-slow",
+    "and all others get each answer of the storage 400 ms late, for two ttls: nobody is fenced",
+    |stage| {
+        let text = "the storage answers 400 ms late";
+        stage.impair(STORAGE, Network::Storage, Directions::Out, Effect::Delay(400), text)?;
+        stage.wait_ttl(2.0)?;
+        stage.heal()?;
+        stage.sees_nobody_fenced()
+    },
+);
+
+pub(super) const PAUSED: Scenario = Scenario::new(
+    "server-paused",
+    "and all others see their storage stand still for 0.6 of the ttl: nobody is fenced",
+    |stage| {
+        stage.note(Kind::Fault, "the storage machine stands still");
+        stage.lab().freeze(STORAGE)?;
+        stage.wait_ttl(0.6)?;
+        stage.note(Kind::Mended, "it goes on");
+        stage.lab().thaw(STORAGE)?;
+        stage.sees_nobody_fenced()
+    },
+);
+
+pub(super) const RESTARTED: Scenario = Scenario::new(
+    "nfsd-restarted",
+    "and all others see their NFS server restarted, with a grace period of 10 s: nobody is fenced",
+    |stage| {
+        stage.note(Kind::Fault, "systemctl restart nfs-server");
+        stage.on_storage("systemctl restart nfs-server")?;
+        stage.note(Kind::Mended, "it is up again");
+        stage.sees_nobody_fenced()
+    },
+)
+.only_on(&[Storage::Nfs]);
+
+/// Longer than the tolerance: all fence, and come back. The guest's own host restarts it, or another, once.
+pub(super) const RESET: Scenario = Scenario::new(
+    "server-reset",
+    "and all others lose their storage, which is reset and boots for longer than the ttl: all come back, and the guest runs once",
+    |stage| {
+        let boots = stage.lab().boots(STORAGE);
+        stage.note(Kind::Fault, "the storage machine is reset");
+        stage.lab().reset(STORAGE)?;
+        stage.lab().wait_for_boot(STORAGE, boots + 1)?;
+        stage.note(Kind::Mended, "it is up again");
+        stage.sees_all_held()?;
+        stage.sees_guest_on_one_host()
+    },
+);

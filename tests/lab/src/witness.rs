@@ -1,0 +1,148 @@
+//! Watches from outside, with this machine's own clock: each write that reaches the guest's disk, and each process of the guest
+//! that comes or goes. A watcher in each machine looks (see [`crate::inside`]) and prints over the management card, which
+//! no cut of the lab's networks touches.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+use leasefence_demo::record::Record;
+use leasefence_demo::witness::{Seen, Sight};
+
+use crate::cluster::Cluster;
+use crate::guest;
+use crate::inside::Line;
+use crate::lab::Lab;
+use crate::machine::{STORAGE, hypervisors};
+
+/// Until a watcher that ended is started again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The ssh that reads a watcher's lines, while there is one.
+type Watched = Arc<Mutex<Option<Child>>>;
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+pub struct Witness {
+    shared: Arc<Shared>,
+    watchers: Vec<(Watched, JoinHandle<()>)>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    seen: Mutex<Vec<Seen>>,
+}
+
+impl Witness {
+    /// Begins to watch a cluster's guest and its disk.
+    #[must_use]
+    pub fn start(cluster: &Cluster) -> Self {
+        let mut witness = Self { shared: Arc::default(), watchers: Vec::new() };
+        let disk = cluster.storage().guest_disk_at_home();
+        witness.watch(cluster.lab(), STORAGE, format!("/lab/leasefence-lab inside writes {disk}"));
+        for host in hypervisors() {
+            let command = format!("/lab/leasefence-lab inside processes {}", guest::NAME);
+            witness.watch(cluster.lab(), host, command);
+        }
+        witness
+    }
+
+    fn watch(&mut self, lab: &Lab, machine: &'static str, command: String) {
+        let child = Arc::new(Mutex::new(None));
+        let watcher = Watcher {
+            lab: lab.clone(),
+            machine,
+            command,
+            shared: Arc::clone(&self.shared),
+            child: Arc::clone(&child),
+            running: false,
+        };
+        self.watchers.push((child, thread::spawn(move || watcher.run())));
+    }
+
+    /// All that was seen since `start`, oldest first.
+    #[must_use]
+    pub fn since(&self, start: SystemTime) -> Vec<Seen> {
+        lock(&self.shared.seen).iter().filter(|(at, _)| *at >= start).cloned().collect()
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for (child, thread) in self.watchers.drain(..) {
+            if let Some(child) = lock(&child).as_mut() {
+                child.kill().ok();
+            }
+            thread.join().ok();
+        }
+    }
+}
+
+/// One machine's watcher.
+struct Watcher {
+    lab: Lab,
+    machine: &'static str,
+    command: String,
+    shared: Arc<Shared>,
+    child: Watched,
+    /// Whether the guest has a process here, as last seen.
+    running: bool,
+}
+
+impl Watcher {
+    fn run(mut self) {
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            if self.lab.is_on(self.machine)
+                && let Some(output) = self.start()
+            {
+                BufReader::new(output).lines().map_while(Result::ok).for_each(|line| self.note(&line));
+                lock(&self.child).take().map(|mut child| child.wait()).transpose().ok();
+                self.lost();
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn start(&self) -> Option<ChildStdout> {
+        let ssh = self.lab.ssh(self.machine);
+        let mut command = ssh.command(&mut Command::new("ssh"), &self.command);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+        let output = child.stdout.take();
+        *lock(&self.child) = Some(child);
+        output
+    }
+
+    fn note(&mut self, line: &str) {
+        let sight = match serde_json::from_str(line) {
+            Ok(Line::Write(text)) => match Record::parse(text.as_bytes()) {
+                Ok(Some(record)) => Sight::Write(record),
+                _ => return,
+            },
+            Ok(Line::Started) => Sight::Started(self.machine.into()),
+            Ok(Line::Ended) => Sight::Ended(self.machine.into()),
+            Err(_) => return,
+        };
+        self.running = match sight {
+            Sight::Started(_) => true,
+            Sight::Ended(_) => false,
+            Sight::Write(_) => self.running,
+        };
+        lock(&self.shared.seen).push((SystemTime::now(), sight));
+    }
+
+    /// The machine went, and the guest with it. One that only lost its watcher shows the guest again at once.
+    fn lost(&mut self) {
+        if std::mem::take(&mut self.running) && !self.shared.stop.load(Ordering::Relaxed) {
+            lock(&self.shared.seen).push((SystemTime::now(), Sight::Ended(self.machine.into())));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
