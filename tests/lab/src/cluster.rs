@@ -13,7 +13,7 @@ use crate::storage::Storage;
 
 /// Longest that a step of a healthy cluster may take. A join watches for a clone of the machine for a whole verdict, and
 /// emulated machines are slow.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Between two looks: each is a command in an emulated machine.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);

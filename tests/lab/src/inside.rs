@@ -59,6 +59,19 @@ pub enum Line {
     Ended,
 }
 
+/// What is printed by `judge`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Writes on the disk.
+    pub writes: u32,
+    /// Starts of the guest.
+    pub lives: usize,
+    /// Each sign of a second writer, in words.
+    pub split_brains: Vec<String>,
+    /// What cannot be read, in words.
+    pub damage: Vec<String>,
+}
+
 /// What is printed by `record`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Renewal {
@@ -71,15 +84,19 @@ pub struct Renewal {
 /// Does it.
 ///
 /// # Errors
-/// When what is looked at cannot be read, or a disk shows two writers.
+/// When what is looked at cannot be read.
 pub fn run(what: &Inside) -> Result<(), Box<dyn Error>> {
     match what {
         Inside::Writes { disk } => watch_writes(disk),
         Inside::Processes { guest } => watch_processes(guest),
         Inside::Judge { disk } => {
-            let verdict = checker::check_disk(disk)?.into_result()?;
-            println!("{} writes, {} lives, one writer at a time", verdict.writes(), verdict.lives.len());
-            Ok(())
+            let verdict = checker::check_disk(disk)?;
+            Ok(say(&Judgement {
+                writes: verdict.writes(),
+                lives: verdict.lives.len(),
+                split_brains: verdict.split_brains.iter().map(ToString::to_string).collect(),
+                damage: verdict.damage.iter().map(ToString::to_string).collect(),
+            })?)
         }
         Inside::Record { lease, host } => {
             let record = LeaseFile::open(lease)?.record(host)?;
@@ -101,7 +118,12 @@ fn watch_writes(path: &Path) -> Result<(), Box<dyn Error>> {
     // What was there before the watch began is no news.
     watch.look();
     loop {
-        for record in watch.look() {
+        let records = watch.look();
+        let last = records.len().saturating_sub(1);
+        // There are hundreds a second: the first of a life, and the latest, tell what a timeline shows.
+        for (_, record) in
+            records.into_iter().enumerate().filter(|(n, record)| *n == last || record.counter == 1)
+        {
             say(&Line::Write(record))?;
         }
         thread::sleep(PERIOD);

@@ -88,6 +88,12 @@ impl Lab {
         &self.run
     }
 
+    /// Where the last run's report lies.
+    #[must_use]
+    pub fn report_dir(&self) -> PathBuf {
+        self.run.path().with_file_name("report")
+    }
+
     /// Its image.
     #[must_use]
     pub fn image(&self) -> &Image {

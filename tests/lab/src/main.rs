@@ -162,8 +162,7 @@ fn play(args: &RunArgs, lab: &Lab) -> Outcome<ExitCode> {
     outcome?;
     println!("\n{}", report::head());
     entries.iter().for_each(|entry| println!("{}", entry.line()));
-    let directory = lab.run_dir().path().with_file_name("report");
-    let path = report::write(&directory, &lab.image().kernel_version(), &entries, runner.took())?;
+    let path = report::write(&lab.report_dir(), &lab.image().kernel_version(), &entries, runner.took())?;
     println!(
         "\n{} scenarios in {:.0} s; timelines: {}",
         entries.len(),

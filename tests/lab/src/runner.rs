@@ -1,5 +1,6 @@
 //! Plays scenarios in turn on one lab, and makes it whole again between them.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,9 @@ impl Runner {
             if matches!(outcome, Err(Failure::Interrupted)) {
                 return Err(Failure::Interrupted);
             }
+            if outcome.is_err() {
+                self.keep_logs(scenario, storage);
+            }
             let split_brain = matches!(outcome, Err(Failure::SplitBrain(_)));
             let entry = Entry::new(scenario, storage, story, &outcome, begun.elapsed());
             println!("{}", entry.line());
@@ -83,6 +87,19 @@ impl Runner {
             }
         }
         Ok(entries)
+    }
+
+    /// What the hosts say of a scenario that failed, beside the report: the machines may be made anew.
+    fn keep_logs(&self, scenario: &Scenario, storage: Storage) {
+        let directory = self.lab.report_dir();
+        fs::create_dir_all(&directory).ok();
+        for host in hypervisors().filter(|host| self.lab.is_on(host)) {
+            let ask = "leasefence status; journalctl -b -o short-monotonic --no-pager -u 'leasefence-*' -u libvirtd | tail -n 400";
+            if let Ok(text) = self.lab.exec(host, ask) {
+                let path = directory.join(format!("{}-{storage}-{host}.log", scenario.name));
+                fs::write(path, text).ok();
+            }
+        }
     }
 
     /// The machines as they are, and a cluster on them that works.

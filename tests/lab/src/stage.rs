@@ -8,8 +8,8 @@ use leasefence_demo::witness::{Seen, Sight};
 
 use crate::clocks::Clocks;
 use crate::cluster::{Cluster, LEASE_TTL, PATIENCE};
-use crate::inside::Renewal;
-use crate::lab::{Directions, Lab, LabError};
+use crate::inside::{Judgement, Renewal};
+use crate::lab::{Directions, Lab};
 use crate::machine::{Machine, Network, STORAGE, hypervisors};
 use crate::scenario::{Failure, Scenario};
 use crate::switch::Effect;
@@ -373,25 +373,29 @@ impl<'a> Stage<'a> {
         let disk = self.cluster.storage().guest_disk_at_home();
         // A scenario that failed may have left it standing still.
         self.lab().thaw(STORAGE).ok();
-        let judged =
-            self.lab().exec_for(STORAGE, &format!("/lab/leasefence-lab inside judge {disk}"), PATIENCE);
-        let judged = match judged {
-            Ok(text) => {
-                self.story.judgement = text;
-                Ok(())
-            }
-            Err(LabError::Exec(error)) if error.output_with_code(1).is_some() => {
-                let text = error.output_with_code(1).unwrap_or_default().to_owned();
-                self.story.judgement.clone_from(&text);
-                Err(Failure::SplitBrain(text))
-            }
-            Err(error) => {
-                self.story.judgement = "could not be read".into();
-                Err(error.into())
-            }
+        let judge = format!("/lab/leasefence-lab inside judge {disk}");
+        let judged = match self.lab().exec_for(STORAGE, &judge, PATIENCE) {
+            Ok(text) => self.judged(&text),
+            Err(error) => Err(error.into()),
         };
         // What the disk shows weighs more than what the hosts say.
         (self.story, judged.and(outcome))
+    }
+
+    fn judged(&mut self, text: &str) -> Result<(), Failure> {
+        let judgement: Judgement = serde_json::from_str(text)
+            .map_err(|error| Failure::Unmet(format!("the judge prints what is not understood: {error}")))?;
+        let Judgement { writes, lives, split_brains, damage } = judgement;
+        self.story.judgement = match (split_brains.first(), damage.first()) {
+            (Some(first), _) => format!("{} signs of two writers, the first: {first}", split_brains.len()),
+            (None, Some(first)) => format!("damaged: {first}"),
+            (None, None) => format!("{writes} writes, {lives} lives, one writer at a time"),
+        };
+        match (split_brains.is_empty(), damage.is_empty()) {
+            (false, _) => Err(Failure::SplitBrain(self.story.judgement.clone())),
+            (true, false) => Err(Failure::Unmet(self.story.judgement.clone())),
+            (true, true) => Ok(()),
+        }
     }
 
     /// What the witness saw since the scenario began.

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use leasefence_demo::record::Record;
 use leasefence_demo::witness::{Seen, Sight};
 
 use crate::cluster::Cluster;
@@ -119,10 +118,7 @@ impl Watcher {
 
     fn note(&mut self, line: &str) {
         let sight = match serde_json::from_str(line) {
-            Ok(Line::Write(text)) => match Record::parse(text.as_bytes()) {
-                Ok(Some(record)) => Sight::Write(record),
-                _ => return,
-            },
+            Ok(Line::Write(record)) => Sight::Write(record),
             Ok(Line::Started) => Sight::Started(self.machine.into()),
             Ok(Line::Ended) => Sight::Ended(self.machine.into()),
             Err(_) => return,
