@@ -10,7 +10,7 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
     play,
 );
 
-fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
+pub(super) fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     stage.cut_storage()?;
     stage.sees_takeover()?;
     // The new guest writes over what the old one had in flight.

@@ -1,5 +1,6 @@
 //! What can happen to an iSCSI session.
 
+use super::cut_past_verdict;
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
 use crate::storage::Storage;
@@ -56,10 +57,5 @@ fn cut_with(stage: &mut Stage<'_>, seconds: u32) -> Result<(), Failure> {
     stage.on_victim(&format!(
         "for f in /sys/class/iscsi_session/*/recovery_tmo; do echo {seconds} >$f; done"
     ))?;
-    stage.cut_storage()?;
-    stage.sees_takeover()?;
-    stage.wait_ttl(0.5)?;
-    stage.heal()?;
-    stage.wait_ttl(1.0)?;
-    stage.sees_return()
+    cut_past_verdict::play(stage)
 }

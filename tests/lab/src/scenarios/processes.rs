@@ -19,25 +19,13 @@ pub(super) const FENCER_KILLED: Scenario = Scenario::new(
 pub(super) const AGENT_STOPPED: Scenario = Scenario::new(
     "agent-stopped",
     "has its agent stopped until its guest runs elsewhere, and then let on: it comes back",
-    |stage| {
-        signal(stage, "agent", "STOP")?;
-        stage.sees_takeover()?;
-        stage.note(Kind::Mended, "SIGCONT to the agent");
-        stage.on_victim("systemctl kill --kill-whom=main --signal=CONT leasefence-agent")?;
-        stage.sees_return()
-    },
+    |stage| stopped(stage, "agent"),
 );
 
 pub(super) const FENCER_STOPPED: Scenario = Scenario::new(
     "fencer-stopped",
     "has its fencer stopped: its agent renews no more and ends the guest itself, which runs elsewhere; it comes back",
-    |stage| {
-        signal(stage, "fencer", "STOP")?;
-        stage.sees_takeover()?;
-        stage.note(Kind::Mended, "SIGCONT to the fencer");
-        stage.on_victim("systemctl kill --kill-whom=main --signal=CONT leasefence-fencer")?;
-        stage.sees_return()
-    },
+    |stage| stopped(stage, "fencer"),
 );
 
 fn killed(stage: &mut Stage<'_>, which: &str) -> Result<(), Failure> {
@@ -45,8 +33,20 @@ fn killed(stage: &mut Stage<'_>, which: &str) -> Result<(), Failure> {
     stage.sees_nobody_fenced()
 }
 
+fn stopped(stage: &mut Stage<'_>, which: &str) -> Result<(), Failure> {
+    signal(stage, which, "STOP")?;
+    stage.sees_takeover()?;
+    stage.note(Kind::Mended, format!("SIGCONT to the {which}"));
+    send(stage, which, "CONT")?;
+    stage.sees_return()
+}
+
 fn signal(stage: &mut Stage<'_>, which: &str, signal: &str) -> Result<(), Failure> {
     stage.note(Kind::Fault, format!("SIG{signal} to the {which}"));
+    send(stage, which, signal)
+}
+
+fn send(stage: &Stage<'_>, which: &str, signal: &str) -> Result<(), Failure> {
     stage.on_victim(&format!("systemctl kill --kill-whom=main --signal={signal} leasefence-{which}"))?;
     Ok(())
 }
