@@ -20,6 +20,10 @@ use serde::{Deserialize, Serialize};
 /// How finely it looks. Emulated processors are slow, and there is one in a machine.
 const PERIOD: Duration = Duration::from_millis(100);
 
+/// Every so many periods it looks for new processes: that reads something of each, which took a third of an emulated processor
+/// in each period.
+const PERIODS_BETWEEN_SCANS: u32 = 10;
+
 /// What is done inside a machine.
 #[derive(Clone, PartialEq, Eq, Debug, Subcommand)]
 pub enum Inside {
@@ -133,11 +137,12 @@ fn watch_writes(path: &Path) -> Result<(), Box<dyn Error>> {
 fn watch_processes(guest: &str) -> Result<(), Box<dyn Error>> {
     let name = format!("guest={guest},");
     let mut known: BTreeMap<i32, Process> = BTreeMap::new();
-    loop {
+    for period in (0..PERIODS_BETWEEN_SCANS).cycle() {
         for _ in known.extract_if(.., |_, process| !process.is_alive()) {
             say(&Line::Ended)?;
         }
-        for process in process::all_named("qemu-system-x86_64") {
+        let present = (period == 0).then(|| process::all_named("qemu-system-x86_64"));
+        for process in present.into_iter().flatten() {
             if !known.contains_key(&process.pid) && command_line(process.pid).contains(&name) {
                 known.insert(process.pid, process);
                 say(&Line::Started)?;
@@ -145,6 +150,7 @@ fn watch_processes(guest: &str) -> Result<(), Box<dyn Error>> {
         }
         thread::sleep(PERIOD);
     }
+    Ok(())
 }
 
 fn command_line(pid: i32) -> String {
