@@ -1,10 +1,11 @@
 //! The thread that makes a stalled NFS connection anew.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::path::Path;
 use crate::rule::{LOOK, Look, Rule};
 use crate::sockets::{TcpSocket, destroy, sockets_to};
 
@@ -32,6 +33,7 @@ impl Activity {
 #[derive(Debug)]
 pub struct Keeper {
     server: SocketAddr,
+    path: Path,
     activity: Weak<Activity>,
     rule: Rule,
     /// Said once while it is so.
@@ -50,8 +52,13 @@ impl Keeper {
         activity: &Arc<Activity>,
         say: impl Fn(String) + Send + 'static,
     ) -> std::io::Result<()> {
-        let mut keeper =
-            Self { server, activity: Arc::downgrade(activity), rule: Rule::new(patience), failed: false };
+        let mut keeper = Self {
+            server,
+            path: Path::to(server),
+            activity: Arc::downgrade(activity),
+            rule: Rule::new(patience),
+            failed: false,
+        };
         thread::Builder::new().name("connection".to_owned()).spawn(move || keeper.run(&say))?;
         Ok(())
     }
@@ -61,19 +68,29 @@ impl Keeper {
             let waiting = activity.waiting();
             drop(activity);
             if self.rule.wants_look(Instant::now(), waiting) {
-                self.look(waiting, say);
+                match self.path.try_it() {
+                    Ok(Some(true)) => self.answered(waiting, say),
+                    // Without an answer, trying waits by itself, and for less.
+                    Ok(Some(false)) => {
+                        self.rule.judge(Instant::now(), Look::DEAD);
+                        continue;
+                    }
+                    Ok(None) => continue,
+                    Err(error) => self.fails(&format!("cannot be tried: {error}"), say),
+                }
+            } else {
+                self.path.give_up();
             }
             thread::sleep(LOOK);
         }
     }
 
-    fn look(&mut self, waiting: Option<Instant>, say: &dyn Fn(String)) {
-        let answers = TcpStream::connect_timeout(&self.server, LOOK).is_ok();
+    fn answered(&mut self, waiting: Option<Instant>, say: &dyn Fn(String)) {
         let sockets = match sockets_to(self.server) {
             Ok(sockets) => sockets,
             Err(error) => return self.fails(&format!("cannot be looked at: {error}"), say),
         };
-        let look = Look { answers, backs_off: sockets.iter().any(TcpSocket::backs_off) };
+        let look = Look { answers: true, backs_off: sockets.iter().any(TcpSocket::backs_off) };
         if !self.rule.judge(Instant::now(), look) {
             return;
         }

@@ -11,6 +11,7 @@ mod iscsi;
 mod keeper;
 mod mounts;
 mod nfs;
+mod path;
 mod rule;
 mod sockets;
 mod transport;

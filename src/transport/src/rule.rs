@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Between two looks at a stall: a path that has come back is noticed within this.
+/// Between two looks at a stall whose server answers.
 pub(crate) const LOOK: Duration = Duration::from_millis(500);
 /// A connection that was just made anew is given this long.
 const REST: Duration = Duration::from_secs(1);
@@ -10,10 +10,15 @@ const REST: Duration = Duration::from_secs(1);
 /// What a look found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Look {
-    /// The server accepted a new connection at once.
+    /// The server accepted a new connection in time.
     pub(crate) answers: bool,
     /// A connection to it sends again what nobody acknowledges, or is still being made.
     pub(crate) backs_off: bool,
+}
+
+impl Look {
+    /// Nobody answers.
+    pub(crate) const DEAD: Self = Self { answers: false, backs_off: true };
 }
 
 /// The rule. A server that is only slow still acknowledges what it is sent, and accepts connections: it is left alone. Where
@@ -62,7 +67,6 @@ mod tests {
 
     const WORKS: Look = Look { answers: true, backs_off: false };
     const BACKS_OFF: Look = Look { answers: true, backs_off: true };
-    const DEAD: Look = Look { answers: false, backs_off: true };
 
     /// Looks each half second from the stall's beginning on; gives when it was made anew, in ms.
     fn kicks(looks: impl Fn(u64) -> Look, until: u64) -> Vec<u64> {
@@ -85,8 +89,8 @@ mod tests {
 
     #[test]
     fn over_a_dead_path_nothing_is_done_and_at_once_when_it_is_back() {
-        assert_eq!(kicks(|ms| if ms < 9_000 { DEAD } else { WORKS }, 20_000), [9_000]);
-        assert_eq!(kicks(|_| DEAD, 60_000), []);
+        assert_eq!(kicks(|ms| if ms < 9_000 { Look::DEAD } else { WORKS }, 20_000), [9_000]);
+        assert_eq!(kicks(|_| Look::DEAD, 60_000), []);
     }
 
     #[test]
@@ -101,7 +105,7 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         assert!(!rule.wants_look(at(900), Some(start)), "it is not looked at before it is one");
         assert!(rule.wants_look(at(1_000), Some(start)));
-        assert!(!rule.judge(at(1_000), DEAD));
+        assert!(!rule.judge(at(1_000), Look::DEAD));
         assert!(!rule.wants_look(at(2_000), None));
         let next = Some(at(2_500));
         assert!(rule.wants_look(at(4_000), next));
