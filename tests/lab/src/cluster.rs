@@ -35,6 +35,15 @@ pub enum ClusterError {
     Wait(#[from] WaitError),
 }
 
+/// A lease that a host holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// Its generation.
+    pub generation: u32,
+    /// Whether it took a reboot.
+    pub rebooted: bool,
+}
+
 /// A cluster on one kind of storage.
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -83,7 +92,7 @@ impl Cluster {
         self.on_each(|host| {
             let start = "systemctl enable --now leasefence-fencer leasefence-agent";
             self.lab.exec_for(host, start, PATIENCE)?;
-            self.wait_until_held(host).map(drop)
+            self.wait_until_held(host, 0).map(drop)
         })?;
         tell("a guest on host-1");
         self.define_guest()?;
@@ -134,6 +143,28 @@ expire_without_hardware = true
             self.leasefence(host, &format!("ha enable {}", guest::NAME)).ok()
         })?;
         self.wait_until_protected(host)
+    }
+
+    /// Mounts the guests' disks with other options (`None`: those of its set-up), and starts the guest anew where it ran.
+    ///
+    /// # Errors
+    /// When the guest does not run on one host, or a step fails.
+    pub fn remount_disks(&self, options: Option<&str>) -> Result<(), ClusterError> {
+        let one =
+            || self.runners().ok().filter(|hosts| hosts.len() == 1).and_then(|hosts| hosts.first().copied());
+        let host = self.look("the guest to run on one host", PATIENCE, one)?;
+        self.leasefence(host, &format!("ha disable {}", guest::NAME))?;
+        self.lab.exec_for(host, &format!("virsh --quiet destroy {}", guest::NAME), PATIENCE)?;
+        let mount = match options {
+            Some(options) => format!(
+                "mount -t nfs -o hard,proto=tcp,nosharecache,noatime,{options} storage:/srv/disks /mnt/disks"
+            ),
+            None => "mount /mnt/disks".into(),
+        };
+        self.on_each(|host| {
+            Ok(self.lab.exec_for(host, &format!("umount /mnt/disks && {mount}"), PATIENCE).map(drop)?)
+        })?;
+        self.start_guest(host)
     }
 
     /// Does something on all hypervisors at once.
@@ -201,13 +232,35 @@ expire_without_hardware = true
         })?)
     }
 
-    /// Waits until a host holds its lease, and returns its status then.
+    /// Waits until a host holds its lease under a generation above `above`, and returns it. A host that could not prove that
+    /// its fence left nothing behind needs a reboot, as its status says: it gets one, as from its administrator.
     ///
     /// # Errors
     /// When it does not in time.
-    pub fn wait_until_held(&self, host: &'static str) -> Result<Status, ClusterError> {
-        let held = || self.status(host).ok().filter(|status| status.own.state == "held");
-        self.look(&format!("the lease of {host}"), PATIENCE, held)
+    pub fn wait_until_held(&self, host: &'static str, above: u32) -> Result<Held, ClusterError> {
+        let mut rebooted = false;
+        let held = || {
+            let own = self.status(host).ok()?.own;
+            if own.fencer.unproven && !rebooted {
+                rebooted = true;
+                if let Err(error) = self.reboot(host) {
+                    return Some(Err(error));
+                }
+            }
+            let generation = own.generation.filter(|now| own.state == "held" && *now > above)?;
+            Some(Ok(Held { generation, rebooted }))
+        };
+        self.look(&format!("the lease of {host}"), PATIENCE, held)?
+    }
+
+    /// Presses a host's reset button and waits until it is up again.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    fn reboot(&self, host: &'static str) -> Result<(), ClusterError> {
+        let boots = self.lab.boots(host);
+        self.lab.reset(host)?;
+        Ok(self.lab.wait_for_boot(host, boots + 1)?)
     }
 
     /// Waits until a host has the lease of the running guest, which is restarted elsewhere.

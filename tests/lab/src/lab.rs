@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::capabilities;
 use crate::image::{Image, ImageError, Suite};
-use crate::machine::{MACHINES, Machine, Network};
+use crate::machine::{MACHINES, Machine, Network, STORAGE};
 use crate::qemu::{self, PrepareError};
 use crate::qmp::{self, QmpError};
 use crate::run::RunDir;
@@ -311,6 +311,33 @@ impl Lab {
         Ok(())
     }
 
+    /// From now on no such request to a disk of the storage machine ends, beyond the first.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn hang(&self, drive: &str, which: Io) -> Result<(), LabError> {
+        match which {
+            Io::Reads => self.throttle(drive, 1, 0),
+            Io::Writes => self.throttle(drive, 0, 1),
+        }
+    }
+
+    /// Takes that back: what hangs, goes on.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn let_go(&self, drive: &str) -> Result<(), LabError> {
+        self.throttle(drive, 0, 0)
+    }
+
+    /// Bytes a second; 0 is without a limit.
+    fn throttle(&self, drive: &str, reads: u64, writes: u64) -> Result<(), LabError> {
+        let limits = json!({
+            "device": drive, "bps": 0, "bps_rd": reads, "bps_wr": writes, "iops": 0, "iops_rd": 0, "iops_wr": 0
+        });
+        self.monitor(STORAGE, "block_set_io_throttle", &limits).map(drop)
+    }
+
     /// The way into a machine.
     #[must_use]
     pub fn ssh(&self, machine: &'static str) -> Ssh {
@@ -351,6 +378,15 @@ pub enum Directions {
     In,
     /// Those that it sends.
     Out,
+}
+
+/// Which requests to a disk are meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Io {
+    /// Those that read.
+    Reads,
+    /// Those that write.
+    Writes,
 }
 
 /// Ends a process of the lab for good.

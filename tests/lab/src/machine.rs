@@ -104,7 +104,7 @@ pub const MACHINES: [Machine; 4] = [
             DataDisk { name: "nfs-lease", mebibytes: 64 },
             DataDisk { name: "nfs-disks", mebibytes: 256 },
             DataDisk { name: "lun-lease", mebibytes: 64 },
-            DataDisk { name: "lun-disk", mebibytes: 16 },
+            DataDisk { name: "lun-disks", mebibytes: 16 },
         ],
     },
     hypervisor("host-1", 11),

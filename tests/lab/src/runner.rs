@@ -130,7 +130,7 @@ impl Runner {
             self.lab.power_on(machine)?;
         }
         for host in hypervisors() {
-            cluster.wait_until_held(host)?;
+            cluster.wait_until_held(host, 0)?;
         }
         let one = || match cluster.runners() {
             Ok(hosts) if hosts.len() == 1 => hosts.first().copied(),

@@ -278,12 +278,10 @@ impl<'a> Stage<'a> {
     /// When it does not.
     pub fn sees_return(&mut self) -> Result<(), Failure> {
         let (victim, before) = (self.victim, self.generation);
-        let back = || {
-            let own = self.cluster.status(victim).ok()?.own;
-            own.generation.filter(|now| own.state == "held" && *now > before)
-        };
-        let now = self.cluster.look(&format!("{victim} to rejoin"), PATIENCE, back)?;
-        self.note(Kind::Rejoined, format!("holds a lease again, in generation {now} (it was {before})"));
+        let held = self.cluster.wait_until_held(victim, before)?;
+        let how = if held.rebooted { ", after the reboot that its status asked for" } else { "" };
+        let text = format!("holds a lease again, in generation {} (it was {before}){how}", held.generation);
+        self.note(Kind::Rejoined, text);
         Ok(())
     }
 
@@ -337,10 +335,13 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When one does not.
     pub fn sees_all_held(&mut self) -> Result<(), Failure> {
+        let mut rebooted = 0;
         for host in hypervisors() {
-            self.cluster.wait_until_held(host)?;
+            rebooted += u32::from(self.cluster.wait_until_held(host, 0)?.rebooted);
         }
-        self.note(Kind::Rejoined, "all three hold their leases");
+        let text =
+            format!("all three hold their leases; {rebooted} took the reboot that their status asked for");
+        self.note(Kind::Rejoined, text);
         Ok(())
     }
 

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-/// A target and its two LUNs, as udev names them.
-const TARGET: &str = "iqn.2024-01.lab.leasefence:storage";
+/// Where the iSCSI target of the lease listens: the storage machine's first address.
+const LEASE_PORTAL: &str = "10.77.1.1";
+
+/// Where the one of the guests' disks listens.
+pub const DISKS_PORTAL: &str = "10.77.1.2";
 
 /// What carries lease and disks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -20,7 +23,7 @@ impl Storage {
     pub fn lease(self) -> String {
         match self {
             Self::Nfs => "/mnt/lease/lab.lease".into(),
-            Self::Iscsi => lun(0),
+            Self::Iscsi => lun("lease", LEASE_PORTAL),
         }
     }
 
@@ -38,7 +41,7 @@ impl Storage {
     pub fn guest_disk(self) -> String {
         match self {
             Self::Nfs => "/mnt/disks/guest.img".into(),
-            Self::Iscsi => lun(1),
+            Self::Iscsi => lun("disks", DISKS_PORTAL),
         }
     }
 
@@ -47,7 +50,7 @@ impl Storage {
     pub fn guest_disk_at_home(self) -> &'static str {
         match self {
             Self::Nfs => "/srv/disks/guest.img",
-            Self::Iscsi => "/dev/disk/by-id/virtio-lun-disk",
+            Self::Iscsi => "/dev/disk/by-id/virtio-lun-disks",
         }
     }
 
@@ -57,8 +60,18 @@ impl Storage {
         self == Self::Iscsi
     }
 
-    /// The shell command that brings the storage to a hypervisor, for this boot and all later ones. Lease and disks are on
-    /// mounts of their own that share nothing: what is done to one must not hurt the other.
+    /// The disk of the storage machine on which the lease lies.
+    #[must_use]
+    pub fn lease_drive(self) -> &'static str {
+        match self {
+            Self::Nfs => "nfs-lease",
+            Self::Iscsi => "lun-lease",
+        }
+    }
+
+    /// The shell command that brings the storage to a hypervisor, for this boot and all later ones. On NFS lease and
+    /// disks are mounts of their own, so that one can be unmounted without the other; they still share one connection, as all
+    /// mounts of a server do. On iSCSI they have a session each.
     #[must_use]
     pub fn set_up(self) -> String {
         let options = "vers=4.2,hard,proto=tcp,nosharecache,noatime,_netdev";
@@ -67,20 +80,34 @@ impl Storage {
                 "mkdir -p /mnt/{name} && echo 'storage:/srv/{name} /mnt/{name} nfs4 {options} 0 0' >>/etc/fstab && mount /mnt/{name}"
             )
         };
-        let device = lun(1);
+        let log_in = |name: &str, address: &str| {
+            let target = target(name);
+            format!(
+                "iscsiadm -m discovery -t sendtargets -p {address} && iscsiadm -m node -T {target} -p {address} --login"
+            )
+        };
         match self {
             Self::Nfs => format!("{} && {}", mount("lease"), mount("disks")),
             Self::Iscsi => format!(
-                "{} && systemctl enable --now iscsid open-iscsi && iscsiadm -m discovery -t sendtargets -p 10.77.1.1 && \
-                 iscsiadm -m node -T {TARGET} --login && udevadm settle && test -b {device}",
-                mount("lease")
+                "{} && systemctl enable --now iscsid open-iscsi && {} && {} && udevadm settle && test -b {} && test -b {}",
+                mount("lease"),
+                log_in("lease", LEASE_PORTAL),
+                log_in("disks", DISKS_PORTAL),
+                self.lease(),
+                self.guest_disk(),
             ),
         }
     }
 }
 
-fn lun(number: u8) -> String {
-    format!("/dev/disk/by-path/ip-10.77.1.1:3260-iscsi-{TARGET}-lun-{number}")
+/// The name of an iSCSI target.
+fn target(name: &str) -> String {
+    format!("iqn.2024-01.lab.leasefence:{name}")
+}
+
+/// The one LUN of a target, as udev names it.
+fn lun(name: &str, address: &str) -> String {
+    format!("/dev/disk/by-path/ip-{address}:3260-iscsi-{}-lun-0", target(name))
 }
 
 impl fmt::Display for Storage {

@@ -7,17 +7,17 @@ use crate::storage::Storage;
 use leasefence_demo::story::Kind;
 
 const ISCSI: &[Storage] = &[Storage::Iscsi];
-const GROUP: &str = "/sys/kernel/config/target/iscsi/iqn.2024-01.lab.leasefence:storage/tpgt_1";
+const TARGETS: &str = "/sys/kernel/config/target/iscsi";
 
 pub(super) const TARGET_RESET: Scenario = Scenario::new(
     "target-reset",
-    "and all others see their iSCSI target disabled for 0.3 of the ttl: nobody is fenced",
+    "and all others see their iSCSI targets disabled for 0.3 of the ttl: nobody is fenced",
     |stage| {
-        stage.note(Kind::Fault, "the target is disabled");
-        stage.on_storage(&format!("echo 0 >{GROUP}/enable"))?;
+        stage.note(Kind::Fault, "the targets are disabled");
+        stage.on_storage(&format!("for group in {TARGETS}/iqn*/tpgt_1; do echo 0 >$group/enable; done"))?;
         stage.wait_ttl(0.3)?;
-        stage.note(Kind::Mended, "it is enabled");
-        stage.on_storage(&format!("echo 1 >{GROUP}/enable"))?;
+        stage.note(Kind::Mended, "they are enabled");
+        stage.on_storage(&format!("for group in {TARGETS}/iqn*/tpgt_1; do echo 1 >$group/enable; done"))?;
         stage.sees_nobody_fenced()
     },
 )
@@ -25,7 +25,7 @@ pub(super) const TARGET_RESET: Scenario = Scenario::new(
 
 pub(super) const LOGOUT: Scenario = Scenario::new(
     "logout",
-    "is logged out of its target by hand: it is taken over once, and comes back after a login",
+    "is logged out of its targets by hand: it is taken over once, and comes back after a login",
     |stage| {
         stage.note(Kind::Fault, "iscsiadm --logout");
         // It may wait for the guest, which has its disk open.
@@ -34,6 +34,22 @@ pub(super) const LOGOUT: Scenario = Scenario::new(
         stage.note(Kind::Mended, "iscsiadm --login");
         stage.on_victim("iscsiadm -m node --login; udevadm settle")?;
         stage.sees_return()
+    },
+)
+.only_on(ISCSI);
+
+pub(super) const LUN_GONE: Scenario = Scenario::new(
+    "lun-gone",
+    "and all others have the lease's LUN taken away for two ttls: all come back when it is there again, and the guest runs once",
+    |stage| {
+        let lun = format!("{TARGETS}/iqn.2024-01.lab.leasefence:lease/tpgt_1/lun/lun_0/lease");
+        stage.note(Kind::Fault, "the lease's LUN is taken away");
+        stage.on_storage(&format!("rm {lun}"))?;
+        stage.wait_ttl(2.0)?;
+        stage.note(Kind::Mended, "it is there again");
+        stage.on_storage(&format!("ln -s /sys/kernel/config/target/core/iblock_0/lease {lun}"))?;
+        stage.sees_all_held()?;
+        stage.sees_guest_on_one_host()
     },
 )
 .only_on(ISCSI);

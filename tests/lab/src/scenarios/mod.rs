@@ -8,7 +8,10 @@ mod cut_past_verdict;
 mod export;
 mod flapping;
 mod freeze;
+mod image_locks;
+mod io_hangs;
 mod iscsi;
+mod lease_file;
 mod libvirtd_hung;
 mod maintenance;
 mod mass_power_loss;
@@ -17,6 +20,7 @@ mod panic;
 mod power_off;
 mod processes;
 mod server;
+mod unkillable;
 mod upgrade;
 
 use crate::scenario::Scenario;
@@ -32,6 +36,7 @@ pub const ALL: &[Scenario] = &[
     server::SLOW,
     server::PAUSED,
     server::RESTARTED,
+    server::FAILED_OVER,
     upgrade::SCENARIO,
     processes::AGENT_KILLED,
     processes::FENCER_KILLED,
@@ -50,9 +55,19 @@ pub const ALL: &[Scenario] = &[
     iscsi::LOGOUT,
     iscsi::SHORT_TIMEOUT,
     iscsi::LONG_TIMEOUT,
+    unkillable::SCENARIO,
+    image_locks::LEASE_TIME_90,
+    image_locks::NFS_3,
+    image_locks::NFS_3_NOLOCK,
     all_cut::SCENARIO,
     export::READ_ONLY,
     export::GONE,
+    iscsi::LUN_GONE,
+    io_hangs::WRITES,
+    io_hangs::READS,
+    lease_file::REPLACED,
+    lease_file::RESTORED,
+    server::FAILED_OVER_LATE,
     server::RESET,
     mass_power_loss::SCENARIO,
     freeze::SCENARIO,

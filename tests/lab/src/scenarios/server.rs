@@ -2,7 +2,8 @@
 
 use crate::lab::Directions;
 use crate::machine::{Network, STORAGE};
-use crate::scenario::Scenario;
+use crate::scenario::{Failure, Scenario};
+use crate::stage::Stage;
 use crate::storage::Storage;
 use crate::switch::Effect;
 use leasefence_demo::story::Kind;
@@ -43,6 +44,44 @@ pub(super) const RESTARTED: Scenario = Scenario::new(
     },
 )
 .only_on(&[Storage::Nfs]);
+
+/// A cluster of servers moves address and service to another machine; open files are claimed again within its grace period.
+pub(super) const FAILED_OVER: Scenario = Scenario::new(
+    "failover",
+    "and all others lose their server, to a fail-over of 0.2 of the ttl and what starting takes: nobody is fenced",
+    |stage| {
+        fail_over(stage, 0.2)?;
+        stage.sees_nobody_fenced()
+    },
+);
+
+pub(super) const FAILED_OVER_LATE: Scenario = Scenario::new(
+    "failover-late",
+    "and all others lose their server to a fail-over of two ttls: all come back, and the guest runs once",
+    |stage| {
+        fail_over(stage, 2.0)?;
+        stage.sees_all_held()?;
+        stage.sees_guest_on_one_host()
+    },
+);
+
+fn fail_over(stage: &mut Stage<'_>, ttls: f64) -> Result<(), Failure> {
+    let (stop, start) = match stage.cluster().storage() {
+        Storage::Nfs => ("systemctl stop nfs-server", "systemctl start nfs-server"),
+        Storage::Iscsi => (
+            "for group in /sys/kernel/config/target/iscsi/iqn*/tpgt_1; do echo 0 >$group/enable; done",
+            "for group in /sys/kernel/config/target/iscsi/iqn*/tpgt_1; do echo 1 >$group/enable; done",
+        ),
+    };
+    stage.note(Kind::Fault, "the server's addresses and its service go");
+    stage.on_storage(&format!("ip addr flush dev storage; {stop}"))?;
+    stage.wait_ttl(ttls)?;
+    stage.on_storage(&format!(
+        "{start}; ip addr add 10.77.1.1/24 dev storage; ip addr add 10.77.1.2/24 dev storage"
+    ))?;
+    stage.note(Kind::Mended, "they are back");
+    Ok(())
+}
 
 /// Longer than the tolerance: all fence, and come back. The guest's own host restarts it, or another, once.
 pub(super) const RESET: Scenario = Scenario::new(

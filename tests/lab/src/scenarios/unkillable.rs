@@ -1,0 +1,35 @@
+//! A guest that cannot die: its disk is cut off, and a QEMU waits for its writes before it ends. The lease is well, on a session
+//! of its own, so that nothing but an operator's fence ends it. The peers start the guest once the lease's time is over; what the
+//! old one has in flight must not land after that. That takes a reset of the host.
+
+use crate::scenario::{Failure, Scenario};
+use crate::stage::Stage;
+use crate::storage::{DISKS_PORTAL, Storage};
+use leasefence_demo::story::Kind;
+
+pub(super) const SCENARIO: Scenario = Scenario::new(
+    "unkillable",
+    "is fenced by an operator while its guest's disk is cut off, then the cut heals: nothing of the old guest lands",
+    play,
+)
+.only_on(&[Storage::Iscsi]);
+
+fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    let (operator, victim) = (stage.observers()[0], stage.victim());
+    stage.note(Kind::Fault, "its guest's disk falls silent");
+    // What it sends there goes to a card that nobody has.
+    stage.on_victim(&format!(
+        "ip neigh replace {DISKS_PORTAL} lladdr 52:54:00:ff:ff:ff dev storage nud permanent"
+    ))?;
+    stage.wait_ttl(0.3)?;
+    stage.note(Kind::Fault, format!("`leasefence fence {victim}` on {operator}"));
+    stage.cluster().leasefence(operator, &format!("fence {victim}"))?;
+    let seen = stage.sees_takeover();
+    // The new guest writes over what the old one had in flight.
+    stage.wait_ttl(0.5)?;
+    stage.note(Kind::Mended, "the disk's path is whole again");
+    stage.on_victim(&format!("ip neigh del {DISKS_PORTAL} dev storage"))?;
+    stage.wait_ttl(1.0)?;
+    seen?;
+    stage.sees_return()
+}
