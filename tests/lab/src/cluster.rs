@@ -18,8 +18,9 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 /// Between two looks: each is a command in an emulated machine.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
-/// From before the last good renewal to the lease's end.
-pub const LEASE_TTL: Duration = Duration::from_secs(12);
+/// From before the last good renewal to the lease's end. A cut of 0.9 of it leaves one to two seconds for all that follows, of which an
+/// emulated machine needs a good part.
+pub const LEASE_TTL: Duration = Duration::from_secs(20);
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]

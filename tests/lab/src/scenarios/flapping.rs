@@ -12,9 +12,9 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     for _ in 0..8 {
         stage.cut_storage()?;
-        stage.wait_ttl(1.0 / 6.0)?;
+        stage.wait_ttl(0.1)?;
         stage.heal()?;
-        stage.wait_ttl(1.0 / 6.0)?;
+        stage.wait_ttl(0.1)?;
     }
     stage.sees_nobody_fenced()
 }
