@@ -128,7 +128,7 @@ fn cut(args: &CutArgs, lab: &Lab) -> Outcome {
 
 fn list() {
     for scenario in scenarios::ALL {
-        let ci = if scenario.in_ci { " (CI)" } else { "" };
+        let ci = if scenario.in_ci.is_empty() { "" } else { " (CI)" };
         println!("{:<18} the guest's host {}{ci}", scenario.name, scenario.what);
         for (storage, why) in scenario.known_reds {
             println!("{:<18} known red on {storage}: {why}", "");
@@ -146,29 +146,15 @@ fn play(args: &RunArgs, lab: &Lab) -> Outcome<ExitCode> {
     };
     let runner = Runner::new(lab, args.deb.clone(), args.reuse);
     let mut entries = Vec::new();
-    let mut outcome = Ok(());
-    for storage in storages {
-        match runner.play(&scenarios, storage) {
-            Ok(played) => entries.extend(played),
-            Err(failure) => {
-                outcome = Err(failure);
-                break;
-            }
-        }
-    }
+    let outcome = storages.into_iter().try_for_each(|storage| runner.play(&scenarios, storage, &mut entries));
     if !args.keep {
         lab.down()?;
     }
-    outcome?;
     println!("\n{}", report::head());
     entries.iter().for_each(|entry| println!("{}", entry.line()));
-    let path = report::write(&lab.report_dir(), &lab.image().kernel_version(), &entries, runner.took())?;
-    println!(
-        "\n{} scenarios in {:.0} s; timelines: {}",
-        entries.len(),
-        runner.took().as_secs_f64(),
-        path.display()
-    );
+    let (number, took, path) = (entries.len(), runner.took().as_secs_f64(), report::path(&lab.report_dir()));
+    println!("\n{number} scenarios in {took:.0} s; timelines: {}", path.display());
+    outcome?;
     let bad = entries.iter().any(|entry| entry.verdict().is_bad());
     Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -179,7 +165,10 @@ fn chosen(args: &RunArgs) -> Outcome<Vec<Scenario>> {
         found.copied().ok_or_else(|| format!("there is no scenario {name}; `leasefence-lab list` names them"))
     };
     if args.names.is_empty() {
-        return Ok(scenarios::ALL.iter().filter(|scenario| !args.ci || scenario.in_ci).copied().collect());
+        return Ok(scenarios::ALL
+            .iter()
+            .filter_map(|scenario| if args.ci { scenario.as_in_ci() } else { Some(*scenario) })
+            .collect());
     }
     Ok(args.names.iter().map(named).collect::<Result<_, _>>()?)
 }

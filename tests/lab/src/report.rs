@@ -103,7 +103,8 @@ impl Entry {
             let ratio = takeover.as_secs_f64() / story.stall_survived.as_secs_f64();
             Some(format!("{} / {} = {ratio:.2}", seconds(takeover), seconds(story.stall_survived)))
         });
-        let silence = self.story.as_ref().and_then(Story::silence).map(seconds);
+        let longest = |story: &Story| story.silence().or_else(|| story.longest_silence());
+        let silence = self.story.as_ref().and_then(longest).map(seconds);
         format!(
             "{:<18} {:<6} {:<16} {:>26} {:>10} {:>6.0} s  {}",
             self.name,
@@ -126,11 +127,17 @@ pub fn head() -> String {
     )
 }
 
-/// Writes report and pictures into a directory, and returns the report's path.
+/// Where the report lies in its directory.
+#[must_use]
+pub fn path(directory: &Path) -> PathBuf {
+    directory.join("report.txt")
+}
+
+/// Writes report and pictures into a directory.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(directory: &Path, kernel: &str, entries: &[Entry], took: Duration) -> io::Result<PathBuf> {
+pub fn write(directory: &Path, kernel: &str, entries: &[Entry], took: Duration) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let mut text =
         format!("Linux {kernel}, {} scenarios in {:.0} s\n\n{}\n", entries.len(), took.as_secs_f64(), head());
@@ -143,9 +150,7 @@ pub fn write(directory: &Path, kernel: &str, entries: &[Entry], took: Duration) 
         let picture = directory.join(format!("{}-{}.svg", entry.name, entry.storage));
         fs::write(picture, svg::draw(std::slice::from_ref(story)))?;
     }
-    let path = directory.join("report.txt");
-    fs::write(&path, text)?;
-    Ok(path)
+    fs::write(path(directory), text)
 }
 
 #[cfg(test)]

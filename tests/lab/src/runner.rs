@@ -8,7 +8,7 @@ use crate::cluster::{Cluster, PATIENCE};
 use crate::guest;
 use crate::lab::Lab;
 use crate::machine::{MACHINES, hypervisors};
-use crate::report::Entry;
+use crate::report::{self, Entry};
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
 use crate::storage::Storage;
@@ -40,17 +40,20 @@ impl Runner {
         println!("  [{:4.0} s] {what}", self.begun.elapsed().as_secs_f64());
     }
 
-    /// Plays all of them on one kind of storage, from fresh machines. An entry each, unless somebody interrupts.
+    /// Plays all of them on one kind of storage, from fresh machines. An entry each, and the report is written anew after each.
     ///
     /// # Errors
-    /// When the lab cannot be set up, or on an interrupt.
-    pub fn play(&self, scenarios: &[Scenario], storage: Storage) -> Result<Vec<Entry>, Failure> {
+    /// When the lab cannot be set up or the report not be written, or on an interrupt.
+    pub fn play(
+        &self,
+        scenarios: &[Scenario],
+        storage: Storage,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), Failure> {
         let cluster = Cluster::of(&self.lab, storage);
         let mut witness = if self.reuse { Some(self.found(&cluster)?) } else { None };
-        let mut entries = Vec::new();
-        for (scenario, letter) in
-            scenarios.iter().filter(|one| one.on.contains(&storage)).zip(('a'..='z').cycle())
-        {
+        let scenarios: Vec<_> = scenarios.iter().filter(|one| one.on.contains(&storage)).collect();
+        for (index, (scenario, letter)) in scenarios.iter().zip(('a'..='z').cycle()).enumerate() {
             let watching = match witness.take() {
                 Some(witness) => witness,
                 None => self.fresh(&cluster)?,
@@ -75,8 +78,10 @@ impl Runner {
             let entry = Entry::new(scenario, storage, story, &outcome, begun.elapsed());
             println!("{}", entry.line());
             entries.push(entry);
+            report::write(&self.lab.report_dir(), &self.lab.image().kernel_version(), entries, self.took())
+                .map_err(|error| Failure::Unmet(format!("the report cannot be written: {error}")))?;
             // A disk that shows two writers shows them for ever: the next scenario gets a new one.
-            if !split_brain {
+            if !split_brain && index + 1 < scenarios.len() {
                 match self.make_whole(&cluster) {
                     Ok(()) => witness = Some(watching),
                     Err(Failure::Interrupted) => return Err(Failure::Interrupted),
@@ -86,7 +91,7 @@ impl Runner {
                 }
             }
         }
-        Ok(entries)
+        Ok(())
     }
 
     /// What the hosts say of a scenario that failed, beside the report: the machines may be made anew.

@@ -57,8 +57,8 @@ pub struct Scenario {
     pub what: &'static str,
     /// On which storage it means something.
     pub on: &'static [Storage],
-    /// Whether CI plays it.
-    pub in_ci: bool,
+    /// On which storage CI plays it.
+    pub in_ci: &'static [Storage],
     /// What it does lies outside the promise: what comes of it is reported, and is neither green nor red.
     pub outside: bool,
     /// Where it is known to be red, and why. When it passes there, that is red, too: the list is wrong.
@@ -78,13 +78,13 @@ impl Scenario {
         what: &'static str,
         play: fn(&mut Stage<'_>) -> Result<(), Failure>,
     ) -> Self {
-        Self { name, what, on: EVERYWHERE, in_ci: false, outside: false, known_reds: &[], play }
+        Self { name, what, on: EVERYWHERE, in_ci: &[], outside: false, known_reds: &[], play }
     }
 
-    /// The same, played by CI, too.
+    /// The same, played by CI on some storage, too.
     #[must_use]
-    pub const fn in_ci(self) -> Self {
-        Self { in_ci: true, ..self }
+    pub const fn in_ci(self, on: &'static [Storage]) -> Self {
+        Self { in_ci: on, ..self }
     }
 
     /// The same, on some storage only.
@@ -103,6 +103,12 @@ impl Scenario {
     #[must_use]
     pub const fn outside(self) -> Self {
         Self { outside: true, ..self }
+    }
+
+    /// As CI plays it, if it does.
+    #[must_use]
+    pub fn as_in_ci(&self) -> Option<Self> {
+        (!self.in_ci.is_empty()).then_some(Self { on: self.in_ci, ..*self })
     }
 
     /// Why it is expected to be red on this storage, if it is.

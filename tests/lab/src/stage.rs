@@ -28,7 +28,6 @@ pub struct Stage<'a> {
     victim: &'static str,
     observers: Vec<&'static str>,
     generation: u32,
-    verdict_after: Duration,
     start: SystemTime,
 }
 
@@ -66,7 +65,6 @@ impl<'a> Stage<'a> {
             victim,
             observers: hypervisors().filter(|host| *host != victim).collect(),
             generation: 0,
-            verdict_after: Duration::from_millis(terms.verdict_after_ms),
             start: SystemTime::now(),
         };
         stage.generation = stage.renewal(victim)?.generation;
@@ -285,17 +283,24 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Waits as long as any verdict could take, and longer; then nobody may have been fenced: each host holds its lease, the
-    /// victim under the same generation, and the guest has gone on writing there in the same life.
+    /// Waits for half a ttl; then nobody may have been fenced: each host holds its lease and has renewed it in that time, the
+    /// victim under the same generation, and the guest has gone on writing there in the same life. Call it when what was done is
+    /// undone: a host that has renewed since is out of danger.
     ///
     /// # Errors
     /// When somebody was fenced.
     pub fn sees_nobody_fenced(&mut self) -> Result<(), Failure> {
-        wait::pause(self.verdict_after + LEASE_TTL / 2)?;
+        wait::pause(LEASE_TTL / 2)?;
         for host in hypervisors() {
             let own = self.cluster.status(host)?.own;
             if own.state != "held" {
                 return Err(Failure::Unmet(format!("{host} was to keep its lease; it is {}", own.state)));
+            }
+            let age = own.last_renewal_age_ms.map(Duration::from_millis);
+            if age.is_none_or(|age| age >= LEASE_TTL / 2) {
+                return Err(Failure::Unmet(format!(
+                    "{host} was to renew its lease; it last did {age:?} ago"
+                )));
             }
             if host == self.victim && own.generation != Some(self.generation) {
                 let text =

@@ -100,6 +100,14 @@ impl Story {
             self.seen.iter().filter(is_write).map(|(at, _)| *at).take_while(|at| *at < first).last()?;
         first.duration_since(last).ok()
     }
+
+    /// The longest time between two writes that were seen one after the other.
+    #[must_use]
+    pub fn longest_silence(&self) -> Option<Duration> {
+        let is_write = |seen: &&Seen| matches!(seen.1, Sight::Write(_));
+        let writes: Vec<SystemTime> = self.seen.iter().filter(is_write).map(|(at, _)| *at).collect();
+        writes.windows(2).filter_map(|pair| pair[1].duration_since(pair[0]).ok()).max()
+    }
 }
 
 /// The story as a table of its events, and its figures.

@@ -13,7 +13,7 @@ fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     let victim = stage.victim();
     let text = "the network between the hosts falls silent";
     stage.impair(victim, Network::Cluster, Directions::Both, Effect::Drop, text)?;
-    let seen = stage.sees_nobody_fenced();
+    let seen = stage.wait_ttl(1.5).and_then(|()| stage.sees_nobody_fenced());
     stage.heal()?;
     seen
 }

@@ -3,12 +3,13 @@
 
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
+use crate::storage::Storage;
 
 pub(super) const AFTER_0_3: Scenario =
     Scenario::new("cut-0.3", "is cut off from its storage for 0.3 of the ttl: nobody is fenced", |stage| {
         play(stage, 0.3)
     })
-    .in_ci();
+    .in_ci(&[Storage::Iscsi]);
 
 pub(super) const AFTER_0_6: Scenario =
     Scenario::new("cut-0.6", "is cut off from its storage for 0.6 of the ttl: nobody is fenced", |stage| {

@@ -15,7 +15,7 @@ pub(super) const FULL: Scenario = Scenario::new(
         stage.on_storage(
             "dd if=/dev/zero of=/srv/lease/filler bs=1M status=none || true; df /srv/lease | tail -n 1",
         )?;
-        let seen = stage.sees_nobody_fenced();
+        let seen = stage.wait_ttl(1.5).and_then(|()| stage.sees_nobody_fenced());
         stage.note(Kind::Mended, "there is room again");
         stage.on_storage("rm /srv/lease/filler")?;
         seen

@@ -10,7 +10,7 @@ pub(super) const SCENARIO: Scenario =
 fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     stage.note(Kind::Fault, "SIGSTOP to libvirtd");
     stage.on_victim("systemctl kill --kill-whom=main --signal=STOP libvirtd")?;
-    let seen = stage.wait_ttl(1.0).and_then(|()| stage.sees_nobody_fenced());
+    let seen = stage.wait_ttl(1.5).and_then(|()| stage.sees_nobody_fenced());
     stage.note(Kind::Mended, "SIGCONT to libvirtd");
     stage.on_victim("systemctl kill --kill-whom=main --signal=CONT libvirtd")?;
     seen

@@ -1,6 +1,6 @@
 //! The plain death of a host, and its return.
 
-use crate::scenario::{Failure, Scenario};
+use crate::scenario::{EVERYWHERE, Failure, Scenario};
 use crate::stage::Stage;
 
 pub(super) const SCENARIO: Scenario = Scenario::new(
@@ -8,7 +8,7 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
     "loses its power: both others say so, the guest starts once, and the host comes back under a new generation",
     play,
 )
-.in_ci();
+.in_ci(EVERYWHERE);
 
 fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     stage.power_off()?;

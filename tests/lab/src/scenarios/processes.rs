@@ -30,6 +30,7 @@ pub(super) const FENCER_STOPPED: Scenario = Scenario::new(
 
 fn killed(stage: &mut Stage<'_>, which: &str) -> Result<(), Failure> {
     signal(stage, which, "KILL")?;
+    stage.wait_ttl(1.0)?;
     stage.sees_nobody_fenced()
 }
 

@@ -40,6 +40,7 @@ pub(super) const RESTARTED: Scenario = Scenario::new(
         stage.note(Kind::Fault, "systemctl restart nfs-server");
         stage.on_storage("systemctl restart nfs-server")?;
         stage.note(Kind::Mended, "it is up again");
+        stage.wait_ttl(1.0)?;
         stage.sees_nobody_fenced()
     },
 )
@@ -51,6 +52,7 @@ pub(super) const FAILED_OVER: Scenario = Scenario::new(
     "and all others lose their server, to a fail-over of 0.2 of the ttl and what starting takes: nobody is fenced",
     |stage| {
         fail_over(stage, 0.2)?;
+        stage.wait_ttl(1.0)?;
         stage.sees_nobody_fenced()
     },
 );

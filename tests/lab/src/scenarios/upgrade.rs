@@ -2,6 +2,7 @@
 
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
+use crate::storage::Storage;
 use leasefence_demo::story::Kind;
 
 pub(super) const SCENARIO: Scenario = Scenario::new(
@@ -9,7 +10,7 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
     "gets its package upgraded under the running guest: both processes are new, and nobody is fenced",
     play,
 )
-.in_ci();
+.in_ci(&[Storage::Nfs]);
 
 fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     let before = pids(stage)?;
