@@ -1,10 +1,13 @@
 //! The thread that makes a stalled NFS connection anew.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::mounts::MOUNTS;
+use crate::nfs::old_mount_of;
 use crate::path::Path;
 use crate::rule::{LOOK, Look, Rule};
 use crate::sockets::{TcpSocket, destroy, sockets_to};
@@ -29,7 +32,7 @@ impl Activity {
 
 /// Makes the connection to an NFS server anew while calls over it are stuck, for as long as the [`Activity`] lives. Calls
 /// that are under way are sent again: only for a mount that applies them once ([`crate::NfsMount::keepable`]). Other mounts
-/// of that server may share the connection, and gain too.
+/// of that server may share the connection, and gain too; where one of them is older, all are left alone.
 #[derive(Debug)]
 pub struct Keeper {
     server: SocketAddr,
@@ -93,6 +96,17 @@ impl Keeper {
         let look = Look { answers: true, backs_off: sockets.iter().any(TcpSocket::backs_off) };
         if !self.rule.judge(Instant::now(), look) {
             return;
+        }
+        let mounts = match fs::read_to_string(MOUNTS) {
+            Ok(mounts) => mounts,
+            Err(error) => return self.fails(&format!("may be another mount's, too: {error}"), say),
+        };
+        if let Some(old) = old_mount_of(&mounts, self.server) {
+            let old = old.display();
+            return self.fails(
+                &format!("is stuck and is left alone: {old} is mounted from it, too, before 4.1"),
+                say,
+            );
         }
         match sockets.iter().try_for_each(destroy) {
             Ok(()) => {

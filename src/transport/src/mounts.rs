@@ -5,6 +5,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+/// Where the kernel lists them.
+pub(crate) const MOUNTS: &str = "/proc/self/mountinfo";
+
 /// One mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Mount {
@@ -28,9 +31,14 @@ impl Mount {
     }
 }
 
+/// All mounts.
+pub(crate) fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount> {
+    mountinfo.lines().filter_map(parse)
+}
+
 /// The mount that `path` lies on: the deepest mount point above it, and of several at one point the last.
 pub(crate) fn mount_of(mountinfo: &str, path: &Path) -> Option<Mount> {
-    let above = mountinfo.lines().filter_map(parse).filter(|mount| path.starts_with(&mount.point));
+    let above = mounts(mountinfo).filter(|mount| path.starts_with(&mount.point));
     above.max_by_key(|mount| mount.point.components().count())
 }
 

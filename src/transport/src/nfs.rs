@@ -1,9 +1,10 @@
 //! An NFS mount, as the kernel describes it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::mounts::Mount;
+use crate::mounts::{Mount, mounts};
 
 /// Where an NFS server listens, unless the mount says otherwise (RFC 8881, 2.9).
 const NFS_PORT: u16 = 2049;
@@ -21,6 +22,8 @@ pub struct NfsMount {
     pub tcp: bool,
     /// False for `soft` and `softerr`: calls fail after a while.
     pub hard: bool,
+    /// Another mount of the same server that may apply a write twice: then no connection to it is made anew.
+    pub old_beside: Option<PathBuf>,
 }
 
 impl NfsMount {
@@ -36,7 +39,14 @@ impl NfsMount {
             server: address.map(|address| SocketAddr::new(address, port.unwrap_or(NFS_PORT))),
             tcp: mount.option("proto").is_none_or(|proto| proto.starts_with("tcp")),
             hard: mount.option("soft").is_none() && mount.option("softerr").is_none(),
+            old_beside: None,
         })
+    }
+
+    /// The same, with what else is mounted from its server.
+    pub(crate) fn among(self, mountinfo: &str) -> Self {
+        let old_beside = self.keepable().and_then(|server| old_mount_of(mountinfo, server));
+        Self { old_beside, ..self }
     }
 
     /// True where calls that are sent again are applied once: the sessions of NFS 4.1 and later (RFC 8881, 2.10.6).
@@ -67,6 +77,14 @@ impl NfsMount {
                 "The lease is mounted soft ({source}): a write that has failed may still land much later. Mount it hard."
             ));
         }
+        if let Some(old) = &self.old_beside {
+            advice.push(format!(
+                "{} is mounted from the lease's server ({source}) by a version before NFS 4.1, which may apply a write twice: \
+                 no connection to that server is made anew, so that a link cut much shorter than the ttl of {ttl:?} may end \
+                 the lease. Mount it with vers=4.2.",
+                old.display()
+            ));
+        }
         if self.applies_once() && self.keepable().is_none() {
             advice.push(format!(
                 "The mount of the lease ({source}) names no TCP server address: a stalled connection cannot be made anew, so \
@@ -77,6 +95,15 @@ impl NfsMount {
     }
 }
 
+/// A mount over TCP of this server whose calls may be applied twice: where it lies. Nobody can tell its connection from that of
+/// the lease, so neither may be made anew.
+pub(crate) fn old_mount_of(mountinfo: &str, server: SocketAddr) -> Option<PathBuf> {
+    let old = |mount: &Mount| {
+        NfsMount::of(mount).is_some_and(|nfs| nfs.server == Some(server) && nfs.tcp && !nfs.applies_once())
+    };
+    mounts(mountinfo).find(old).map(|mount| mount.point)
+}
+
 /// `4.2`, `4`, `3`; what cannot be read is taken for the oldest.
 fn version(text: &str) -> (u8, u8) {
     let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
@@ -85,8 +112,6 @@ fn version(text: &str) -> (u8, u8) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     const TTL: Duration = Duration::from_secs(12);
@@ -124,5 +149,21 @@ mod tests {
         let soft = mount("nfs4", "vers=4.2,softerr,proto=tcp,addr=10.0.0.1").expect("nfs");
         assert_eq!((soft.keepable(), soft.advice(TTL).len()), (server, 1));
         assert_eq!(mount("ext4", "vers=4.2"), None);
+    }
+
+    #[test]
+    fn an_old_mount_of_the_same_server_is_found() {
+        const MOUNTS: &str = "40 22 0:50 / /lease rw - nfs4 s:/lease rw,vers=4.2,proto=tcp,addr=10.0.0.1
+41 22 0:51 / /udp rw - nfs s:/a rw,vers=3,proto=udp,addr=10.0.0.1
+42 22 0:52 / /other rw - nfs s:/b rw,vers=3,proto=tcp,addr=10.0.0.2
+";
+        let of = |text: &str| old_mount_of(text, "10.0.0.1:2049".parse().expect("an address"));
+        assert_eq!(of(MOUNTS), None);
+        for old in ["vers=3", "vers=4.0"] {
+            let text = format!("{MOUNTS}43 22 0:53 / /old rw - nfs s:/c rw,{old},proto=tcp,addr=10.0.0.1\n");
+            assert_eq!(of(&text), Some(PathBuf::from("/old")), "{old}");
+            let lease = mount("nfs4", "vers=4.2,proto=tcp,addr=10.0.0.1").expect("nfs").among(&text);
+            assert_eq!(lease.advice(TTL).len(), 1, "{old}");
+        }
     }
 }

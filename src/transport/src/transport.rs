@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::stat::{major, minor};
 
 use crate::iscsi::IscsiSession;
-use crate::mounts::mount_of;
+use crate::mounts::{MOUNTS, mount_of};
 use crate::nfs::NfsMount;
 
 /// What carries the lease file's reads and writes.
@@ -34,9 +34,9 @@ impl Transport {
             return Ok(session_of(path)
                 .map_or(Self::Other, |number| Self::Iscsi(IscsiSession::read(Path::new("/"), number))));
         }
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
+        let mountinfo = fs::read_to_string(MOUNTS)?;
         let mount = mount_of(&mountinfo, path).and_then(|mount| NfsMount::of(&mount));
-        Ok(mount.map_or(Self::Other, Self::Nfs))
+        Ok(mount.map_or(Self::Other, |mount| Self::Nfs(mount.among(&mountinfo))))
     }
 
     /// What in its settings makes a link cut cost more than itself, or is dangerous: a sentence each, with what to do.
