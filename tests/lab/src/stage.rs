@@ -221,6 +221,23 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// Both others say that the victim is gone by this evidence, and no other.
+    ///
+    /// # Errors
+    /// When they know it by another.
+    pub fn sees_evidence(&self, wanted: &str) -> Result<(), Failure> {
+        for observer in &self.observers {
+            let evidence = self.cluster.verdict(observer, self.victim)?.evidence.unwrap_or_default();
+            if evidence != wanted {
+                return Err(Failure::Unmet(format!(
+                    "{} is {evidence} to {observer}, not {wanted}",
+                    self.victim
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for the guest's first write on another host, and takes over what the witness saw of it.
     ///
     /// # Errors

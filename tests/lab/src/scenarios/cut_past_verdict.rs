@@ -1,8 +1,11 @@
 //! The in-flight trap: the victim is cut off until the guest runs elsewhere, and then the cut heals. What its dead guest had
 //! in flight must not land over what the new one has written.
 
+use crate::lab::Directions;
+use crate::machine::Network;
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
+use crate::switch::Effect;
 
 pub(super) const SCENARIO: Scenario = Scenario::new(
     "cut-past-verdict",
@@ -11,6 +14,16 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 );
 
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    let victim = stage.victim();
+    // First one way: what is in flight now was written before, and its replies make room for writes that nobody has seen.
+    stage.impair(
+        victim,
+        Network::Storage,
+        Directions::Out,
+        Effect::Drop,
+        "nothing that it sends to its storage arrives",
+    )?;
+    stage.wait_ttl(0.1)?;
     stage.cut_storage()?;
     stage.sees_takeover()?;
     // The new guest writes over what the old one had in flight.
