@@ -162,9 +162,10 @@ expire_without_hardware = true
             ),
             None => "mount /mnt/disks".into(),
         };
-        self.on_each(|host| {
-            Ok(self.lab.exec_for(host, &format!("umount /mnt/disks && {mount}"), PATIENCE).map(drop)?)
-        })?;
+        self.on_each(|host| Ok(self.lab.exec_for(host, "umount /mnt/disks", PATIENCE).map(drop)?))?;
+        // Locks of NFS 3 outlive the host that took them, and keep out clients of NFS 4.
+        self.lab.exec(STORAGE, "echo /srv/disks >/proc/fs/nfsd/unlock_filesystem")?;
+        self.on_each(|host| Ok(self.lab.exec_for(host, &mount, PATIENCE).map(drop)?))?;
         self.start_guest(host)
     }
 

@@ -59,6 +59,7 @@ pub const ALL: &[Scenario] = &[
     image_locks::LEASE_TIME_90,
     image_locks::NFS_3,
     image_locks::NFS_3_NOLOCK,
+    image_locks::TRAP,
     all_cut::SCENARIO,
     export::READ_ONLY,
     export::GONE,
