@@ -130,8 +130,8 @@ fn list() {
     for scenario in scenarios::ALL {
         let ci = if scenario.in_ci.is_empty() { "" } else { " (CI)" };
         println!("{:<18} the guest's host {}{ci}", scenario.name, scenario.what);
-        for (storage, why) in scenario.known_reds {
-            println!("{:<18} known red on {storage}: {why}", "");
+        for red in scenario.known_reds {
+            println!("{:<18} known red on {}: {}", "", red.on, red.why);
         }
     }
 }

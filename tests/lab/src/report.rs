@@ -9,7 +9,7 @@ use std::time::Duration;
 use leasefence_demo::story::{Kind, Story, seconds};
 use leasefence_demo::svg;
 
-use crate::scenario::{Failure, Scenario};
+use crate::scenario::{Failure, KnownRed, Scenario};
 use crate::storage::Storage;
 
 /// How a scenario ended, against what was expected of it.
@@ -23,17 +23,17 @@ pub enum Verdict {
     Failed,
     /// It lies outside the promise, and this came of it.
     Outside,
-    /// It passed although it is listed as red: the list is wrong.
+    /// It passed although it is listed as red.
     UnexpectedPass,
 }
 
 impl Verdict {
-    fn of(failed: bool, known: bool) -> Self {
-        match (failed, known) {
-            (false, false) => Self::Passed,
-            (true, true) => Self::KnownRed,
-            (true, false) => Self::Failed,
-            (false, true) => Self::UnexpectedPass,
+    fn of(outcome: &Result<(), Failure>, known: Option<&KnownRed>) -> Self {
+        match (outcome, known) {
+            (Ok(()), None) => Self::Passed,
+            (Ok(()), Some(_)) => Self::UnexpectedPass,
+            (Err(failure), Some(known)) if known.is(failure) => Self::KnownRed,
+            (Err(_), _) => Self::Failed,
         }
     }
 
@@ -75,16 +75,16 @@ impl Entry {
         outcome: &Result<(), Failure>,
         took: Duration,
     ) -> Self {
-        let known = scenario.why_red(storage);
+        let known = scenario.known_red_on(storage);
         let why = match (outcome, known) {
             (Err(failure), None) => failure.to_string(),
-            (Err(failure), Some(known)) => format!("{failure}; known: {known}"),
-            (Ok(()), Some(known)) => format!("listed as red: {known}"),
+            (Err(failure), Some(known)) => format!("{failure}; listed as red: {}", known.why),
+            (Ok(()), Some(known)) => format!("listed as red: {}", known.why),
             (Ok(()), None) => String::new(),
         };
         let verdict = match scenario.outside {
             true => Verdict::Outside,
-            false => Verdict::of(outcome.is_err(), known.is_some()),
+            false => Verdict::of(outcome, known),
         };
         Self { name: scenario.name, storage, verdict, why, story, took }
     }
@@ -158,8 +158,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_known_red_that_passes_is_bad_and_one_that_fails_is_not() {
-        assert!(!Verdict::of(true, true).is_bad() && !Verdict::of(false, false).is_bad());
-        assert!(Verdict::of(false, true).is_bad() && Verdict::of(true, false).is_bad());
+    fn a_known_red_that_passes_or_fails_otherwise_is_bad() {
+        let red = |corrupts| KnownRed { on: Storage::Nfs, corrupts, why: "" };
+        let split_brain = || Err(Failure::SplitBrain(String::new()));
+        let unmet = || Err(Failure::Unmet(String::new()));
+        let is_bad = |outcome, known: Option<bool>| Verdict::of(&outcome, known.map(red).as_ref()).is_bad();
+        assert!(!is_bad(Ok(()), None) && !is_bad(split_brain(), Some(true)) && !is_bad(unmet(), Some(false)));
+        assert!(is_bad(Ok(()), Some(true)) && is_bad(Ok(()), Some(false)), "it passed");
+        assert!(is_bad(split_brain(), Some(false)) && is_bad(unmet(), Some(true)), "it failed otherwise");
+        assert!(is_bad(split_brain(), None) && is_bad(unmet(), None), "it is not listed");
     }
 }

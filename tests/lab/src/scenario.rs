@@ -48,6 +48,25 @@ impl From<WaitError> for Failure {
     }
 }
 
+/// A failure that is expected.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownRed {
+    /// Where.
+    pub on: Storage,
+    /// Whether the disk shows two writers then, and not only something that is missing.
+    pub corrupts: bool,
+    /// Why.
+    pub why: &'static str,
+}
+
+impl KnownRed {
+    /// Whether this is the failure that is expected.
+    #[must_use]
+    pub fn is(&self, failure: &Failure) -> bool {
+        self.corrupts == matches!(failure, Failure::SplitBrain(_))
+    }
+}
+
 /// A scenario: what is done to the host that runs the guest, and what must be seen.
 #[derive(Clone, Copy)]
 pub struct Scenario {
@@ -61,8 +80,8 @@ pub struct Scenario {
     pub in_ci: &'static [Storage],
     /// What it does lies outside the promise: what comes of it is reported, and is neither green nor red.
     pub outside: bool,
-    /// Where it is known to be red, and why. When it passes there, that is red, too: the list is wrong.
-    pub known_reds: &'static [(Storage, &'static str)],
+    /// Where it is known to be red, and why. When it passes there, or fails otherwise, that is red, too: the list is wrong.
+    pub known_reds: &'static [KnownRed],
     /// Plays it.
     pub play: fn(&mut Stage<'_>) -> Result<(), Failure>,
 }
@@ -95,7 +114,7 @@ impl Scenario {
 
     /// The same, known to be red.
     #[must_use]
-    pub const fn known_red(self, known_reds: &'static [(Storage, &'static str)]) -> Self {
+    pub const fn known_red(self, known_reds: &'static [KnownRed]) -> Self {
         Self { known_reds, ..self }
     }
 
@@ -111,10 +130,10 @@ impl Scenario {
         (!self.in_ci.is_empty()).then_some(Self { on: self.in_ci, ..*self })
     }
 
-    /// Why it is expected to be red on this storage, if it is.
+    /// How it is expected to be red on this storage, if it is.
     #[must_use]
-    pub fn why_red(&self, storage: Storage) -> Option<&'static str> {
-        self.known_reds.iter().find(|(on, _)| *on == storage).map(|(_, why)| *why)
+    pub fn known_red_on(&self, storage: Storage) -> Option<&'static KnownRed> {
+        self.known_reds.iter().find(|red| red.on == storage)
     }
 }
 

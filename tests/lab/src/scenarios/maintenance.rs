@@ -1,6 +1,6 @@
 //! What an operator does: a planned fence, and maintenance.
 
-use crate::scenario::Scenario;
+use crate::scenario::{KnownRed, Scenario};
 use crate::storage::Storage;
 use leasefence_demo::story::Kind;
 
@@ -18,9 +18,15 @@ pub(super) const PLANNED_FENCE: Scenario = Scenario::new(
         stage.sees_return()
     },
 )
-.known_red(&[(Storage::Nfs, NO_RECEIPT), (Storage::Iscsi, NO_RECEIPT)]);
+.known_red(&[no_receipt(Storage::Nfs), no_receipt(Storage::Iscsi)]);
 
-const NO_RECEIPT: &str = "the quiescence of NFS and iSCSI cannot be shown yet, so that there is no receipt, and the peers wait for the ttl";
+const fn no_receipt(on: Storage) -> KnownRed {
+    KnownRed {
+        on,
+        corrupts: false,
+        why: "it cannot be shown yet that NFS and iSCSI are quiet: there is no receipt",
+    }
+}
 
 pub(super) const DISARMED: Scenario = Scenario::new(
     "disarmed",
