@@ -103,8 +103,7 @@ impl Entry {
             let ratio = takeover.as_secs_f64() / story.stall_survived.as_secs_f64();
             Some(format!("{} / {} = {ratio:.2}", seconds(takeover), seconds(story.stall_survived)))
         });
-        let longest = |story: &Story| story.silence().or_else(|| story.longest_silence());
-        let silence = self.story.as_ref().and_then(longest).map(seconds);
+        let silence = self.story.as_ref().and_then(Story::longest_silence).map(seconds);
         format!(
             "{:<18} {:<6} {:<16} {:>26} {:>10} {:>6.0} s  {}",
             self.name,
