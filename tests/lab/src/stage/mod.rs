@@ -1,0 +1,226 @@
+//! Where a scenario is played: the host that runs the guest, the two that watch it, and the words in which scenarios are written:
+//! what is done stands here, what must be seen in `sees`.
+
+mod sees;
+
+use std::time::{Duration, SystemTime};
+
+use leasefence_demo::story::{Kind, Story};
+use leasefence_demo::wait;
+use leasefence_demo::witness::Seen;
+
+use crate::clocks::Clocks;
+use crate::cluster::{Cluster, LEASE_TTL, PATIENCE};
+use crate::inside::{Judgement, Renewal};
+use crate::lab::{Directions, Lab};
+use crate::machine::{Machine, Network, STORAGE, hypervisors};
+use crate::scenario::{Failure, Scenario};
+use crate::switch::Effect;
+use crate::witness::Witness;
+
+/// What the witness saw this long before a scenario belongs to its story.
+const BEFORE: Duration = Duration::from_secs(3);
+
+/// A scenario while it is played.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    cluster: &'a Cluster,
+    witness: &'a Witness,
+    clocks: Clocks,
+    story: Story,
+    victim: &'static str,
+    observers: Vec<&'static str>,
+    generation: u32,
+    start: SystemTime,
+}
+
+impl<'a> Stage<'a> {
+    /// Sets the stage: the victim is the one host that runs the guest.
+    ///
+    /// # Errors
+    /// When there is none, or a host does not answer.
+    pub fn set(
+        cluster: &'a Cluster,
+        witness: &'a Witness,
+        scenario: &Scenario,
+        letter: char,
+    ) -> Result<Self, Failure> {
+        let one = || match cluster.runners() {
+            Ok(hosts) if hosts.len() == 1 => hosts.first().copied(),
+            _ => None,
+        };
+        let victim = cluster.look("the guest to run on one host", PATIENCE, one)?;
+        let terms = cluster.status(victim)?.own.terms;
+        let mut stage = Self {
+            cluster,
+            witness,
+            clocks: Clocks::read(cluster.lab())?,
+            story: Story {
+                letter,
+                title: format!("{} on {}: {victim} {}", scenario.name, cluster.storage(), scenario.what),
+                hosts: hypervisors().map(str::to_owned).collect(),
+                victim: victim.into(),
+                events: Vec::new(),
+                seen: Vec::new(),
+                stall_survived: Duration::from_millis(terms.lease_ttl_ms - terms.renewal_interval_ms),
+                judgement: String::new(),
+            },
+            victim,
+            observers: hypervisors().filter(|host| *host != victim).collect(),
+            generation: 0,
+            start: SystemTime::now(),
+        };
+        stage.generation = stage.renewal(victim)?.generation;
+        Ok(stage)
+    }
+
+    /// The lab.
+    #[must_use]
+    pub fn lab(&self) -> &Lab {
+        self.cluster.lab()
+    }
+
+    /// The cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        self.cluster
+    }
+
+    /// The host that runs the guest when the scenario begins.
+    #[must_use]
+    pub fn victim(&self) -> &'static str {
+        self.victim
+    }
+
+    /// The others.
+    #[must_use]
+    pub fn observers(&self) -> &[&'static str] {
+        &self.observers
+    }
+
+    /// Enters what happens now into the story.
+    pub fn note(&mut self, kind: Kind, text: impl Into<String>) {
+        self.story.enter(SystemTime::now(), self.victim, kind, text);
+    }
+
+    /// The last renewal of a host, as it stands in the lease file on the storage machine.
+    fn renewal(&self, host: &str) -> Result<Renewal, Failure> {
+        let lease = self.cluster.storage().lease_at_home();
+        let text = self.lab().exec(STORAGE, &format!("/lab/leasefence-lab inside record {lease} {host}"))?;
+        serde_json::from_str(&text).map_err(|error| Failure::Unmet(format!("the record of {host}: {error}")))
+    }
+
+    /// Runs a shell command on the storage machine.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn on_storage(&self, command: &str) -> Result<String, Failure> {
+        Ok(self.lab().exec_for(STORAGE, command, PATIENCE)?)
+    }
+
+    /// Lets frames of a machine on a network meet an effect.
+    ///
+    /// # Errors
+    /// When the switch does not answer.
+    pub fn impair(
+        &mut self,
+        machine: &str,
+        network: Network,
+        directions: Directions,
+        effect: Effect,
+        text: &str,
+    ) -> Result<(), Failure> {
+        self.note(Kind::Fault, text);
+        Ok(self.lab().impair(machine, network, directions, effect)?)
+    }
+
+    /// Pulls the victim's plug.
+    ///
+    /// # Errors
+    /// When its QEMU does not end.
+    pub fn power_off(&mut self) -> Result<(), Failure> {
+        self.note(Kind::Fault, "power cut: all that ran on it is gone at once");
+        Ok(self.lab().power_off(self.victim)?)
+    }
+
+    /// Switches the victim on again.
+    ///
+    /// # Errors
+    /// When it does not boot.
+    pub fn power_on(&mut self) -> Result<(), Failure> {
+        self.note(Kind::Mended, "power is back");
+        let machine = Machine::named(self.victim).ok_or_else(|| Failure::Unmet("no such machine".into()))?;
+        Ok(self.lab().power_on(machine)?)
+    }
+
+    /// Silences the victim's storage network.
+    ///
+    /// # Errors
+    /// When the switch does not answer.
+    pub fn cut_storage(&mut self) -> Result<(), Failure> {
+        self.note(Kind::Fault, "its storage network falls silent");
+        Ok(self.lab().impair(self.victim, Network::Storage, Directions::Both, Effect::Drop)?)
+    }
+
+    /// Undoes all cuts.
+    ///
+    /// # Errors
+    /// When the switch does not answer.
+    pub fn heal(&mut self) -> Result<(), Failure> {
+        self.note(Kind::Mended, "the network is whole again");
+        Ok(self.lab().heal(None, None)?)
+    }
+
+    /// Lets a share of the ttl pass.
+    ///
+    /// # Errors
+    /// On an interrupt.
+    pub fn wait_ttl(&self, share: f64) -> Result<(), Failure> {
+        Ok(wait::pause(LEASE_TTL.mul_f64(share))?)
+    }
+
+    /// Runs a shell command on the victim, as its administrator.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn on_victim(&self, command: &str) -> Result<String, Failure> {
+        Ok(self.lab().exec_for(self.victim, command, PATIENCE)?)
+    }
+
+    /// Ends the scenario: the last word is the disk's, whatever the scenario says.
+    pub fn end(mut self, outcome: Result<(), Failure>) -> (Story, Result<(), Failure>) {
+        self.story.seen = self.witness.since(self.start.checked_sub(BEFORE).unwrap_or(self.start));
+        let disk = self.cluster.storage().guest_disk_at_home();
+        // A scenario that failed may have left it standing still.
+        self.lab().thaw(STORAGE).ok();
+        let judge = format!("/lab/leasefence-lab inside judge {disk}");
+        let judged = match self.lab().exec_for(STORAGE, &judge, PATIENCE) {
+            Ok(text) => self.judged(&text),
+            Err(error) => Err(error.into()),
+        };
+        // What the disk shows weighs more than what the hosts say.
+        (self.story, judged.and(outcome))
+    }
+
+    fn judged(&mut self, text: &str) -> Result<(), Failure> {
+        let judgement: Judgement = serde_json::from_str(text)
+            .map_err(|error| Failure::Unmet(format!("the judge prints what is not understood: {error}")))?;
+        let Judgement { writes, lives, split_brains, damage } = judgement;
+        self.story.judgement = match (split_brains.first(), damage.first()) {
+            (Some(first), _) => format!("{} signs of two writers, the first: {first}", split_brains.len()),
+            (None, Some(first)) => format!("damaged: {first}"),
+            (None, None) => format!("{writes} writes, {lives} lives, one writer at a time"),
+        };
+        match (split_brains.is_empty(), damage.is_empty()) {
+            (false, _) => Err(Failure::SplitBrain(self.story.judgement.clone())),
+            (true, false) => Err(Failure::Unmet(self.story.judgement.clone())),
+            (true, true) => Ok(()),
+        }
+    }
+
+    /// What the witness saw since the scenario began.
+    #[must_use]
+    pub fn seen(&self) -> Vec<Seen> {
+        self.witness.since(self.start)
+    }
+}
