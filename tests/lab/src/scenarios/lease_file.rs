@@ -1,5 +1,6 @@
-//! An administrator puts a copy in the lease file's place. No lease is worth anything then, and nobody may start what another
-//! still runs: all fence, and begin again on what lies there now.
+//! An administrator puts a copy in the lease file's place. Another file is a lost lease: all fence, and begin again on what lies
+//! there now. In the same file, a record that went back in time is written again by the host that holds it. Either way nobody
+//! may start what another still runs.
 
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
