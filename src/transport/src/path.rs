@@ -34,7 +34,7 @@ impl Path {
     }
 
     /// Begins one more attempt, waits for [`BETWEEN_ATTEMPTS`] at most, and says whether the server has accepted one; `None`
-    /// while that is open. Then no attempt is left.
+    /// while that is open. When it has, no attempt is left.
     ///
     /// # Errors
     /// When no socket is to be had.

@@ -151,9 +151,7 @@ expire_without_hardware = true
     /// # Errors
     /// When the guest does not run on one host, or a step fails.
     pub fn remount_disks(&self, options: Option<&str>) -> Result<(), ClusterError> {
-        let one =
-            || self.runners().ok().filter(|hosts| hosts.len() == 1).and_then(|hosts| hosts.first().copied());
-        let host = self.look("the guest to run on one host", PATIENCE, one)?;
+        let host = self.runner()?;
         self.leasefence(host, &format!("ha disable {}", guest::NAME))?;
         self.lab.exec_for(host, &format!("virsh --quiet destroy {}", guest::NAME), PATIENCE)?;
         let mount = match options {
@@ -275,6 +273,17 @@ expire_without_hardware = true
             status.domains.iter().any(|d| d.name == guest::NAME && d.running && d.ha && d.lease == "own")
         };
         self.look(&what, PATIENCE, || self.status(host).ok().is_some_and(owned).then_some(()))
+    }
+
+    /// Waits until the guest runs on one host alone, and names it.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn runner(&self) -> Result<&'static str, ClusterError> {
+        self.look("the guest to run on one host", PATIENCE, || match self.runners().ok()?[..] {
+            [host] => Some(host),
+            _ => None,
+        })
     }
 
     /// The hosts on which libvirt runs the guest.

@@ -137,11 +137,7 @@ impl Runner {
         for host in hypervisors() {
             cluster.wait_until_held(host, 0)?;
         }
-        let one = || match cluster.runners() {
-            Ok(hosts) if hosts.len() == 1 => hosts.first().copied(),
-            _ => None,
-        };
-        let runner = cluster.look("the guest to run on one host", PATIENCE, one)?;
+        let runner = cluster.runner()?;
         // Two deaths within ten minutes put it on hold; here that is the programme.
         cluster.look("the guest's deaths to be forgiven", PATIENCE, || {
             cluster.leasefence(runner, &format!("ha resume {}", guest::NAME)).ok()

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Where the iSCSI target of the lease listens: the storage machine's first address.
-const LEASE_PORTAL: &str = "10.77.1.1";
+pub const LEASE_PORTAL: &str = "10.77.1.1";
 
 /// Where the one of the guests' disks listens.
 pub const DISKS_PORTAL: &str = "10.77.1.2";
@@ -66,6 +66,28 @@ impl Storage {
         match self {
             Self::Nfs => "nfs-lease",
             Self::Iscsi => "lun-lease",
+        }
+    }
+
+    /// The shell command that stops what the storage machine serves.
+    #[must_use]
+    pub fn stop(self) -> &'static str {
+        match self {
+            Self::Nfs => "systemctl stop nfs-server",
+            Self::Iscsi => {
+                "for group in /sys/kernel/config/target/iscsi/iqn*/tpgt_1; do echo 0 >$group/enable; done"
+            }
+        }
+    }
+
+    /// The one that starts it again.
+    #[must_use]
+    pub fn start(self) -> &'static str {
+        match self {
+            Self::Nfs => "systemctl start nfs-server",
+            Self::Iscsi => {
+                "for group in /sys/kernel/config/target/iscsi/iqn*/tpgt_1; do echo 1 >$group/enable; done"
+            }
         }
     }
 

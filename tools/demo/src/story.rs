@@ -95,18 +95,19 @@ impl Story {
     #[must_use]
     pub fn silence(&self) -> Option<Duration> {
         let first = self.at(Kind::FirstWrite)?;
-        let is_write = |seen: &&Seen| matches!(seen.1, Sight::Write(_));
-        let last =
-            self.seen.iter().filter(is_write).map(|(at, _)| *at).take_while(|at| *at < first).last()?;
+        let last = self.writes().take_while(|at| *at < first).last()?;
         first.duration_since(last).ok()
     }
 
     /// The longest time between two writes that were seen one after the other.
     #[must_use]
     pub fn longest_silence(&self) -> Option<Duration> {
-        let is_write = |seen: &&Seen| matches!(seen.1, Sight::Write(_));
-        let writes: Vec<SystemTime> = self.seen.iter().filter(is_write).map(|(at, _)| *at).collect();
-        writes.windows(2).filter_map(|pair| pair[1].duration_since(pair[0]).ok()).max()
+        self.writes().zip(self.writes().skip(1)).filter_map(|(one, next)| next.duration_since(one).ok()).max()
+    }
+
+    /// When each write was seen.
+    fn writes(&self) -> impl Iterator<Item = SystemTime> {
+        self.seen.iter().filter(|(_, sight)| matches!(sight, Sight::Write(_))).map(|(at, _)| *at)
     }
 }
 

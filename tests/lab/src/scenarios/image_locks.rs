@@ -1,7 +1,7 @@
 //! How long the image lock of a QEMU that died with its host keeps the next one out: that is the server's business, and the
 //! recovery tries again until the server lets go. The report's `silent` is the measurement; docs/STORAGE.md has what came of it.
 
-use super::cut_past_verdict;
+use super::{cut_past_verdict, power_off};
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
 use crate::storage::Storage;
@@ -13,7 +13,7 @@ pub(super) const LEASE_TIME_90: Scenario = Scenario::new(
     "loses its power while the NFS server's lease time is 90 s, its default: the guest starts once elsewhere, when its lock is free",
     |stage| {
         server_lease_time(stage, 90)?;
-        let seen = lost(stage);
+        let seen = power_off::play(stage);
         server_lease_time(stage, 10)?;
         seen
     },
@@ -23,19 +23,19 @@ pub(super) const LEASE_TIME_90: Scenario = Scenario::new(
 pub(super) const NFS_3: Scenario = Scenario::new(
     "locks-nfs3",
     "loses its power with its guest's disk on NFS 3: the guest starts once elsewhere",
-    |stage| on_nfs_3(stage, "vers=3", lost),
+    |stage| on_nfs_3(stage, "vers=3", power_off::play),
 )
 .only_on(NFS);
 
 pub(super) const NFS_3_NOLOCK: Scenario = Scenario::new(
     "locks-nfs3-nolock",
     "loses its power with its guest's disk on NFS 3 without locks: the guest starts once elsewhere",
-    |stage| on_nfs_3(stage, "vers=3,nolock", lost),
+    |stage| on_nfs_3(stage, "vers=3,nolock", power_off::play),
 )
 .only_on(NFS);
 
-/// On NFS 4 the server itself keeps late writes out: the next QEMU gets the image lock when the old client's state is gone, and
-/// then nothing of that client is taken any more. On NFS 3 nothing does.
+/// On NFS 4 the next QEMU gets the image lock when the server has given up the dead client's state, which seems to keep that
+/// client's late writes out as well. On NFS 3 there is no such state.
 pub(super) const TRAP: Scenario = Scenario::new(
     "trap-nfs3",
     "has its guest's disk on NFS 3 and is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands",
@@ -61,12 +61,4 @@ fn on_nfs_3(
     let seen = then(stage);
     stage.cluster().remount_disks(None)?;
     seen
-}
-
-fn lost(stage: &mut Stage<'_>) -> Result<(), Failure> {
-    stage.power_off()?;
-    let seen = stage.sees_takeover();
-    stage.power_on()?;
-    seen?;
-    stage.sees_return()
 }

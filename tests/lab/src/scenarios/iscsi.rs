@@ -7,17 +7,16 @@ use crate::storage::Storage;
 use leasefence_demo::story::Kind;
 
 const ISCSI: &[Storage] = &[Storage::Iscsi];
-const TARGETS: &str = "/sys/kernel/config/target/iscsi";
 
 pub(super) const TARGET_RESET: Scenario = Scenario::new(
     "target-reset",
     "and all others see their iSCSI targets disabled for 0.3 of the ttl: nobody is fenced",
     |stage| {
         stage.note(Kind::Fault, "the targets are disabled");
-        stage.on_storage(&format!("for group in {TARGETS}/iqn*/tpgt_1; do echo 0 >$group/enable; done"))?;
+        stage.on_storage(Storage::Iscsi.stop())?;
         stage.wait_ttl(0.3)?;
         stage.note(Kind::Mended, "they are enabled");
-        stage.on_storage(&format!("for group in {TARGETS}/iqn*/tpgt_1; do echo 1 >$group/enable; done"))?;
+        stage.on_storage(Storage::Iscsi.start())?;
         stage.sees_nobody_fenced()
     },
 )
@@ -42,7 +41,8 @@ pub(super) const LUN_GONE: Scenario = Scenario::new(
     "lun-gone",
     "and all others have the lease's LUN taken away for two ttls: all come back when it is there again, and the guest runs once",
     |stage| {
-        let lun = format!("{TARGETS}/iqn.2024-01.lab.leasefence:lease/tpgt_1/lun/lun_0/lease");
+        let target = "/sys/kernel/config/target/iscsi/iqn.2024-01.lab.leasefence:lease";
+        let lun = format!("{target}/tpgt_1/lun/lun_0/lease");
         stage.note(Kind::Fault, "the lease's LUN is taken away");
         stage.on_storage(&format!("rm {lun}"))?;
         stage.wait_ttl(2.0)?;

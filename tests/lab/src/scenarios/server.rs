@@ -4,7 +4,7 @@ use crate::lab::Directions;
 use crate::machine::{Network, STORAGE};
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
-use crate::storage::Storage;
+use crate::storage::{DISKS_PORTAL, LEASE_PORTAL, Storage};
 use crate::switch::Effect;
 use leasefence_demo::story::Kind;
 
@@ -68,18 +68,13 @@ pub(super) const FAILED_OVER_LATE: Scenario = Scenario::new(
 );
 
 fn fail_over(stage: &mut Stage<'_>, ttls: f64) -> Result<(), Failure> {
-    let (stop, start) = match stage.cluster().storage() {
-        Storage::Nfs => ("systemctl stop nfs-server", "systemctl start nfs-server"),
-        Storage::Iscsi => (
-            "for group in /sys/kernel/config/target/iscsi/iqn*/tpgt_1; do echo 0 >$group/enable; done",
-            "for group in /sys/kernel/config/target/iscsi/iqn*/tpgt_1; do echo 1 >$group/enable; done",
-        ),
-    };
+    let storage = stage.cluster().storage();
     stage.note(Kind::Fault, "the server's addresses and its service go");
-    stage.on_storage(&format!("ip addr flush dev storage; {stop}"))?;
+    stage.on_storage(&format!("ip addr flush dev storage; {}", storage.stop()))?;
     stage.wait_ttl(ttls)?;
     stage.on_storage(&format!(
-        "{start}; ip addr add 10.77.1.1/24 dev storage; ip addr add 10.77.1.2/24 dev storage"
+        "{}; ip addr add {LEASE_PORTAL}/24 dev storage; ip addr add {DISKS_PORTAL}/24 dev storage",
+        storage.start()
     ))?;
     stage.note(Kind::Mended, "they are back");
     Ok(())

@@ -45,11 +45,7 @@ impl<'a> Stage<'a> {
         scenario: &Scenario,
         letter: char,
     ) -> Result<Self, Failure> {
-        let one = || match cluster.runners() {
-            Ok(hosts) if hosts.len() == 1 => hosts.first().copied(),
-            _ => None,
-        };
-        let victim = cluster.look("the guest to run on one host", PATIENCE, one)?;
+        let victim = cluster.runner()?;
         let terms = cluster.status(victim)?.own.terms;
         let mut stage = Self {
             cluster,
