@@ -60,7 +60,7 @@ impl Connection {
             }
             if let Some(server) = mount.keepable() {
                 let events = events.clone();
-                Keeper::start(server, patience(terms), &activity, move |text| {
+                Keeper::start(server, patience(terms), terms.lease_ttl, &activity, move |text| {
                     send(&events, Event::Trouble("connection", text));
                 })?;
                 info!("the connection to NFS server {server} is made anew when it is stuck");

@@ -45,6 +45,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// Starts the thread. `patience`: how long nothing may end before it looks; two renewal intervals (ARCHITECTURE 4).
+    /// `hurry`: how long a stall deserves hurry; the ttl, after which there is no lease to save.
     /// `say` is called on the thread with what it did, for people.
     ///
     /// # Errors
@@ -52,6 +53,7 @@ impl Keeper {
     pub fn start(
         server: SocketAddr,
         patience: Duration,
+        hurry: Duration,
         activity: &Arc<Activity>,
         say: impl Fn(String) + Send + 'static,
     ) -> std::io::Result<()> {
@@ -59,7 +61,7 @@ impl Keeper {
             server,
             path: Path::to(server),
             activity: Arc::downgrade(activity),
-            rule: Rule::new(patience),
+            rule: Rule::new(patience, hurry),
             failed: false,
         };
         thread::Builder::new().name("connection".to_owned()).spawn(move || keeper.run(&say))?;
@@ -70,21 +72,23 @@ impl Keeper {
         while let Some(activity) = self.activity.upgrade() {
             let waiting = activity.waiting();
             drop(activity);
+            // While nothing answers, trying waits by itself.
+            let mut waited = false;
             if self.rule.wants_look(Instant::now(), waiting) {
-                match self.path.try_it() {
+                let answer = self.path.try_it();
+                waited = matches!(answer, Ok(Some(false) | None));
+                match answer {
                     Ok(Some(true)) => self.answered(waiting, say),
-                    // Without an answer, trying waits by itself, and for less.
-                    Ok(Some(false)) => {
-                        self.rule.judge(Instant::now(), Look::DEAD);
-                        continue;
-                    }
-                    Ok(None) => continue,
+                    Ok(Some(false)) => drop(self.rule.judge(Instant::now(), Look::DEAD)),
+                    Ok(None) => {}
                     Err(error) => self.fails(&format!("cannot be tried: {error}"), say),
                 }
             } else {
                 self.path.give_up();
             }
-            thread::sleep(LOOK);
+            if !(waited && self.rule.hurries(Instant::now())) {
+                thread::sleep(LOOK);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Between two looks at a stall whose server answers.
+/// Between two looks at a stall whose server answers, or that has lasted too long for hurry.
 pub(crate) const LOOK: Duration = Duration::from_millis(500);
 /// A connection that was just made anew is given this long.
 const REST: Duration = Duration::from_secs(1);
@@ -27,15 +27,17 @@ impl Look {
 #[derive(Debug)]
 pub(crate) struct Rule {
     patience: Duration,
+    hurry: Duration,
     dead_since_stall: bool,
     stall: Option<Instant>,
     last_kick: Option<Instant>,
 }
 
 impl Rule {
-    /// `patience`: how long nothing may be acknowledged before it is looked at; two renewal intervals.
-    pub(crate) fn new(patience: Duration) -> Self {
-        Self { patience, dead_since_stall: false, stall: None, last_kick: None }
+    /// `patience`: how long nothing may be acknowledged before it is looked at; two renewal intervals. `hurry`: how long it is
+    /// then worth any haste; the ttl.
+    pub(crate) fn new(patience: Duration, hurry: Duration) -> Self {
+        Self { patience, hurry, dead_since_stall: false, stall: None, last_kick: None }
     }
 
     /// True when it is time for a look: something is under way, and nothing has ended since `waiting`.
@@ -45,6 +47,11 @@ impl Rule {
         }
         let waits = waiting.is_some_and(|since| now.saturating_duration_since(since) >= self.patience);
         waits && self.last_kick.is_none_or(|kick| now.saturating_duration_since(kick) >= REST)
+    }
+
+    /// True while there may be a lease to save.
+    pub(crate) fn hurries(&self, now: Instant) -> bool {
+        self.stall.is_some_and(|since| now.saturating_duration_since(since) < self.hurry)
     }
 
     /// Takes what the look found. True: make the connection anew now.
@@ -68,10 +75,12 @@ mod tests {
     const WORKS: Look = Look { answers: true, backs_off: false };
     const BACKS_OFF: Look = Look { answers: true, backs_off: true };
 
+    const HURRY: Duration = Duration::from_secs(12);
+
     /// Looks each half second from the stall's beginning on; gives when it was made anew, in ms.
     fn kicks(looks: impl Fn(u64) -> Look, until: u64) -> Vec<u64> {
         let start = Instant::now();
-        let mut rule = Rule::new(Duration::from_secs(1));
+        let mut rule = Rule::new(Duration::from_secs(1), HURRY);
         let at = |ms| start + Duration::from_millis(ms);
         let mut kicks = Vec::new();
         for ms in (0..=until).step_by(500) {
@@ -99,9 +108,19 @@ mod tests {
     }
 
     #[test]
+    fn a_stall_that_outlasts_the_lease_is_no_cause_for_hurry() {
+        let start = Instant::now();
+        let mut rule = Rule::new(Duration::from_secs(1), HURRY);
+        assert!(!rule.hurries(start), "without a stall");
+        assert!(rule.wants_look(start + Duration::from_secs(1), Some(start)));
+        assert!(rule.hurries(start + HURRY - Duration::from_millis(1)));
+        assert!(!rule.hurries(start + HURRY));
+    }
+
+    #[test]
     fn what_was_seen_in_an_earlier_stall_says_nothing_of_this_one() {
         let start = Instant::now();
-        let mut rule = Rule::new(Duration::from_secs(1));
+        let mut rule = Rule::new(Duration::from_secs(1), HURRY);
         let at = |ms| start + Duration::from_millis(ms);
         assert!(!rule.wants_look(at(900), Some(start)), "it is not looked at before it is one");
         assert!(rule.wants_look(at(1_000), Some(start)));
