@@ -2,7 +2,7 @@
 //! recovery tries again until the server lets go. The report's `silent` is the measurement; docs/STORAGE.md has what came of it.
 
 use super::{cut_past_verdict, power_off};
-use crate::scenario::{Failure, Scenario};
+use crate::scenario::{Failure, KnownRed, Scenario};
 use crate::stage::Stage;
 use crate::storage::Storage;
 
@@ -35,13 +35,18 @@ pub(super) const NFS_3_NOLOCK: Scenario = Scenario::new(
 .only_on(NFS);
 
 /// On NFS 4 the next QEMU gets the image lock when the server has given up the dead client's state, which seems to keep that
-/// client's late writes out as well. On NFS 3 there is no such state.
+/// client's late writes out as well: `cut-past-verdict` passes there. On NFS 3 there is no such state.
 pub(super) const TRAP: Scenario = Scenario::new(
     "trap-nfs3",
     "has its guest's disk on NFS 3 and is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands",
     |stage| on_nfs_3(stage, "vers=3", cut_past_verdict::play),
 )
-.only_on(NFS);
+.only_on(NFS)
+.known_red(&[KnownRed {
+    on: Storage::Nfs,
+    corrupts: true,
+    why: "a dead guest's writes are not kept from an NFS 3 mount yet: they land after the heal",
+}]);
 
 fn server_lease_time(stage: &mut Stage<'_>, seconds: u32) -> Result<(), Failure> {
     stage.on_storage(&format!(
