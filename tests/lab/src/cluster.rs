@@ -1,5 +1,6 @@
 //! Leasefence on the lab's hypervisors: installed by dpkg, configured and asked as an administrator would.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -251,6 +252,20 @@ expire_without_hardware = true
             Some(Ok(Held { generation, rebooted }))
         };
         self.look(&format!("the lease of {host}"), PATIENCE, held)?
+    }
+
+    /// Waits until all hosts hold their leases, and says how many took a reboot.
+    ///
+    /// # Errors
+    /// When one does not in time.
+    pub fn wait_until_all_held(&self) -> Result<usize, ClusterError> {
+        let rebooted = AtomicUsize::new(0);
+        self.on_each(|host| {
+            let held = self.wait_until_held(host, 0)?;
+            rebooted.fetch_add(usize::from(held.rebooted), Ordering::Relaxed);
+            Ok(())
+        })?;
+        Ok(rebooted.into_inner())
     }
 
     /// Presses a host's reset button and waits until it is up again.

@@ -134,9 +134,7 @@ impl Runner {
             }
             self.lab.power_on(machine)?;
         }
-        for host in hypervisors() {
-            cluster.wait_until_held(host, 0)?;
-        }
+        cluster.wait_until_all_held()?;
         let runner = cluster.runner()?;
         // Two deaths within ten minutes put it on hold; here that is the programme.
         cluster.look("the guest's deaths to be forgiven", PATIENCE, || {

@@ -181,10 +181,7 @@ impl Stage<'_> {
     /// # Errors
     /// When one does not.
     pub fn sees_all_held(&mut self) -> Result<(), Failure> {
-        let mut rebooted = 0;
-        for host in hypervisors() {
-            rebooted += u32::from(self.cluster.wait_until_held(host, 0)?.rebooted);
-        }
+        let rebooted = self.cluster.wait_until_all_held()?;
         let text =
             format!("all three hold their leases; {rebooted} took the reboot that their status asked for");
         self.note(Kind::Rejoined, text);
