@@ -95,8 +95,13 @@ impl LeaseFile {
             _ if self.leads_elsewhere() => replaced("something else lies there now"),
             _ => self.failed("opening", 0, errno.desc()),
         })?;
-        let stat = |file: &File| file.metadata().map_err(|error| self.failed("stat of", 0, &words(&error)));
-        let (now, held) = (stat(&fresh)?, stat(&self.held)?);
+        let unread = |error: io::Error| self.failed("stat of", 0, &words(&error));
+        let now = fresh.metadata().map_err(unread)?;
+        // The server gave the opened file up, and it stays so. The path may lead to another that got its inode's number.
+        let held = self.held.metadata().map_err(|error| match error.raw_os_error() {
+            Some(libc::ESTALE) => replaced("the server has given up the file that was opened"),
+            _ => unread(error),
+        })?;
         if FileIdentity::of(&now) != Ok(self.identity) {
             return Err(replaced("the path leads to another file than the one that was opened"));
         }
