@@ -121,8 +121,9 @@ expire_without_hardware = true
     /// The disk, written and not only sized, all of it, since a claim of an older guest would count; and the domain on each host.
     fn define_guest(&self) -> Result<(), ClusterError> {
         let disk = self.storage.guest_disk_at_home();
-        let zero = format!("dd if=/dev/zero of={disk} bs=1M count=16 conv=fsync,notrunc status=none");
-        self.lab.exec(STORAGE, &zero)?;
+        let size = guest::DISK_MEBIBYTES;
+        let zero = format!("dd if=/dev/zero of={disk} bs=1M count={size} conv=fsync,notrunc status=none");
+        self.lab.exec_for(STORAGE, &zero, PATIENCE)?;
         let definition = guest::definition(self.storage);
         self.lab.exec("host-1", &format!("cat >/root/guest.xml <<'TEXT'\n{definition}TEXT"))?;
         self.lab.exec("host-1", "virsh --quiet define /root/guest.xml")?;
@@ -254,14 +255,15 @@ expire_without_hardware = true
         self.look(&format!("the lease of {host}"), PATIENCE, held)?
     }
 
-    /// Waits until all hosts hold their leases, and says how many took a reboot.
+    /// Waits until all hosts hold their leases, each under a generation above the one that `above` gives, and says how many took a
+    /// reboot.
     ///
     /// # Errors
     /// When one does not in time.
-    pub fn wait_until_all_held(&self) -> Result<usize, ClusterError> {
+    pub fn wait_until_all_held(&self, above: impl Fn(&str) -> u32 + Sync) -> Result<usize, ClusterError> {
         let rebooted = AtomicUsize::new(0);
         self.on_each(|host| {
-            let held = self.wait_until_held(host, 0)?;
+            let held = self.wait_until_held(host, above(host))?;
             rebooted.fetch_add(usize::from(held.rebooted), Ordering::Relaxed);
             Ok(())
         })?;

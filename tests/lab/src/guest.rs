@@ -12,6 +12,9 @@ pub const NAME: &str = "guest";
 /// Its uuid.
 pub const UUID: &str = "6c656173-6566-4e63-a000-000000000101";
 
+/// The size of its disk. A life takes half a MiB, and a host may use a quarter of them: enough for all scenarios in turn.
+pub const DISK_MEBIBYTES: u32 = 64;
+
 /// Its definition, on the storage's disk. QEMU's image lock stands, as on any real host.
 #[must_use]
 pub fn definition(storage: Storage) -> String {

@@ -15,6 +15,7 @@ use leasefence_demo::disk_watch::DiskWatch;
 use leasefence_demo::lease_file::LeaseFile;
 use leasefence_demo::process::{self, Process};
 use leasefence_demo::record::Record;
+use leasefence_demo::verdict::Fault;
 use serde::{Deserialize, Serialize};
 
 /// How finely it looks. Emulated processors are slow, and there is one in a machine.
@@ -72,6 +73,8 @@ pub struct Judgement {
     pub lives: usize,
     /// Each sign of a second writer, in words.
     pub split_brains: Vec<String>,
+    /// Whether each of them is a write that came late.
+    pub only_late: bool,
     /// What cannot be read, in words.
     pub damage: Vec<String>,
 }
@@ -98,6 +101,7 @@ pub fn run(what: &Inside) -> Result<(), Box<dyn Error>> {
             Ok(say(&Judgement {
                 writes: verdict.writes(),
                 lives: verdict.lives.len(),
+                only_late: verdict.split_brains.iter().all(|sign| sign.fault == Fault::LateWrite),
                 split_brains: verdict.split_brains.iter().map(ToString::to_string).collect(),
                 damage: verdict.damage.iter().map(ToString::to_string).collect(),
             })?)

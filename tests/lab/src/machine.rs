@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::guest::DISK_MEBIBYTES;
+
 /// What a machine does; it stands on its kernel's command line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
@@ -104,7 +106,7 @@ pub const MACHINES: [Machine; 4] = [
             DataDisk { name: "nfs-lease", mebibytes: 64 },
             DataDisk { name: "nfs-disks", mebibytes: 256 },
             DataDisk { name: "lun-lease", mebibytes: 64 },
-            DataDisk { name: "lun-disks", mebibytes: 16 },
+            DataDisk { name: "lun-disks", mebibytes: DISK_MEBIBYTES },
         ],
     },
     hypervisor("host-1", 11),

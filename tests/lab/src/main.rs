@@ -144,6 +144,13 @@ fn play(args: &RunArgs, lab: &Lab) -> Outcome<ExitCode> {
         Storages::Iscsi => vec![Storage::Iscsi],
         Storages::Both => vec![Storage::Nfs, Storage::Iscsi],
     };
+    if args.reuse && storages.len() > 1 {
+        return Err("a cluster that is up is on one storage: name it with --storage".into());
+    }
+    let played = |scenario: &Scenario| storages.iter().any(|storage| scenario.on.contains(storage));
+    if let Some(none) = scenarios.iter().find(|scenario| !args.names.is_empty() && !played(scenario)) {
+        return Err(format!("{} means nothing on this storage", none.name).into());
+    }
     let runner = Runner::new(lab, args.deb.clone(), args.reuse);
     let mut entries = Vec::new();
     let outcome = storages.into_iter().try_for_each(|storage| runner.play(&scenarios, storage, &mut entries));

@@ -82,7 +82,7 @@ impl Entry {
             (Ok(()), Some(known)) => format!("listed as red: {}", known.why),
             (Ok(()), None) => String::new(),
         };
-        let verdict = match scenario.outside {
+        let verdict = match scenario.outside && story.is_some() {
             true => Verdict::Outside,
             false => Verdict::of(outcome, known),
         };
@@ -155,16 +155,32 @@ pub fn write(directory: &Path, kernel: &str, entries: &[Entry], took: Duration) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Red;
 
     #[test]
     fn a_known_red_that_passes_or_fails_otherwise_is_bad() {
-        let red = |corrupts| KnownRed { on: Storage::Nfs, corrupts, why: "" };
-        let split_brain = || Err(Failure::SplitBrain(String::new()));
+        let red = |red| KnownRed { on: Storage::Nfs, red, why: "" };
+        let is_bad = |outcome, known: Option<Red>| Verdict::of(&outcome, known.map(red).as_ref()).is_bad();
+        let late = || Err(Failure::SplitBrain { late: true, text: String::new() });
+        let two_writers = || Err(Failure::SplitBrain { late: false, text: String::new() });
+        let evidence = || Err(Failure::Evidence(String::new()));
         let unmet = || Err(Failure::Unmet(String::new()));
-        let is_bad = |outcome, known: Option<bool>| Verdict::of(&outcome, known.map(red).as_ref()).is_bad();
-        assert!(!is_bad(Ok(()), None) && !is_bad(split_brain(), Some(true)) && !is_bad(unmet(), Some(false)));
-        assert!(is_bad(Ok(()), Some(true)) && is_bad(Ok(()), Some(false)), "it passed");
-        assert!(is_bad(split_brain(), Some(false)) && is_bad(unmet(), Some(true)), "it failed otherwise");
-        assert!(is_bad(split_brain(), None) && is_bad(unmet(), None), "it is not listed");
+        assert!(!is_bad(Ok(()), None), "it passed, as it should");
+        assert!(
+            !is_bad(late(), Some(Red::LateWrite)) && !is_bad(evidence(), Some(Red::Evidence)),
+            "as listed"
+        );
+        for listed in [Red::LateWrite, Red::Evidence] {
+            assert!(is_bad(Ok(()), Some(listed)), "it passed, {listed:?}");
+            assert!(
+                is_bad(two_writers(), Some(listed)) && is_bad(unmet(), Some(listed)),
+                "otherwise, {listed:?}"
+            );
+        }
+        assert!(is_bad(late(), Some(Red::Evidence)) && is_bad(evidence(), Some(Red::LateWrite)), "otherwise");
+        assert!(
+            is_bad(late(), None) && is_bad(evidence(), None) && is_bad(unmet(), None),
+            "it is not listed"
+        );
     }
 }

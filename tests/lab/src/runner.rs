@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use leasefence_demo::story::Story;
+
 use crate::cluster::{Cluster, PATIENCE};
 use crate::guest;
 use crate::lab::Lab;
@@ -21,6 +23,14 @@ pub struct Runner {
     package: Option<PathBuf>,
     reuse: bool,
     begun: Instant,
+}
+
+/// What came of a scenario.
+struct Played {
+    story: Option<Story>,
+    outcome: Result<(), Failure>,
+    /// Whether the next one can be played on what is there.
+    whole: bool,
 }
 
 impl Runner {
@@ -53,45 +63,62 @@ impl Runner {
         let cluster = Cluster::of(&self.lab, storage);
         let mut witness = if self.reuse { Some(self.found(&cluster)?) } else { None };
         let scenarios: Vec<_> = scenarios.iter().filter(|one| one.on.contains(&storage)).collect();
-        for (index, (scenario, letter)) in scenarios.iter().zip(('a'..='z').cycle()).enumerate() {
+        for (scenario, letter) in scenarios.iter().zip(('a'..='z').cycle()) {
             let watching = match witness.take() {
                 Some(witness) => witness,
                 None => self.fresh(&cluster)?,
             };
             let begun = Instant::now();
             self.tell(&format!("{} on {storage}: the guest's host {}", scenario.name, scenario.what));
-            let (story, outcome) = match Stage::set(&cluster, &watching, scenario, letter) {
-                Ok(mut stage) => {
-                    let outcome = (scenario.play)(&mut stage);
-                    let (story, outcome) = stage.end(outcome);
-                    (Some(story), outcome)
-                }
-                Err(failure) => (None, Err(failure)),
-            };
-            if matches!(outcome, Err(Failure::Interrupted)) {
-                return Err(Failure::Interrupted);
-            }
-            if outcome.is_err() {
-                self.keep_logs(scenario, storage);
-            }
-            let split_brain = matches!(outcome, Err(Failure::SplitBrain(_)));
+            let Played { story, outcome, whole } = self.play_one(&cluster, &watching, scenario, letter)?;
+            let spoilt = outcome.as_ref().is_err_and(Failure::spoils_the_disk);
             let entry = Entry::new(scenario, storage, story, &outcome, begun.elapsed());
             println!("{}", entry.line());
             entries.push(entry);
             report::write(&self.lab.report_dir(), &self.lab.image().kernel_version(), entries, self.took())
                 .map_err(|error| Failure::Unmet(format!("the report cannot be written: {error}")))?;
-            // A disk that shows two writers shows them for ever: the next scenario gets a new one.
-            if !split_brain && index + 1 < scenarios.len() {
-                match self.make_whole(&cluster) {
-                    Ok(()) => witness = Some(watching),
-                    Err(Failure::Interrupted) => return Err(Failure::Interrupted),
-                    Err(failure) => {
-                        self.tell(&format!("the lab is not whole again ({failure}): it is made anew"));
-                    }
-                }
-            }
+            witness = (whole && !spoilt).then_some(watching);
         }
         Ok(())
+    }
+
+    /// Plays one, makes the lab whole again, and only then has the disk judged: what comes late comes meanwhile.
+    fn play_one(
+        &self,
+        cluster: &Cluster,
+        witness: &Witness,
+        scenario: &Scenario,
+        letter: char,
+    ) -> Result<Played, Failure> {
+        let mut stage = match Stage::set(cluster, witness, scenario, letter) {
+            Ok(stage) => stage,
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+            Err(failure) => return Ok(Played { story: None, outcome: Err(failure), whole: false }),
+        };
+        let outcome = (scenario.play)(&mut stage);
+        stage.ends();
+        if outcome.is_err() {
+            self.keep_logs(scenario, cluster.storage());
+        }
+        let storage = cluster.storage();
+        let whole = match &outcome {
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+            Err(_) if scenario.known_red_on(storage).is_none() => false,
+            _ => self.is_whole_again(cluster)?,
+        };
+        let (story, outcome) = stage.judge(outcome);
+        Ok(Played { story: Some(story), outcome, whole })
+    }
+
+    fn is_whole_again(&self, cluster: &Cluster) -> Result<bool, Failure> {
+        match self.make_whole(cluster) {
+            Ok(()) => Ok(true),
+            Err(Failure::Interrupted) => Err(Failure::Interrupted),
+            Err(failure) => {
+                self.tell(&format!("the lab is not whole again ({failure}): it is made anew"));
+                Ok(false)
+            }
+        }
     }
 
     /// What the hosts say of a scenario that failed, beside the report: the machines may be made anew.
@@ -134,7 +161,7 @@ impl Runner {
             }
             self.lab.power_on(machine)?;
         }
-        cluster.wait_until_all_held()?;
+        cluster.wait_until_all_held(|_| 0)?;
         let runner = cluster.runner()?;
         // Two deaths within ten minutes put it on hold; here that is the programme.
         cluster.look("the guest's deaths to be forgiven", PATIENCE, || {

@@ -13,8 +13,19 @@ use crate::storage::Storage;
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The one thing that must never happen.
-    #[error("SPLIT BRAIN: {0}")]
-    SplitBrain(String),
+    #[error("SPLIT BRAIN: {text}")]
+    SplitBrain {
+        /// Whether all signs of it are writes that came late, and nobody wrote on.
+        late: bool,
+        /// What the disk shows.
+        text: String,
+    },
+    /// The disk holds what nobody wrote.
+    #[error("{0}")]
+    Damaged(String),
+    /// A host is known to be gone by another evidence than the one that there should be.
+    #[error("{0}")]
+    Evidence(String),
     /// Something that must be seen was not.
     #[error("{0}")]
     Unmet(String),
@@ -24,6 +35,14 @@ pub enum Failure {
     /// Somebody pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl Failure {
+    /// Whether the disk shows it for ever, so that the next scenario needs a new one.
+    #[must_use]
+    pub fn spoils_the_disk(&self) -> bool {
+        matches!(self, Self::SplitBrain { .. } | Self::Damaged(_))
+    }
 }
 
 impl From<ClusterError> for Failure {
@@ -48,13 +67,22 @@ impl From<WaitError> for Failure {
     }
 }
 
+/// In which way a scenario is known to fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Red {
+    /// The disk shows that a dead guest's writes came late, and nothing else.
+    LateWrite,
+    /// All is seen but the evidence.
+    Evidence,
+}
+
 /// A failure that is expected.
 #[derive(Clone, Copy, Debug)]
 pub struct KnownRed {
     /// Where.
     pub on: Storage,
-    /// Whether the disk shows two writers then, and not only something that is missing.
-    pub corrupts: bool,
+    /// How.
+    pub red: Red,
     /// Why.
     pub why: &'static str,
 }
@@ -63,7 +91,11 @@ impl KnownRed {
     /// Whether this is the failure that is expected.
     #[must_use]
     pub fn is(&self, failure: &Failure) -> bool {
-        self.corrupts == matches!(failure, Failure::SplitBrain(_))
+        match failure {
+            Failure::SplitBrain { late, .. } => *late && self.red == Red::LateWrite,
+            Failure::Evidence(_) => self.red == Red::Evidence,
+            _ => false,
+        }
     }
 }
 

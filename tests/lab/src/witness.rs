@@ -110,9 +110,14 @@ impl Watcher {
     fn start(&self) -> Option<ChildStdout> {
         let ssh = self.lab.ssh(self.machine);
         let mut command = ssh.command(&mut Command::new("ssh"), &self.command);
+        // Under the lock, as whoever ends it looks for the child after it has said so.
+        let mut slot = lock(&self.child);
+        if self.shared.stop.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
         let output = child.stdout.take();
-        *lock(&self.child) = Some(child);
+        *slot = Some(child);
         output
     }
 

@@ -195,11 +195,10 @@ impl Lab {
     /// # Errors
     /// When a process does not end.
     pub fn down(&self) -> Result<(), LabError> {
-        MACHINES.iter().try_for_each(|machine| self.power_off(machine.name))?;
-        if let Some(switch) = self.run.process("switch") {
-            end(switch)?;
-        }
-        Ok(())
+        // One that does not end keeps none of the others up.
+        let ends = MACHINES.iter().map(|machine| self.power_off(machine.name)).collect::<Vec<_>>();
+        let switch = self.run.process("switch").map_or(Ok(()), end);
+        ends.into_iter().chain([switch]).collect()
     }
 
     /// Pulls a machine's plug. QEMU ends in order: killed outright it would lose tables of its own, and with them what the

@@ -22,6 +22,5 @@ fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     )?;
     stage.wait_ttl(2.0)?;
     stage.heal()?;
-    stage.sees_all_held()?;
-    stage.sees_guest_on_one_host()
+    stage.sees_all_return()
 }

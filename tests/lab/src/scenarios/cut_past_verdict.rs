@@ -3,7 +3,7 @@
 
 use crate::lab::Directions;
 use crate::machine::Network;
-use crate::scenario::{Failure, KnownRed, Scenario};
+use crate::scenario::{Failure, KnownRed, Red, Scenario};
 use crate::stage::Stage;
 use crate::storage::Storage;
 use crate::switch::Effect;
@@ -18,7 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 /// The kernel keeps what was queued for longer than the ttl (`replacement_timeout` 120 by default), and sends it after the heal.
 pub(super) const LATE_WRITES: KnownRed = KnownRed {
     on: Storage::Iscsi,
-    corrupts: true,
+    red: Red::LateWrite,
     why: "a dead guest's writes are not kept from an iSCSI session yet: they land after the heal",
 };
 

@@ -43,6 +43,5 @@ fn away(stage: &mut Stage<'_>, command: &str, text: &str) -> Result<(), Failure>
     stage.wait_ttl(2.0)?;
     stage.note(Kind::Mended, "the exports are as they were");
     stage.on_storage("exportfs -r")?;
-    stage.sees_all_held()?;
-    stage.sees_guest_on_one_host()
+    stage.sees_all_return()
 }

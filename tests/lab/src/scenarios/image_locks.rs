@@ -2,7 +2,7 @@
 //! recovery tries again until the server lets go. The report's `silent` is the measurement; docs/STORAGE.md has what came of it.
 
 use super::{cut_past_verdict, power_off};
-use crate::scenario::{Failure, KnownRed, Scenario};
+use crate::scenario::{Failure, KnownRed, Red, Scenario};
 use crate::stage::Stage;
 use crate::storage::Storage;
 
@@ -44,7 +44,7 @@ pub(super) const TRAP: Scenario = Scenario::new(
 .only_on(NFS)
 .known_red(&[KnownRed {
     on: Storage::Nfs,
-    corrupts: true,
+    red: Red::LateWrite,
     why: "a dead guest's writes are not kept from an NFS 3 mount yet: they land after the heal",
 }]);
 

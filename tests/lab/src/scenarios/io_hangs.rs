@@ -28,6 +28,5 @@ fn play(stage: &mut Stage<'_>, which: Io, text: &str) -> Result<(), Failure> {
     stage.note(Kind::Mended, "it does both again");
     stage.lab().let_go(drive)?;
     waited?;
-    stage.sees_all_held()?;
-    stage.sees_guest_on_one_host()
+    stage.sees_all_return()
 }

@@ -2,8 +2,7 @@
 //! there now. In the same file, a record that went back in time is written again by the host that holds it. Either way nobody
 //! may start what another still runs.
 
-use crate::scenario::{Failure, Scenario};
-use crate::stage::Stage;
+use crate::scenario::Scenario;
 use crate::storage::Storage;
 use leasefence_demo::story::Kind;
 
@@ -16,7 +15,7 @@ pub(super) const REPLACED: Scenario = Scenario::new(
         let lease = stage.cluster().storage().lease_at_home();
         stage.note(Kind::Fault, "the lease file is replaced by a copy of itself");
         stage.on_storage(&format!("cp {lease} {lease}.copy && mv {lease}.copy {lease}"))?;
-        come_back(stage)
+        stage.sees_all_return()
     },
 )
 .only_on(&[Storage::Nfs]);
@@ -30,13 +29,9 @@ pub(super) const RESTORED: Scenario = Scenario::new(
         stage.wait_ttl(1.0)?;
         stage.note(Kind::Fault, "the lease is overwritten by a copy one ttl old");
         stage.on_storage(&format!("dd if={COPY} of={lease} bs=1M oflag=direct conv=notrunc status=none"))?;
-        come_back(stage)
+        // Longer than it takes all of them to see it.
+        stage.wait_ttl(2.0)?;
+        stage.sees_all_held()?;
+        stage.sees_guest_on_one_host()
     },
 );
-
-fn come_back(stage: &mut Stage<'_>) -> Result<(), Failure> {
-    // Longer than it takes all of them to see it, and to fence.
-    stage.wait_ttl(2.0)?;
-    stage.sees_all_held()?;
-    stage.sees_guest_on_one_host()
-}

@@ -1,6 +1,6 @@
 //! What an operator does: a planned fence, and maintenance.
 
-use crate::scenario::{KnownRed, Scenario};
+use crate::scenario::{KnownRed, Red, Scenario};
 use crate::storage::Storage;
 use leasefence_demo::story::Kind;
 
@@ -9,10 +9,7 @@ pub(super) const PLANNED_FENCE: Scenario = Scenario::new(
     "planned-fence",
     "is fenced by an operator on another host: it proves it by a receipt, and the guest runs elsewhere",
     |stage| {
-        let operator = stage.observers()[0];
-        let victim = stage.victim();
-        stage.note(Kind::Fault, format!("`leasefence fence {victim} --wait` on {operator}"));
-        stage.cluster().leasefence(operator, &format!("fence {victim} --wait --timeout 50s"))?;
+        stage.asks_fence("--wait --timeout 50s")?;
         stage.sees_takeover()?;
         stage.sees_evidence("fenced")?;
         stage.sees_return()
@@ -23,7 +20,7 @@ pub(super) const PLANNED_FENCE: Scenario = Scenario::new(
 const fn no_receipt(on: Storage) -> KnownRed {
     KnownRed {
         on,
-        corrupts: false,
+        red: Red::Evidence,
         why: "it cannot be shown yet that NFS and iSCSI are quiet: there is no receipt",
     }
 }

@@ -47,6 +47,7 @@ pub const ALL: &[Scenario] = &[
     maintenance::DISARMED,
     processes::AGENT_STOPPED,
     processes::FENCER_STOPPED,
+    processes::FENCER_KILLED_CUT,
     panic::SCENARIO,
     maintenance::PLANNED_FENCE,
     cut_past_verdict::SCENARIO,

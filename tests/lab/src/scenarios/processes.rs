@@ -2,6 +2,7 @@
 
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
+use crate::storage::Storage;
 use leasefence_demo::story::Kind;
 
 pub(super) const AGENT_KILLED: Scenario = Scenario::new(
@@ -15,6 +16,23 @@ pub(super) const FENCER_KILLED: Scenario = Scenario::new(
     "loses its fencer by SIGKILL: systemd starts it again with its page, and nobody is fenced",
     |stage| killed(stage, "fencer"),
 );
+
+/// Then systemd sets the fencer up again while the storage is dead, and its page says when the lease ends. On iSCSI the guest
+/// waits for its writes, as in `cut-past-verdict`.
+pub(super) const FENCER_KILLED_CUT: Scenario = Scenario::new(
+    "fencer-killed-cut",
+    "is cut off from its storage, and then loses its fencer by SIGKILL: its guest ends in time all the same, and it comes back",
+    |stage| {
+        stage.cut_storage()?;
+        stage.wait_ttl(0.3)?;
+        signal(stage, "fencer", "KILL")?;
+        stage.sees_takeover()?;
+        stage.sees_guest_ended()?;
+        stage.heal()?;
+        stage.sees_return()
+    },
+)
+.only_on(&[Storage::Nfs]);
 
 pub(super) const AGENT_STOPPED: Scenario = Scenario::new(
     "agent-stopped",

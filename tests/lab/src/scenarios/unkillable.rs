@@ -17,16 +17,13 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 .known_red(&[LATE_WRITES]);
 
 fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
-    let (operator, victim) = (stage.observers()[0], stage.victim());
     stage.note(Kind::Fault, "its guest's disk falls silent");
     // What it sends there goes to a card that nobody has.
     stage.on_victim(&format!(
         "ip neigh replace {DISKS_PORTAL} lladdr 52:54:00:ff:ff:ff dev storage nud permanent"
     ))?;
     stage.wait_ttl(0.3)?;
-    stage.note(Kind::Fault, format!("`leasefence fence {victim}` on {operator}"));
-    stage.cluster().leasefence(operator, &format!("fence {victim}"))?;
-    let seen = stage.sees_takeover();
+    let seen = stage.asks_fence("").and_then(|()| stage.sees_takeover());
     // The new guest writes over what the old one had in flight.
     stage.wait_ttl(0.5)?;
     stage.note(Kind::Mended, "the disk's path is whole again");

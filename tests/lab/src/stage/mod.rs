@@ -3,6 +3,7 @@
 
 mod sees;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use leasefence_demo::story::{Kind, Story};
@@ -30,7 +31,10 @@ pub struct Stage<'a> {
     story: Story,
     victim: &'static str,
     observers: Vec<&'static str>,
-    generation: u32,
+    /// Of each host that had one when the scenario began.
+    generations: BTreeMap<&'static str, u32>,
+    /// Whether somebody asked the victim to fence itself: then its lease is shorter than it had promised.
+    fence_asked: bool,
     start: SystemTime,
 }
 
@@ -63,11 +67,19 @@ impl<'a> Stage<'a> {
             },
             victim,
             observers: hypervisors().filter(|host| *host != victim).collect(),
-            generation: 0,
+            generations: BTreeMap::new(),
+            fence_asked: false,
             start: SystemTime::now(),
         };
-        stage.generation = stage.renewal(victim)?.generation;
+        for host in hypervisors() {
+            stage.generations.insert(host, stage.renewal(host)?.generation);
+        }
         Ok(stage)
+    }
+
+    /// A host's generation when the scenario began.
+    fn generation_before(&self, host: &str) -> u32 {
+        self.generations.get(host).copied().unwrap_or_default()
     }
 
     /// The lab.
@@ -183,9 +195,25 @@ impl<'a> Stage<'a> {
         Ok(self.lab().exec_for(self.victim, command, PATIENCE)?)
     }
 
-    /// Ends the scenario: the last word is the disk's, whatever the scenario says.
-    pub fn end(mut self, outcome: Result<(), Failure>) -> (Story, Result<(), Failure>) {
+    /// Runs `leasefence fence VICTIM` on another host, as an operator.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn asks_fence(&mut self, options: &str) -> Result<(), Failure> {
+        let (operator, command) = (self.observers[0], format!("fence {} {options}", self.victim));
+        self.note(Kind::Fault, format!("`leasefence {}` on {operator}", command.trim_end()));
+        self.fence_asked = true;
+        self.cluster.leasefence(operator, &command)?;
+        Ok(())
+    }
+
+    /// Ends what is told of it.
+    pub fn ends(&mut self) {
         self.story.seen = self.witness.since(self.start.checked_sub(BEFORE).unwrap_or(self.start));
+    }
+
+    /// Judges the disk: the last word is its, whatever the scenario says.
+    pub fn judge(mut self, outcome: Result<(), Failure>) -> (Story, Result<(), Failure>) {
         let disk = self.cluster.storage().guest_disk_at_home();
         // A scenario that failed may have left it standing still.
         self.lab().thaw(STORAGE).ok();
@@ -201,15 +229,15 @@ impl<'a> Stage<'a> {
     fn judged(&mut self, text: &str) -> Result<(), Failure> {
         let judgement: Judgement = serde_json::from_str(text)
             .map_err(|error| Failure::Unmet(format!("the judge prints what is not understood: {error}")))?;
-        let Judgement { writes, lives, split_brains, damage } = judgement;
+        let Judgement { writes, lives, split_brains, only_late, damage } = judgement;
         self.story.judgement = match (split_brains.first(), damage.first()) {
             (Some(first), _) => format!("{} signs of two writers, the first: {first}", split_brains.len()),
             (None, Some(first)) => format!("damaged: {first}"),
             (None, None) => format!("{writes} writes, {lives} lives, one writer at a time"),
         };
         match (split_brains.is_empty(), damage.is_empty()) {
-            (false, _) => Err(Failure::SplitBrain(self.story.judgement.clone())),
-            (true, false) => Err(Failure::Unmet(self.story.judgement.clone())),
+            (false, _) => Err(Failure::SplitBrain { late: only_late, text: self.story.judgement.clone() }),
+            (true, false) => Err(Failure::Damaged(self.story.judgement.clone())),
             (true, true) => Ok(()),
         }
     }

@@ -11,6 +11,9 @@ use crate::cluster::{LEASE_TTL, PATIENCE};
 use crate::machine::hypervisors;
 use crate::scenario::Failure;
 
+/// How much two machines' clocks, as they were compared when the scenario began, may be wrong together.
+const CLOCK_ERROR: Duration = Duration::from_secs(1);
+
 impl Stage<'_> {
     /// Waits for verdicts on both other hosts and for the guest's first write on one of them.
     ///
@@ -37,12 +40,30 @@ impl Stage<'_> {
             self.story.enter(self.clocks.here(observer, since), observer, Kind::Verdict, text);
         }
         let renewal = self.renewal(self.victim)?;
-        if renewal.generation == self.generation {
+        if renewal.generation == self.generation_before(self.victim) {
             let at = self.clocks.here(self.victim, Duration::from_nanos(renewal.wall_ns));
             self.story.enter(at, self.victim, Kind::LastRenewal, "last renewal");
             self.story.enter(at + LEASE_TTL, self.victim, Kind::LeaseEnd, "its lease ends");
         }
-        Ok(())
+        self.sees_no_haste()
+    }
+
+    /// Nobody says that a lease is over by its time before that has passed since the last renewal, unless it was shortened.
+    fn sees_no_haste(&self) -> Result<(), Failure> {
+        let takeover = self.story.between(Kind::LastRenewal, Kind::Verdict);
+        let own = self.cluster.status(self.observers[0])?.own;
+        let due = Duration::from_millis(own.terms.verdict_after_ms);
+        let expired =
+            self.cluster.verdict(self.observers[0], self.victim)?.evidence.as_deref() == Some("expired");
+        match takeover {
+            Some(takeover) if expired && !self.fence_asked && takeover + CLOCK_ERROR < due => {
+                Err(Failure::Unmet(format!(
+                    "{} was said to be gone {takeover:?} after its last renewal, due is {due:?}",
+                    self.victim
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Both others say that the victim is gone by this evidence, and no other.
@@ -53,7 +74,7 @@ impl Stage<'_> {
         for observer in &self.observers {
             let evidence = self.cluster.verdict(observer, self.victim)?.evidence.unwrap_or_default();
             if evidence != wanted {
-                return Err(Failure::Unmet(format!(
+                return Err(Failure::Evidence(format!(
                     "{} is {evidence} to {observer}, not {wanted}",
                     self.victim
                 )));
@@ -116,7 +137,7 @@ impl Stage<'_> {
     /// # Errors
     /// When it does not.
     pub fn sees_return(&mut self) -> Result<(), Failure> {
-        let (victim, before) = (self.victim, self.generation);
+        let (victim, before) = (self.victim, self.generation_before(self.victim));
         let held = self.cluster.wait_until_held(victim, before)?;
         let how = if held.rebooted { ", after the reboot that its status asked for" } else { "" };
         let text = format!("holds a lease again, in generation {} (it was {before}){how}", held.generation);
@@ -124,8 +145,8 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Waits for half a ttl; then nobody may have been fenced: each host holds its lease and has renewed it in that time, the
-    /// victim under the same generation, and the guest has gone on writing there in the same life. Call it when what was done is
+    /// Waits for half a ttl; then nobody may have been fenced: each host holds its lease under the same generation and has
+    /// renewed it in that time, and the guest has gone on writing on the victim in the same life. Call it when what was done is
     /// undone: a host that has renewed since is out of danger.
     ///
     /// # Errors
@@ -143,9 +164,9 @@ impl Stage<'_> {
                     "{host} was to renew its lease; it last did {age:?} ago"
                 )));
             }
-            if host == self.victim && own.generation != Some(self.generation) {
-                let text =
-                    format!("{host} was fenced: generation {} and now {:?}", self.generation, own.generation);
+            let before = self.generation_before(host);
+            if own.generation != Some(before) {
+                let text = format!("{host} was fenced: generation {before} and now {:?}", own.generation);
                 return Err(Failure::Unmet(text));
             }
         }
@@ -176,12 +197,57 @@ impl Stage<'_> {
         }
     }
 
+    /// The storage was slow, and no host has made its connection anew for that.
+    ///
+    /// # Errors
+    /// When one has.
+    pub fn sees_connections_left_alone(&self) -> Result<(), Failure> {
+        for host in hypervisors() {
+            for decision in self.cluster.status(host)?.decisions {
+                let at = self.clocks.here(host, Duration::from_millis(decision.at_unix_ms));
+                if at >= self.start && decision.event == "connection" {
+                    return Err(Failure::Unmet(format!("{host}: {}", decision.text)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all three hosts hold a lease under a higher generation: each was fenced. The guest's process ended on the
+    /// victim, and the guest runs on one host.
+    ///
+    /// # Errors
+    /// When it is not so.
+    pub fn sees_all_return(&mut self) -> Result<(), Failure> {
+        let rebooted = self.cluster.wait_until_all_held(|host| self.generation_before(host))?;
+        let text = format!(
+            "all three were fenced and hold their leases again; {rebooted} took the reboot that their status asked for"
+        );
+        self.note(Kind::Rejoined, text);
+        self.sees_guest_ended()?;
+        self.sees_guest_on_one_host()
+    }
+
+    /// The guest's process on the victim has ended since the scenario began.
+    ///
+    /// # Errors
+    /// When that was not seen.
+    pub fn sees_guest_ended(&self) -> Result<(), Failure> {
+        let ended = |(_, sight): &(_, Sight)| matches!(sight, Sight::Ended(host) if host == self.victim);
+        match self.seen().iter().any(ended) {
+            true => Ok(()),
+            false => {
+                Err(Failure::Unmet(format!("the guest's process on {} was not seen to end", self.victim)))
+            }
+        }
+    }
+
     /// Waits until all three hosts hold a lease.
     ///
     /// # Errors
     /// When one does not.
     pub fn sees_all_held(&mut self) -> Result<(), Failure> {
-        let rebooted = self.cluster.wait_until_all_held()?;
+        let rebooted = self.cluster.wait_until_all_held(|_| 0)?;
         let text =
             format!("all three hold their leases; {rebooted} took the reboot that their status asked for");
         self.note(Kind::Rejoined, text);
