@@ -27,8 +27,9 @@ pub(super) const FENCER_KILLED_CUT: Scenario = Scenario::new(
         stage.wait_ttl(0.3)?;
         signal(stage, "fencer", "KILL")?;
         stage.sees_takeover()?;
-        stage.sees_guest_ended()?;
+        // A guest that was not killed would write on now.
         stage.heal()?;
+        stage.wait_ttl(0.5)?;
         stage.sees_return()
     },
 )
