@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use leasefence_api::{Status, VerdictAnswer};
+use leasefence_api::Status;
 use leasefence_demo::wait::{self, WaitError};
 
 use crate::guest;
@@ -202,17 +202,6 @@ expire_without_hardware = true
     pub fn status(&self, host: &'static str) -> Result<Status, ClusterError> {
         let text = self.leasefence(host, "status --json")?;
         serde_json::from_str(&text).map_err(|error| ClusterError::Answer("status".into(), host.into(), error))
-    }
-
-    /// What a host says of another now.
-    ///
-    /// # Errors
-    /// When it cannot be asked.
-    pub fn verdict(&self, observer: &'static str, victim: &str) -> Result<VerdictAnswer, ClusterError> {
-        // Its exit code says the same as its text.
-        let text = self.lab.exec(observer, &format!("leasefence verdict {victim} --json || true"))?;
-        serde_json::from_str(&text)
-            .map_err(|error| ClusterError::Answer("verdict".into(), observer.into(), error))
     }
 
     /// Looks again and again, twice a second.

@@ -33,6 +33,8 @@ pub struct Stage<'a> {
     observers: Vec<&'static str>,
     /// Of each host that had one when the scenario began.
     generations: BTreeMap<&'static str, u32>,
+    /// By what the others said that the victim is gone: its next incarnation hides it.
+    evidence: Vec<(&'static str, String)>,
     /// Whether somebody asked the victim to fence itself: then its lease is shorter than it had promised.
     fence_asked: bool,
     start: SystemTime,
@@ -68,6 +70,7 @@ impl<'a> Stage<'a> {
             victim,
             observers: hypervisors().filter(|host| *host != victim).collect(),
             generations: BTreeMap::new(),
+            evidence: Vec::new(),
             fence_asked: false,
             start: SystemTime::now(),
         };

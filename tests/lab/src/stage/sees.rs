@@ -31,13 +31,14 @@ impl Stage<'_> {
     pub fn sees_verdicts(&mut self) -> Result<(), Failure> {
         for observer in self.observers.clone() {
             let what = format!("{observer} to say that {} is gone", self.victim);
-            let gone = || {
-                self.cluster.verdict(observer, self.victim).ok().filter(|verdict| verdict.evidence.is_some())
-            };
-            let verdict = self.cluster.look(&what, PATIENCE, gone)?;
-            let since = Duration::from_millis(verdict.since_unix_ms.unwrap_or_default());
-            let text = format!("verdict: {} is gone, {}", self.victim, verdict.evidence.unwrap_or_default());
-            self.story.enter(self.clocks.here(observer, since), observer, Kind::Verdict, text);
+            let (at, evidence) = self.cluster.look(&what, PATIENCE, || self.verdict_of(observer))?;
+            self.story.enter(
+                at,
+                observer,
+                Kind::Verdict,
+                format!("verdict: {} is gone, {evidence}", self.victim),
+            );
+            self.evidence.push((observer, evidence));
         }
         let renewal = self.renewal(self.victim)?;
         if renewal.generation == self.generation_before(self.victim) {
@@ -48,13 +49,24 @@ impl Stage<'_> {
         self.sees_no_haste()
     }
 
+    /// When a host said since the scenario began that the victim is gone, and by which evidence. Its decisions keep that; its
+    /// answer of now is about the incarnation of now.
+    fn verdict_of(&self, observer: &'static str) -> Option<(SystemTime, String)> {
+        let prefix = format!("{} (", self.victim);
+        self.cluster.status(observer).ok()?.decisions.into_iter().find_map(|decision| {
+            let at = self.clocks.here(observer, Duration::from_millis(decision.at_unix_ms));
+            let ours = at >= self.start && decision.event == "verdict" && decision.text.starts_with(&prefix);
+            let (_, evidence) = decision.text.split_once(" is gone: ").filter(|_| ours)?;
+            Some((at, evidence.split(';').next()?.to_owned()))
+        })
+    }
+
     /// Nobody says that a lease is over by its time before that has passed since the last renewal, unless it was shortened.
     fn sees_no_haste(&self) -> Result<(), Failure> {
         let takeover = self.story.between(Kind::LastRenewal, Kind::Verdict);
         let own = self.cluster.status(self.observers[0])?.own;
         let due = Duration::from_millis(own.terms.verdict_after_ms);
-        let expired =
-            self.cluster.verdict(self.observers[0], self.victim)?.evidence.as_deref() == Some("expired");
+        let expired = self.evidence.iter().any(|(_, evidence)| evidence == "expired");
         match takeover {
             Some(takeover) if expired && !self.fence_asked && takeover + CLOCK_ERROR < due => {
                 Err(Failure::Unmet(format!(
@@ -71,8 +83,7 @@ impl Stage<'_> {
     /// # Errors
     /// When they know it by another.
     pub fn sees_evidence(&self, wanted: &str) -> Result<(), Failure> {
-        for observer in &self.observers {
-            let evidence = self.cluster.verdict(observer, self.victim)?.evidence.unwrap_or_default();
+        for (observer, evidence) in &self.evidence {
             if evidence != wanted {
                 return Err(Failure::Evidence(format!(
                     "{} is {evidence} to {observer}, not {wanted}",
