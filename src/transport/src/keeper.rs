@@ -1,12 +1,11 @@
 //! The thread that makes a stalled NFS connection anew.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::mounts::MOUNTS;
+use crate::mounts::{PROC, all_mounts};
 use crate::nfs::old_mount_of;
 use crate::path::Path;
 use crate::rule::{LOOK, Look, Rule};
@@ -101,7 +100,7 @@ impl Keeper {
         if !self.rule.judge(Instant::now(), look) {
             return;
         }
-        let mounts = match fs::read_to_string(MOUNTS) {
+        let mounts = match all_mounts(PROC.as_ref()) {
             Ok(mounts) => mounts,
             Err(error) => return self.fails(&format!("may be another mount's, too: {error}"), say),
         };

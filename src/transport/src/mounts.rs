@@ -1,12 +1,33 @@
-//! `/proc/self/mountinfo`: what is mounted where. Reading it touches no mounted file system, so a
+//! `/proc/PID/mountinfo`: what is mounted where. Reading it touches no mounted file system, so a
 //! dead server does not matter.
 
 use std::ffi::OsString;
+use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Where the kernel lists them.
-pub(crate) const MOUNTS: &str = "/proc/self/mountinfo";
+/// Where the kernel describes processes.
+pub(crate) const PROC: &str = "/proc";
+
+/// The mounts of this process, as the kernel lists them: what a path of ours leads to.
+///
+/// # Errors
+/// When the list cannot be read.
+pub(crate) fn our_mounts(proc: &Path) -> io::Result<String> {
+    fs::read_to_string(proc.join("self/mountinfo"))
+}
+
+/// The mounts of the host and of this process. The unit has a mount namespace of its own in which `/home`, `/root` and
+/// `/run/user` are empty (`ProtectHome=yes`), and an administrator may give it more such settings: a mount there shares the
+/// connection to its server all the same. The host's are those of its first process. Where that one is hidden, our own must do.
+///
+/// # Errors
+/// When not even our own list can be read.
+pub(crate) fn all_mounts(proc: &Path) -> io::Result<String> {
+    let ours = our_mounts(proc)?;
+    Ok(fs::read_to_string(proc.join("1/mountinfo")).unwrap_or_default() + &ours)
+}
 
 /// One mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,6 +108,24 @@ mod tests {
 40 22 0:50 / /mnt/lease\040here rw,relatime shared:9 - nfs4 10.0.0.1:/lease rw,vers=4.2,hard,nosharecache,proto=tcp,timeo=600,addr=10.0.0.1
 41 40 0:51 / /mnt/lease\040here rw - tmpfs none rw
 42 22 0:52 / /mnt/le rw - nfs4 10.0.0.2:/ rw,soft";
+
+    /// Catches: a mount of NFS 3 below `/home`, hidden from the unit, whose connection is made anew under it.
+    #[test]
+    fn what_only_the_host_has_mounted_is_seen_and_a_hidden_host_is_no_error() -> io::Result<()> {
+        let proc = tempfile::tempdir()?;
+        let proc = proc.path();
+        assert!(all_mounts(proc).is_err());
+        fs::create_dir_all(proc.join("self"))?;
+        fs::write(proc.join("self/mountinfo"), "40 22 0:50 / /lease rw - nfs4 s:/ rw\n")?;
+        let points =
+            || Ok::<_, io::Error>(mounts(&all_mounts(proc)?).map(|mount| mount.point).collect::<Vec<_>>());
+        assert_eq!(points()?, [Path::new("/lease")]);
+        fs::create_dir_all(proc.join("1"))?;
+        fs::write(proc.join("1/mountinfo"), "41 22 0:51 / /home/old rw - nfs s:/old rw\n")?;
+        assert_eq!(points()?, [Path::new("/home/old"), Path::new("/lease")]);
+        assert_eq!(mounts(&our_mounts(proc)?).count(), 1);
+        Ok(())
+    }
 
     #[test]
     fn the_deepest_and_last_mount_counts_and_names_are_whole() {

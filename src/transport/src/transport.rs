@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::stat::{major, minor};
 
 use crate::iscsi::IscsiSession;
-use crate::mounts::{MOUNTS, mount_of};
+use crate::mounts::{PROC, all_mounts, mount_of, our_mounts};
 use crate::nfs::NfsMount;
 
 /// What carries the lease file's reads and writes.
@@ -34,9 +34,11 @@ impl Transport {
             return Ok(session_of(path)
                 .map_or(Self::Other, |number| Self::Iscsi(IscsiSession::read(Path::new("/"), number))));
         }
-        let mountinfo = fs::read_to_string(MOUNTS)?;
-        let mount = mount_of(&mountinfo, path).and_then(|mount| NfsMount::of(&mount));
-        Ok(mount.map_or(Self::Other, |mount| Self::Nfs(mount.among(&mountinfo))))
+        let proc = Path::new(PROC);
+        let Some(mount) = mount_of(&our_mounts(proc)?, path).and_then(|mount| NfsMount::of(&mount)) else {
+            return Ok(Self::Other);
+        };
+        Ok(Self::Nfs(mount.among(&all_mounts(proc)?)))
     }
 
     /// What in its settings makes a link cut cost more than itself, or is dangerous: a sentence each, with what to do.
