@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::mounts::{PROC, all_mounts};
 use crate::nfs::old_mount_of;
+use crate::owners::owned_sockets;
 use crate::path::Path;
 use crate::rule::{LOOK, Look, Rule};
 use crate::sockets::{TcpSocket, destroy, sockets_to};
@@ -31,7 +32,8 @@ impl Activity {
 
 /// Makes the connection to an NFS server anew while calls over it are stuck, for as long as the [`Activity`] lives. Calls
 /// that are under way are sent again: only for a mount that applies them once ([`crate::NfsMount::keepable`]). Other mounts
-/// of that server may share the connection, and gain too; where one of them is older, all are left alone.
+/// of that server may share the connection, and gain too; where one of them is older, all are left alone. So is every
+/// connection that a process has for itself.
 #[derive(Debug)]
 pub struct Keeper {
     server: SocketAddr,
@@ -43,7 +45,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the thread. `patience`: how long nothing may end before it looks; two renewal intervals (ARCHITECTURE 4).
+    /// Starts the thread. `patience`: how long nothing may end before it looks; two renewal intervals (ARCHITECTURE 3).
     /// `hurry`: how long a stall deserves hurry; the ttl, after which there is no lease to save.
     /// `say` is called on the thread with what it did, for people.
     ///
@@ -56,15 +58,13 @@ impl Keeper {
         activity: &Arc<Activity>,
         say: impl Fn(String) + Send + 'static,
     ) -> std::io::Result<()> {
-        let mut keeper = Self {
-            server,
-            path: Path::to(server),
-            activity: Arc::downgrade(activity),
-            rule: Rule::new(patience, hurry),
-            failed: false,
-        };
+        let mut keeper = Self::new(server, Rule::new(patience, hurry), activity);
         thread::Builder::new().name("connection".to_owned()).spawn(move || keeper.run(&say))?;
         Ok(())
+    }
+
+    fn new(server: SocketAddr, rule: Rule, activity: &Arc<Activity>) -> Self {
+        Self { server, path: Path::to(server), activity: Arc::downgrade(activity), rule, failed: false }
     }
 
     fn run(&mut self, say: &dyn Fn(String)) {
@@ -96,8 +96,16 @@ impl Keeper {
             Ok(sockets) => sockets,
             Err(error) => return self.fails(&format!("cannot be looked at: {error}"), say),
         };
-        let look = Look { answers: true, backs_off: sockets.iter().any(TcpSocket::backs_off) };
-        if !self.rule.judge(Instant::now(), look) {
+        if !self.rule.would_kick(look_at(&sockets)) {
+            return;
+        }
+        // A QEMU with a disk of its own on that server, or another program's connection: not the mount's.
+        let owned = match owned_sockets(PROC.as_ref()) {
+            Ok(owned) => owned,
+            Err(error) => return self.fails(&format!("may be a process's, too: {error}"), say),
+        };
+        let sockets: Vec<_> = sockets.into_iter().filter(|socket| !owned.contains(&socket.inode)).collect();
+        if sockets.is_empty() || !self.rule.judge(Instant::now(), look_at(&sockets)) {
             return;
         }
         let mounts = match all_mounts(PROC.as_ref()) {
@@ -131,5 +139,61 @@ impl Keeper {
             say(format!("the connection to NFS server {} {what}", self.server));
         }
         self.failed = true;
+    }
+}
+
+/// What the sockets to a server that answers say.
+fn look_at(sockets: &[TcpSocket]) -> Look {
+    Look { answers: true, backs_off: sockets.iter().any(TcpSocket::backs_off) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::{ErrorKind, IoSlice, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+    use super::*;
+
+    fn keeper_to(server: SocketAddr) -> Keeper {
+        let second = Duration::from_secs(1);
+        Keeper::new(server, Rule::new(second, second), &Arc::default())
+    }
+
+    /// Catches: a QEMU's own connection (libnfs), or any program's, that ends with the mount's. A connection that is on its
+    /// way between two processes belongs to no descriptor, as the kernel's own.
+    #[test]
+    fn the_connection_of_a_process_lives_on_while_one_of_nobody_is_made_anew() -> std::io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let server = listener.local_addr()?;
+        let mut ours = TcpStream::connect(server)?;
+        let (mut accepted, _) = listener.accept()?;
+        let said = RefCell::new(Vec::new());
+        let look = || {
+            let mut keeper = keeper_to(server);
+            keeper.rule.judge(Instant::now(), Look::DEAD);
+            keeper.answered(None, &|text| said.borrow_mut().push(text));
+        };
+        look();
+        ours.write_all(b"!")?;
+        accepted.read_exact(&mut [0])?;
+        assert_eq!(*said.borrow(), Vec::<String>::new());
+
+        let (post, _office) = UnixStream::pair()?;
+        let nobodys = TcpStream::connect(server)?;
+        let letter = [ControlMessage::ScmRights(&[nobodys.as_raw_fd()])];
+        sendmsg::<()>(post.as_raw_fd(), &[IoSlice::new(b"!")], &letter, MsgFlags::empty(), None)?;
+        drop(nobodys);
+        let (mut far_end, _) = listener.accept()?;
+        look();
+        ours.write_all(b"!")?;
+        accepted.read_exact(&mut [0])?;
+        assert_eq!(far_end.read(&mut [0]).expect_err("ended").kind(), ErrorKind::ConnectionReset);
+        assert_eq!(said.borrow().len(), 1);
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ mod iscsi;
 mod keeper;
 mod mounts;
 mod nfs;
+mod owners;
 mod path;
 mod rule;
 mod sockets;

@@ -54,13 +54,18 @@ impl Rule {
         self.stall.is_some_and(|since| now.saturating_duration_since(since) < self.hurry)
     }
 
+    /// What [`Rule::judge`] would say of a look that was answered.
+    pub(crate) fn would_kick(&self, look: Look) -> bool {
+        self.dead_since_stall || look.backs_off
+    }
+
     /// Takes what the look found. True: make the connection anew now.
     pub(crate) fn judge(&mut self, now: Instant, look: Look) -> bool {
         if !look.answers {
             self.dead_since_stall = true;
             return false;
         }
-        let kick = self.dead_since_stall || look.backs_off;
+        let kick = self.would_kick(look);
         if kick {
             (self.dead_since_stall, self.last_kick) = (false, Some(now));
         }

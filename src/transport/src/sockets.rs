@@ -32,11 +32,13 @@ const TIMER_RETRANSMIT: u8 = 1;
 /// Those that may carry calls now or soon. What is being closed carries none, and may be of a probe.
 const IN_USE: u32 = 1 << TCP_ESTABLISHED | 1 << TCP_SYN_SENT;
 
-/// Sizes in bytes: `nlmsghdr`, `inet_diag_sockid`, `inet_diag_req_v2`, and the part of `inet_diag_msg` that is read.
+/// Sizes in bytes: `nlmsghdr`, `inet_diag_sockid`, `inet_diag_req_v2`, `inet_diag_msg`.
 const HEADER: usize = 16;
 const SOCKET_ID: usize = 48;
 const REQUEST: usize = 8 + SOCKET_ID;
-const MESSAGE: usize = 4 + SOCKET_ID;
+const MESSAGE: usize = 4 + SOCKET_ID + 20;
+/// Where in the message the inode lies: the last of its five words.
+const INODE: usize = MESSAGE - 4;
 /// Where in the socket's id its far end's port and address lie.
 const FAR_PORT: usize = 2;
 const FAR_ADDRESS: usize = 20;
@@ -51,6 +53,8 @@ pub(crate) struct TcpSocket {
     state: u8,
     timer: u8,
     retransmissions: u8,
+    /// As `/proc/PID/fd` names it.
+    pub(crate) inode: u32,
     id: [u8; SOCKET_ID],
 }
 
@@ -146,8 +150,9 @@ fn request(kind: u16, flags: u16, family: u8, id: &[u8; SOCKET_ID]) -> Vec<u8> {
 
 fn socket_in(body: &[u8]) -> Option<TcpSocket> {
     let body = body.get(..MESSAGE)?;
-    let id = body[4..].try_into().ok()?;
-    Some(TcpSocket { family: body[0], state: body[1], timer: body[2], retransmissions: body[3], id })
+    let id = body[4..4 + SOCKET_ID].try_into().ok()?;
+    let inode = u32::from_ne_bytes(body[INODE..].try_into().ok()?);
+    Some(TcpSocket { family: body[0], state: body[1], timer: body[2], retransmissions: body[3], inode, id })
 }
 
 /// The error in an `nlmsgerr`; none for an acknowledgement.
