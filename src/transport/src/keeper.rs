@@ -1,5 +1,6 @@
 //! The thread that makes a stalled NFS connection anew.
 
+use std::io::Result;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
@@ -40,8 +41,8 @@ pub struct Keeper {
     path: Path,
     activity: Weak<Activity>,
     rule: Rule,
-    /// Said once while it is so.
-    failed: bool,
+    /// What was said last of why not: said once while it stays the same.
+    failed: Option<String>,
 }
 
 impl Keeper {
@@ -57,14 +58,14 @@ impl Keeper {
         hurry: Duration,
         activity: &Arc<Activity>,
         say: impl Fn(String) + Send + 'static,
-    ) -> std::io::Result<()> {
+    ) -> Result<()> {
         let mut keeper = Self::new(server, Rule::new(patience, hurry), activity);
         thread::Builder::new().name("connection".to_owned()).spawn(move || keeper.run(&say))?;
         Ok(())
     }
 
     fn new(server: SocketAddr, rule: Rule, activity: &Arc<Activity>) -> Self {
-        Self { server, path: Path::to(server), activity: Arc::downgrade(activity), rule, failed: false }
+        Self { server, path: Path::to(server), activity: Arc::downgrade(activity), rule, failed: None }
     }
 
     fn run(&mut self, say: &dyn Fn(String)) {
@@ -119,9 +120,9 @@ impl Keeper {
                 say,
             );
         }
-        match sockets.iter().try_for_each(destroy) {
+        match destroy_all(&sockets, destroy) {
             Ok(()) => {
-                self.failed = false;
+                self.failed = None;
                 let stalled = waiting.map(|since| since.elapsed()).unwrap_or_default();
                 say(format!(
                     "the connection to NFS server {} is made anew: nothing was answered for {} ms, and the server can be \
@@ -135,11 +136,17 @@ impl Keeper {
     }
 
     fn fails(&mut self, what: &str, say: &dyn Fn(String)) {
-        if !self.failed {
+        if self.failed.as_deref() != Some(what) {
             say(format!("the connection to NFS server {} {what}", self.server));
+            self.failed = Some(what.to_owned());
         }
-        self.failed = true;
     }
+}
+
+/// Ends all, also when one cannot be ended (a mount with `nconnect` has several); the first error is the answer.
+fn destroy_all<T>(sockets: &[T], destroy: impl Fn(&T) -> Result<()>) -> Result<()> {
+    let ends: Vec<_> = sockets.iter().map(destroy).collect();
+    ends.into_iter().collect()
 }
 
 /// What the sockets to a server that answers say.
@@ -167,7 +174,7 @@ mod tests {
     /// Catches: a QEMU's own connection (libnfs), or any program's, that ends with the mount's. A connection that is on its
     /// way between two processes belongs to no descriptor, as the kernel's own.
     #[test]
-    fn the_connection_of_a_process_lives_on_while_one_of_nobody_is_made_anew() -> std::io::Result<()> {
+    fn the_connection_of_a_process_lives_on_while_one_of_nobody_is_made_anew() -> Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let server = listener.local_addr()?;
         let mut ours = TcpStream::connect(server)?;
@@ -195,5 +202,28 @@ mod tests {
         assert_eq!(far_end.read(&mut [0]).expect_err("ended").kind(), ErrorKind::ConnectionReset);
         assert_eq!(said.borrow().len(), 1);
         Ok(())
+    }
+
+    /// Catches: the first of several connections that resists, and shields the others.
+    #[test]
+    fn one_connection_that_resists_shields_no_other() {
+        let tried = RefCell::new(Vec::new());
+        let outcome = destroy_all(&[1, 2, 3, 4], |number| {
+            tried.borrow_mut().push(*number);
+            if number % 2 == 1 { Err(std::io::Error::other(number.to_string())) } else { Ok(()) }
+        });
+        assert_eq!(*tried.borrow(), [1, 2, 3, 4]);
+        assert_eq!(outcome.expect_err("two resisted").to_string(), "1");
+    }
+
+    #[test]
+    fn a_failure_is_said_once_and_another_one_too() {
+        let said = RefCell::new(Vec::new());
+        let say = |text: String| said.borrow_mut().push(text);
+        let mut keeper = keeper_to(SocketAddr::from(([10, 0, 0, 1], 2049)));
+        for what in ["fails", "fails", "fails otherwise", "fails otherwise", "fails"] {
+            keeper.fails(what, &say);
+        }
+        assert_eq!(said.borrow().len(), 3, "{said:?}");
     }
 }
