@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 /// Between two looks at a stall whose server answers, or that has lasted too long for hurry.
 pub(crate) const LOOK: Duration = Duration::from_millis(500);
-/// A connection that was just made anew is given this long.
+/// A connection that was just made anew is given this long, after each further time in one stall twice as long, up to the
+/// second: what did not help is no remedy, and costs the mounts that share it.
 const REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(8);
 
 /// What a look found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,22 +33,25 @@ pub(crate) struct Rule {
     dead_since_stall: bool,
     stall: Option<Instant>,
     last_kick: Option<Instant>,
+    /// What a connection that was made anew is given now.
+    rest: Duration,
 }
 
 impl Rule {
     /// `patience`: how long nothing may be acknowledged before it is looked at; two renewal intervals. `hurry`: how long it is
     /// then worth any haste; the ttl.
     pub(crate) fn new(patience: Duration, hurry: Duration) -> Self {
-        Self { patience, hurry, dead_since_stall: false, stall: None, last_kick: None }
+        Self { patience, hurry, dead_since_stall: false, stall: None, last_kick: None, rest: REST }
     }
 
     /// True when it is time for a look: something is under way, and nothing has ended since `waiting`.
     pub(crate) fn wants_look(&mut self, now: Instant, waiting: Option<Instant>) -> bool {
         if self.stall != waiting {
             (self.stall, self.dead_since_stall) = (waiting, false);
+            (self.last_kick, self.rest) = (None, REST);
         }
         let waits = waiting.is_some_and(|since| now.saturating_duration_since(since) >= self.patience);
-        waits && self.last_kick.is_none_or(|kick| now.saturating_duration_since(kick) >= REST)
+        waits && self.last_kick.is_none_or(|kick| now.saturating_duration_since(kick) >= self.rest)
     }
 
     /// True while there may be a lease to save.
@@ -67,6 +72,9 @@ impl Rule {
         }
         let kick = self.would_kick(look);
         if kick {
+            if self.last_kick.is_some() {
+                self.rest = self.rest.saturating_mul(2).min(LONGEST_REST);
+            }
             (self.dead_since_stall, self.last_kick) = (false, Some(now));
         }
         kick
@@ -107,9 +115,37 @@ mod tests {
         assert_eq!(kicks(|_| Look::DEAD, 60_000), []);
     }
 
+    /// Catches: a shared connection that is ended each second, for as long as a server is in trouble.
     #[test]
-    fn a_connection_that_still_backs_off_is_made_anew_each_second_at_most() {
-        assert_eq!(kicks(|_| BACKS_OFF, 4_000), [1_000, 2_000, 3_000, 4_000]);
+    fn what_did_not_help_is_done_less_often_until_the_next_stall() {
+        assert_eq!(
+            kicks(|_| BACKS_OFF, 40_000),
+            [1_000, 2_000, 4_000, 8_000, 16_000, 24_000, 32_000, 40_000]
+        );
+
+        let start = Instant::now();
+        let mut rule = Rule::new(Duration::from_secs(1), HURRY);
+        let at = |ms| start + Duration::from_millis(ms);
+        for ms in [1_000, 2_000, 4_000] {
+            assert!(rule.wants_look(at(ms), Some(start)) && rule.judge(at(ms), BACKS_OFF), "{ms}");
+        }
+        let next = Some(at(4_100));
+        for ms in [5_100, 6_100, 8_100] {
+            assert!(rule.wants_look(at(ms), next) && rule.judge(at(ms), BACKS_OFF), "{ms}");
+        }
+    }
+
+    /// A cut of 0.9 of a ttl of 12 s, looked at ten times a second.
+    #[test]
+    fn the_end_of_a_long_cut_is_noticed_within_a_tenth_of_a_second() {
+        let start = Instant::now();
+        let mut rule = Rule::new(Duration::from_secs(1), HURRY);
+        for ms in (0..10_800).step_by(100) {
+            let now = start + Duration::from_millis(ms);
+            assert!(!rule.wants_look(now, Some(start)) || !rule.judge(now, Look::DEAD), "{ms}");
+        }
+        let back = start + Duration::from_millis(10_800);
+        assert!(rule.wants_look(back, Some(start)) && rule.judge(back, WORKS));
     }
 
     #[test]
