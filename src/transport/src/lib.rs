@@ -13,6 +13,7 @@ mod mounts;
 mod nfs;
 mod owners;
 mod path;
+mod place;
 mod rule;
 mod sockets;
 mod transport;

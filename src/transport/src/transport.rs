@@ -11,6 +11,7 @@ use nix::sys::stat::{major, minor};
 use crate::iscsi::IscsiSession;
 use crate::mounts::{PROC, all_mounts, mount_of, our_mounts};
 use crate::nfs::NfsMount;
+use crate::place::place_of;
 
 /// What carries the lease file's reads and writes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,12 +25,13 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// The transport of the lease at `path`, an absolute path. Reads `/proc` and `/sys` only, and of the path itself no more
-    /// than is needed to find a device below `/dev`: a dead server does not matter.
+    /// The transport of the lease at `path`, an absolute path; symbolic links and `..` are followed. Waits for a dead server two
+    /// seconds at most.
     ///
     /// # Errors
     /// When `/proc/self/mountinfo` cannot be read.
     pub fn of(path: &Path) -> io::Result<Self> {
+        let path = &place_of(path);
         if path.starts_with("/dev") {
             return Ok(session_of(path)
                 .map_or(Self::Other, |number| Self::Iscsi(IscsiSession::read(Path::new("/"), number))));
