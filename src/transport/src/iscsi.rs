@@ -62,6 +62,18 @@ impl IscsiSession {
                 self.login_timeout.unwrap_or_default()
             ));
         }
+        // The kernel takes every negative number for "never give up".
+        let in_time = |limit: i64| u64::try_from(limit).is_ok_and(|limit| limit <= ttl.as_secs());
+        if let Some(limit) = self.replacement_timeout.filter(|limit| !in_time(*limit)) {
+            let waits = if limit < 0 { "for ever".to_owned() } else { format!("for {limit} s") };
+            advice.push(format!(
+                "iSCSI session {target}: commands wait {waits} for a session that has failed, longer than the ttl of {ttl:?}: \
+                 what the guests of a fenced host have in flight may land when the path is back, over what their successors have \
+                 written. Set node.session.timeo.replacement_timeout to {} at most (their writes then fail in a long cut), \
+                 and log in anew, or reboot a host that was fenced without a receipt before its path is back.",
+                ttl.as_secs()
+            ));
+        }
         advice
     }
 }
@@ -129,14 +141,19 @@ mod tests {
             login_timeout: Some(15),
         };
         assert_eq!(session, expected);
-        assert_eq!(session.advice(TTL).len(), 2);
+        assert_eq!(session.advice(TTL).len(), 3);
         let good = IscsiSession {
             ping_interval: Some(2),
             ping_timeout: Some(4),
             login_timeout: Some(2),
+            replacement_timeout: Some(12),
             ..expected.clone()
         };
         assert_eq!(good.advice(TTL), Vec::<String>::new());
+        for (late, advice) in [(0, 0), (5, 0), (13, 1), (120, 1), (-1, 1)] {
+            let session = IscsiSession { replacement_timeout: Some(late), ..good.clone() };
+            assert_eq!(session.advice(TTL).len(), advice, "late writes may land: {late}");
+        }
         let never = IscsiSession { ping_interval: Some(0), ..good };
         assert_eq!(never.advice(TTL).len(), 1, "0 is never");
         assert_eq!(

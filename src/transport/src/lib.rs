@@ -7,6 +7,7 @@
 //!
 //! Nothing here is on the safety path: a lease ends by its own clock, whatever becomes of a connection.
 
+mod block;
 mod iscsi;
 mod keeper;
 mod mounts;
@@ -18,6 +19,7 @@ mod rule;
 mod sockets;
 mod transport;
 
+pub use block::BlockDevice;
 pub use iscsi::IscsiSession;
 pub use keeper::{Activity, Keeper};
 pub use nfs::NfsMount;

@@ -1,14 +1,10 @@
 //! Which transport a lease has.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Component, Path};
+use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::stat::{major, minor};
-
-use crate::iscsi::IscsiSession;
+use crate::block::BlockDevice;
 use crate::mounts::{PROC, all_mounts, mount_of, our_mounts};
 use crate::nfs::NfsMount;
 use crate::place::place_of;
@@ -18,8 +14,8 @@ use crate::place::place_of;
 pub enum Transport {
     /// A file on NFS.
     Nfs(NfsMount),
-    /// A block device of an iSCSI session.
-    Iscsi(IscsiSession),
+    /// A block device: iSCSI sessions, and what is not judged.
+    Block(BlockDevice),
     /// Anything else: nothing is known of it, and nothing is done.
     Other,
 }
@@ -32,9 +28,8 @@ impl Transport {
     /// When `/proc/self/mountinfo` cannot be read.
     pub fn of(path: &Path) -> io::Result<Self> {
         let path = &place_of(path);
-        if path.starts_with("/dev") {
-            return Ok(session_of(path)
-                .map_or(Self::Other, |number| Self::Iscsi(IscsiSession::read(Path::new("/"), number))));
+        if let Some(device) = path.starts_with("/dev").then(|| BlockDevice::at(path)).flatten() {
+            return Ok(Self::Block(device));
         }
         let proc = Path::new(PROC);
         let Some(mount) = mount_of(&our_mounts(proc)?, path).and_then(|mount| NfsMount::of(&mount)) else {
@@ -48,19 +43,10 @@ impl Transport {
     pub fn advice(&self, ttl: Duration) -> Vec<String> {
         match self {
             Self::Nfs(mount) => mount.advice(ttl),
-            Self::Iscsi(session) => session.advice(ttl),
+            Self::Block(device) => device.advice(ttl),
             Self::Other => Vec::new(),
         }
     }
-}
-
-/// The number of the iSCSI session that a block device belongs to.
-fn session_of(path: &Path) -> Option<u32> {
-    let metadata = fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_block_device())?;
-    let device = metadata.rdev();
-    let place = fs::canonicalize(format!("/sys/dev/block/{}:{}", major(device), minor(device))).ok()?;
-    let number = |part: Component<'_>| part.as_os_str().to_str()?.strip_prefix("session")?.parse().ok();
-    place.components().find_map(number)
 }
 
 #[cfg(test)]
@@ -68,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_neither_nfs_nor_iscsi_is_left_alone() -> io::Result<()> {
+    fn what_is_neither_nfs_nor_a_device_is_left_alone() -> io::Result<()> {
         for path in ["/", "/dev/null", "/proc/self/stat", "/dev/there-is-none"] {
             let transport = Transport::of(Path::new(path))?;
             assert_eq!(

@@ -1,0 +1,143 @@
+//! A block device, and what lies beneath it.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::stat::{major, minor};
+
+use crate::iscsi::IscsiSession;
+
+/// Deeper stacks of devices (multipath below LVM below a partition) are nobody's.
+const DEEPEST: u8 = 8;
+
+/// A block device: the iSCSI sessions beneath it, by however many layers (multipath, LVM, RAID), and what else is there.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct BlockDevice {
+    /// Each session once.
+    pub sessions: Vec<IscsiSession>,
+    /// The kernel's names of the devices beneath that are of no kind known here: nothing is said of their settings.
+    pub unknown: Vec<String>,
+}
+
+impl BlockDevice {
+    /// The device that `path` names; none where that is something else, or nothing.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_block_device())?;
+        Some(Self::read(Path::new("/"), &format!("{}:{}", major(metadata.rdev()), minor(metadata.rdev()))))
+    }
+
+    /// The device with this number, as the files below `root` describe it.
+    fn read(root: &Path, number: &str) -> Self {
+        let (mut sessions, mut unknown) = (Vec::new(), Vec::new());
+        match fs::canonicalize(root.join("sys/dev/block").join(number)) {
+            Ok(place) => beneath(&place, DEEPEST, &mut sessions, &mut unknown),
+            Err(_) => unknown.push(number.to_owned()),
+        }
+        sessions.sort_unstable();
+        sessions.dedup();
+        unknown.sort_unstable();
+        unknown.dedup();
+        Self {
+            sessions: sessions.into_iter().map(|number| IscsiSession::read(root, number)).collect(),
+            unknown,
+        }
+    }
+
+    pub(crate) fn advice(&self, ttl: Duration) -> Vec<String> {
+        let mut advice: Vec<_> = self.sessions.iter().flat_map(|session| session.advice(ttl)).collect();
+        if !self.unknown.is_empty() {
+            advice.push(format!(
+                "not judged: the lease's block device lies on {}, which is no iSCSI session. Whether a disturbance shorter \
+                 than the ttl of {ttl:?} ends the lease, and how late a write of a fenced host may land, is not known.",
+                self.unknown.join(", ")
+            ));
+        }
+        advice
+    }
+}
+
+/// The sessions beneath the device that sysfs describes at `place`, and the names of what is none. A partition lies below its
+/// disk's place, and one of a device with layers beneath has them at its disk.
+fn beneath(place: &Path, depth: u8, sessions: &mut Vec<u32>, unknown: &mut Vec<String>) {
+    if let Some(session) = place.components().find_map(session_in) {
+        sessions.push(session);
+        return;
+    }
+    let whole = if place.join("partition").exists() { place.parent().unwrap_or(place) } else { place };
+    let slaves: Vec<PathBuf> = fs::read_dir(whole.join("slaves"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|slave| fs::canonicalize(slave.path()).ok())
+        .collect();
+    match depth.checked_sub(1).filter(|_| !slaves.is_empty()) {
+        Some(depth) => slaves.iter().for_each(|slave| beneath(slave, depth, sessions, unknown)),
+        None => unknown.push(whole.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+    }
+}
+
+fn session_in(part: Component<'_>) -> Option<u32> {
+    part.as_os_str().to_str()?.strip_prefix("session")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(12);
+
+    /// A volume on a multipath device of two sessions and on a local disk's partition.
+    #[test]
+    fn all_sessions_beneath_a_stack_of_devices_are_judged_and_the_rest_is_named() -> io::Result<()> {
+        let root = tempfile::tempdir()?;
+        let root = root.path();
+        let devices = root.join("sys/devices");
+        let make = |place: &str, slaves: &[&str]| {
+            fs::create_dir_all(devices.join(place).join("slaves"))?;
+            slaves.iter().try_for_each(|slave| {
+                let name = Path::new(slave).file_name().unwrap_or_default();
+                symlink(devices.join(slave), devices.join(place).join("slaves").join(name))
+            })
+        };
+        let (first, second) =
+            ("host2/session3/target2:0:0/block/sda", "host3/session4/target3:0:0/block/sdb");
+        make(first, &[])?;
+        make(second, &[])?;
+        make("pci/block/nvme0n1/nvme0n1p1", &[])?;
+        fs::write(devices.join("pci/block/nvme0n1/nvme0n1p1/partition"), "1")?;
+        make("virtual/block/dm-0", &[first, second])?;
+        make("virtual/block/dm-1", &["virtual/block/dm-0", "pci/block/nvme0n1/nvme0n1p1"])?;
+        fs::create_dir_all(root.join("sys/dev/block"))?;
+        for (number, place) in
+            [("8:0", first), ("253:0", "virtual/block/dm-0"), ("253:1", "virtual/block/dm-1")]
+        {
+            symlink(devices.join(place), root.join("sys/dev/block").join(number))?;
+        }
+        for session in [3, 4] {
+            let session = root.join(format!("sys/class/iscsi_session/session{session}"));
+            fs::create_dir_all(&session)?;
+            fs::write(session.join("recovery_tmo"), "120")?;
+        }
+        for (number, sessions, unknown) in
+            [("8:0", 1, vec![]), ("253:0", 2, vec![]), ("253:1", 2, vec!["nvme0n1"]), ("9:9", 0, vec!["9:9"])]
+        {
+            let device = BlockDevice::read(root, number);
+            assert_eq!(
+                (device.sessions.len(), &device.unknown),
+                (sessions, &unknown.iter().map(|name| (*name).to_owned()).collect())
+            );
+            let advice = device.advice(TTL);
+            assert_eq!(advice.len(), sessions + unknown.len(), "{advice:?}");
+            assert_eq!(
+                advice.iter().filter(|advice| advice.starts_with("not judged: ")).count(),
+                unknown.len()
+            );
+        }
+        Ok(())
+    }
+}
