@@ -58,19 +58,38 @@ record_systemctl() {
 [ -e /etc/libvirt/hooks/qemu.d/leasefence ] && hook=hook || hook=no-hook
 case "$1" in
     is-enabled | mask | unmask) exec /usr/bin/systemctl "$@" ;;
+    is-active) echo activating; exit 3 ;;
     --quiet) exit 0 ;;
     *) echo "$* ($hook)" >>/systemctl.log ;;
 esac
+# What a test wants to happen at this call.
+if [ -x "/at-$1" ]; then "/at-$1" "$@"; fi
 SCRIPT
     chmod +x "$root/usr/local/sbin/systemctl"
 }
 forget_systemctl() {
-    rm -rf "$root/run/systemd/system" "$root/usr/local/sbin/systemctl" "$root/systemctl.log"
+    rm -rf "$root/run/systemd/system" "$root/usr/local/sbin/systemctl" "$root/systemctl.log" "$root"/at-*
 }
 # Usage: calls_were LINE...
 calls_were() {
     diff <(printf '%s\n' "$@") "$root/systemctl.log" || fail "systemctl was called otherwise (< wanted, > called)"
     rm "$root/systemctl.log"
+}
+
+arm() { echo 'armed boot=0 arm=1 file=0 incarnation=0.1 suspended_ns=0 end' >"$root/run/leasefence/state"; }
+disarm() { echo 'disarmed boot=0 arm=1 end' >"$root/run/leasefence/state"; }
+
+# Usage: check_arming_while_removed COMMAND...
+# The agent is about to join when the package is removed, and has armed the host by the time that it is stopped.
+check_arming_while_removed() {
+    say "a host that arms while the package is being removed keeps its fencer, and gets its agent back"
+    disarm
+    printf '#!/bin/sh\n[ "$2" != leasefence-agent.service ] || echo armed boot=0 arm=2 >/run/leasefence/state\n' >"$root/at-stop"
+    chmod +x "$root/at-stop"
+    if "$@"; then fail "a host that armed meanwhile let its fencer go"; fi
+    rm "$root/at-stop"
+    calls_were "stop leasefence-agent.service (hook)" "start leasefence-agent.service (hook)"
+    check_hook
 }
 
 check_contents() {
@@ -131,14 +150,14 @@ check_foreign_hook() {
 check_sleep() {
     say "sleep targets: masked while armed, whatever the marker looks like, and nobody else's mask undone"
     local masks=$root/run/systemd/system
-    echo 'armed boot=0 arm=1 file=0 incarnation=0.1 suspended_ns=0 end' >"$root/run/leasefence/state"
+    arm
     in_root systemctl mask --quiet --runtime hibernate.target
     in_root /usr/libexec/leasefence/sleep-targets
     in_root /usr/libexec/leasefence/sleep-targets
     for target in $targets; do
         [ "$(readlink "$masks/$target")" = /dev/null ] || fail "$target is not masked while armed"
     done
-    echo 'disarmed boot=0 arm=1 end' >"$root/run/leasefence/state"
+    disarm
     in_root /usr/libexec/leasefence/sleep-targets
     [ "$(cd "$masks" && echo *.target)" = hibernate.target ] || fail "while disarmed there are: $(ls "$masks")"
     in_root systemctl unmask --quiet --runtime hibernate.target
