@@ -57,7 +57,7 @@ record_systemctl() {
 #!/bin/sh
 [ -e /etc/libvirt/hooks/qemu.d/leasefence ] && hook=hook || hook=no-hook
 case "$1" in
-    is-enabled | mask | unmask) exec /usr/bin/systemctl "$@" ;;
+    is-enabled | mask | unmask) /usr/bin/systemctl "$@" ;;
     is-active) echo activating; exit 3 ;;
     --quiet) exit 0 ;;
     *) echo "$* ($hook)" >>/systemctl.log ;;
@@ -107,7 +107,8 @@ check_contents() {
     in_root getent group leasefence >/dev/null || fail "no group leasefence"
     in_root systemd-tmpfiles --create leasefence.conf
     [ "$(in_root stat -c '%a %G' /run/leasefence)" = "2755 leasefence" ] || fail "the run directory is not as tmpfiles.d says"
-    in_root systemd-analyze verify --man=no leasefence-fencer.service leasefence-agent.service leasefence-sleep.path
+    in_root systemd-analyze verify --man=no leasefence-fencer.service leasefence-agent.service leasefence-sleep.path \
+        leasefence-sleep.timer
 }
 
 check_refusals() {
@@ -167,4 +168,14 @@ check_sleep() {
     rm "$root/run/leasefence/state"
     in_root /usr/libexec/leasefence/sleep-targets
     [ ! -L "$masks/suspend.target" ] || fail "a mask was left without a marker"
+
+    say "a marker that changes while the targets are being masked is acted on"
+    record_systemctl
+    arm
+    printf '#!/bin/sh\necho disarmed boot=0 arm=2 end >/run/leasefence/state\n' >"$root/at-mask"
+    chmod +x "$root/at-mask"
+    in_root /usr/libexec/leasefence/sleep-targets
+    [ ! -L "$masks/suspend.target" ] || fail "a host that was disarmed while its sleep targets were being masked cannot sleep"
+    forget_systemctl
+    rm "$root/run/leasefence/state"
 }
