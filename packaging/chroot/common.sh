@@ -108,7 +108,7 @@ check_contents() {
     in_root systemd-tmpfiles --create leasefence.conf
     [ "$(in_root stat -c '%a %G' /run/leasefence)" = "2755 leasefence" ] || fail "the run directory is not as tmpfiles.d says"
     in_root systemd-analyze verify --man=no leasefence-fencer.service leasefence-agent.service leasefence-sleep.path \
-        leasefence-sleep.timer
+        leasefence-sleep.timer leasefence-inhibit.service
 }
 
 check_refusals() {
@@ -176,6 +176,7 @@ check_sleep() {
     chmod +x "$root/at-mask"
     in_root /usr/libexec/leasefence/sleep-targets
     [ ! -L "$masks/suspend.target" ] || fail "a host that was disarmed while its sleep targets were being masked cannot sleep"
+    calls_were "start --no-block leasefence-inhibit.service (hook)" "stop --no-block leasefence-inhibit.service (hook)"
     forget_systemctl
     rm "$root/run/leasefence/state"
 }
