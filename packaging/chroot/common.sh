@@ -92,6 +92,26 @@ check_arming_while_removed() {
     check_hook
 }
 
+# Usage: check_arming_while_upgraded COMMAND...
+# The host is disarmed when the upgrade begins, so it is let in, and armed by the time that the new files are there.
+check_arming_while_upgraded() {
+    say "a host that arms while it is being upgraded keeps a fencer whose page the new one cannot read"
+    disarm
+    echo 0 >"$root/run/leasefence/page-layout"
+    printf '#!/bin/sh\necho armed boot=0 arm=2 >/run/leasefence/state\n' >"$root/usr/local/sbin/systemd-tmpfiles"
+    chmod +x "$root/usr/local/sbin/systemd-tmpfiles"
+    "$@" 2>"$root.err" || fail "an upgrade failed that nobody can take back: $(cat "$root.err")"
+    rm "$root/usr/local/sbin/systemd-tmpfiles"
+    calls_were "daemon-reload (hook)"
+    grep -q 'leasefence: ATTENTION' "$root.err" || fail "nobody was told that the old fencer goes on: $(cat "$root.err")"
+    say "and an armed host whose page is the same gets the new fencer"
+    cp "$root/usr/share/leasefence/page-layout" "$root/run/leasefence/page-layout"
+    "$@"
+    calls_were "daemon-reload (hook)" "restart leasefence-fencer.service (hook)" "restart leasefence-agent.service (hook)"
+    rm "$root/run/leasefence/page-layout"
+    disarm
+}
+
 check_contents() {
     local page completion program
     for page in leasefence.1 leasefence.toml.5 leasefence-agent.8 leasefence-fencer.8 leasefence-hook.8; do

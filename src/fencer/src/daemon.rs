@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use leasefence_core::fencing::{Beat, CopyUse, Fencer, FencerHalf, Offer, RestoredPage, Step};
 use leasefence_core::ids::BootId;
 use leasefence_page::link::{self, LinkError, LinkServer};
-use leasefence_page::{FencerPage, Page, PageError};
+use leasefence_page::{FencerPage, LAYOUT_VERSION, Page, PageError};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -142,6 +142,10 @@ impl Daemon {
         fs::create_dir_all(run_dir).map_err(file("making the run directory", run_dir))?;
         let lock = lock(&run_dir.join("fencer.lock"))?;
         let state = StateFile::in_dir(run_dir);
+        // For packages: what is installed when they restart this process may be another version. Without it they do not.
+        if let Err(error) = fs::write(run_dir.join("page-layout"), format!("{LAYOUT_VERSION}\n")) {
+            log.line(format_args!("warning: writing page-layout: {error}"));
+        }
         let restored = restored.and_then(|fd| match Page::from_fd(fd) {
             Ok(page) => Some(page),
             Err(error) => {
