@@ -11,6 +11,8 @@ use crate::convert;
 
 /// How many are kept.
 const KEPT: usize = 200;
+/// How often a warning is said that each pass brings anew.
+const AGAIN_MS: u64 = 60_000;
 
 /// The ring. What it is told also goes to the log.
 #[derive(Debug, Default)]
@@ -19,9 +21,13 @@ pub(crate) struct Decisions {
 }
 
 impl Decisions {
-    /// Logs a note, and keeps it unless it is one of those that each renewal brings.
+    /// Logs a note, and keeps it unless it is one of those that each renewal brings. A warning that only says again what was said
+    /// last is said once a minute.
     pub(crate) fn note(&mut self, now: &Now, note: &Note) {
         let Note { level, event, text } = note;
+        if *level == LogLevel::Warn && self.was_just_said(now, note) {
+            return;
+        }
         match level {
             LogLevel::Debug => debug!(event, "{text}"),
             LogLevel::Info => info!(event, "{text}"),
@@ -42,8 +48,36 @@ impl Decisions {
         });
     }
 
+    fn was_just_said(&self, now: &Now, note: &Note) -> bool {
+        self.kept.back().is_some_and(|last| {
+            let age_ms = (now.wall_ns / 1_000_000).saturating_sub(last.at_unix_ms);
+            last.event == note.event && last.text == note.text && age_ms < AGAIN_MS
+        })
+    }
+
     /// Oldest first.
     pub(crate) fn list(&self) -> Vec<Decision> {
         self.kept.iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_that_each_pass_brings_is_said_once_a_minute() {
+        let mut decisions = Decisions::default();
+        let mut note = |second: u64, level, text: &str| {
+            let now = Now { wall_ns: second * 1_000_000_000, ..Now::default() };
+            decisions.note(&now, &Note { level, event: "scan-failed", text: text.to_owned() });
+            decisions.list().len()
+        };
+        assert_eq!([0, 1, 59].map(|second| note(second, LogLevel::Warn, "no answer")), [1; 3]);
+        assert_eq!(note(60, LogLevel::Warn, "no answer"), 2, "a minute is over");
+        assert_eq!(note(61, LogLevel::Warn, "another"), 3, "it is another");
+        assert_eq!(note(62, LogLevel::Warn, "no answer"), 4, "another was said in between");
+        assert_eq!(note(63, LogLevel::Error, "no answer"), 5, "an error is always said");
+        assert_eq!(note(64, LogLevel::Error, "no answer"), 6);
     }
 }

@@ -92,8 +92,6 @@ pub struct Member {
     warnings: Vec<String>,
     /// Why the path to the lease file is no more what it was; nothing is written any more.
     replaced: Option<String>,
-    /// Why the last scan failed, if it did: it was said.
-    scan_failure: Option<String>,
     draws: u64,
     /// When the lease path was opened.
     started: Instant,
@@ -145,7 +143,6 @@ impl Member {
             last: Now::default(),
             warnings: Vec::new(),
             replaced: None,
-            scan_failure: None,
             draws: 0,
             started: Instant::default(),
             freed: Generation(0),

@@ -149,7 +149,6 @@ impl Member {
         match scan.poll() {
             Step::Done(Ok(scanned)) => {
                 self.pass.scan = None;
-                self.scan_failure = None;
                 self.judge(now, scanned);
             }
             Step::Done(Err(error)) => {
@@ -167,12 +166,8 @@ impl Member {
             }
             IoError::Replaced(what) => self.file_replaced(now, what),
             IoError::Failed(what) => {
-                // Once while it is so: each pass would say it again.
-                if self.scan_failure.as_ref() != Some(what) {
-                    let text = format!("the host records could not be read: {what}");
-                    self.desk.note(now, LogLevel::Warn, "scan-failed", text);
-                    self.scan_failure = Some(what.clone());
-                }
+                let text = format!("the host records could not be read: {what}");
+                self.desk.note(now, LogLevel::Warn, "scan-failed", text);
             }
         }
     }
