@@ -106,7 +106,11 @@ impl Runner {
             Err(_) if scenario.known_red_on(storage).is_none() => false,
             _ => self.is_whole_again(cluster)?,
         };
+        let played = outcome.is_ok();
         let (story, outcome) = stage.judge(outcome);
+        if played && outcome.is_err() {
+            self.keep_logs(scenario, storage);
+        }
         Ok(Played { story: Some(story), outcome, whole })
     }
 
