@@ -95,12 +95,12 @@ impl Runner {
             Err(Failure::Interrupted) => return Err(Failure::Interrupted),
             Err(failure) => return Ok(Played { story: None, outcome: Err(failure), whole: false }),
         };
+        let storage = cluster.storage();
         let outcome = (scenario.play)(&mut stage);
         stage.ends();
         if outcome.is_err() {
-            self.keep_logs(scenario, cluster.storage());
+            self.keep_logs(scenario, storage);
         }
-        let storage = cluster.storage();
         let whole = match &outcome {
             Err(Failure::Interrupted) => return Err(Failure::Interrupted),
             Err(_) if scenario.known_red_on(storage).is_none() => false,

@@ -35,6 +35,8 @@ pub struct Stage<'a> {
     generations: BTreeMap<&'static str, u32>,
     /// By what the others said that the victim is gone: its next incarnation hides it.
     evidence: Vec<(&'static str, String)>,
+    /// From its last renewal to the earliest verdict by time, as the victim promised when the scenario began.
+    verdict_after: Duration,
     /// Whether somebody asked the victim to fence itself: then its lease is shorter than it had promised.
     fence_asked: bool,
     start: SystemTime,
@@ -71,6 +73,7 @@ impl<'a> Stage<'a> {
             observers: hypervisors().filter(|host| *host != victim).collect(),
             generations: BTreeMap::new(),
             evidence: Vec::new(),
+            verdict_after: Duration::from_millis(terms.verdict_after_ms),
             fence_asked: false,
             start: SystemTime::now(),
         };

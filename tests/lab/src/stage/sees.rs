@@ -49,14 +49,22 @@ impl Stage<'_> {
         self.sees_no_haste()
     }
 
-    /// When a host said since the scenario began that the victim is gone, and by which evidence. Its decisions keep that; its
-    /// answer of now is about the incarnation of now.
+    /// What a host has decided of a kind since the scenario began, oldest first.
+    fn decided(&self, host: &'static str, event: &str) -> Result<Vec<(SystemTime, String)>, Failure> {
+        let decisions = self.cluster.status(host)?.decisions.into_iter();
+        let of_kind = decisions.filter(|decision| decision.event == event);
+        let timed = of_kind.map(|decision| {
+            (self.clocks.here(host, Duration::from_millis(decision.at_unix_ms)), decision.text)
+        });
+        Ok(timed.filter(|(at, _)| *at >= self.start).collect())
+    }
+
+    /// When a host said that the victim is gone, and by which evidence. Its decisions keep that; its answer of now is about the
+    /// incarnation of now.
     fn verdict_of(&self, observer: &'static str) -> Option<(SystemTime, String)> {
         let prefix = format!("{} (", self.victim);
-        self.cluster.status(observer).ok()?.decisions.into_iter().find_map(|decision| {
-            let at = self.clocks.here(observer, Duration::from_millis(decision.at_unix_ms));
-            let ours = at >= self.start && decision.event == "verdict" && decision.text.starts_with(&prefix);
-            let (_, evidence) = decision.text.split_once(" is gone: ").filter(|_| ours)?;
+        self.decided(observer, "verdict").ok()?.into_iter().find_map(|(at, text)| {
+            let (_, evidence) = text.split_once(" is gone: ").filter(|_| text.starts_with(&prefix))?;
             Some((at, evidence.split(';').next()?.to_owned()))
         })
     }
@@ -64,8 +72,7 @@ impl Stage<'_> {
     /// Nobody says that a lease is over by its time before that has passed since the last renewal, unless it was shortened.
     fn sees_no_haste(&self) -> Result<(), Failure> {
         let takeover = self.story.between(Kind::LastRenewal, Kind::Verdict);
-        let own = self.cluster.status(self.observers[0])?.own;
-        let due = Duration::from_millis(own.terms.verdict_after_ms);
+        let due = self.verdict_after;
         let expired = self.evidence.iter().any(|(_, evidence)| evidence == "expired");
         match takeover {
             Some(takeover) if expired && !self.fence_asked && takeover + CLOCK_ERROR < due => {
@@ -132,9 +139,8 @@ impl Stage<'_> {
     fn leases_won(&self) -> Result<Vec<Event>, Failure> {
         let mut won = Vec::new();
         for observer in &self.observers {
-            for decision in self.cluster.status(observer)?.decisions {
-                let at = self.clocks.here(observer, Duration::from_millis(decision.at_unix_ms));
-                if at >= self.start && decision.event == "lease" && decision.text.contains("is owned here") {
+            for (at, text) in self.decided(observer, "lease")? {
+                if text.contains("is owned here") {
                     let host = (*observer).to_owned();
                     won.push(Event { at, host, kind: Kind::LeaseWon, text: "wins the guest's lease".into() });
                 }
@@ -214,11 +220,8 @@ impl Stage<'_> {
     /// When one has.
     pub fn sees_connections_left_alone(&self) -> Result<(), Failure> {
         for host in hypervisors() {
-            for decision in self.cluster.status(host)?.decisions {
-                let at = self.clocks.here(host, Duration::from_millis(decision.at_unix_ms));
-                if at >= self.start && decision.event == "connection" {
-                    return Err(Failure::Unmet(format!("{host}: {}", decision.text)));
-                }
+            if let Some((_, text)) = self.decided(host, "connection")?.first() {
+                return Err(Failure::Unmet(format!("{host}: {text}")));
             }
         }
         Ok(())
