@@ -159,6 +159,7 @@ fn unproven_code(reason: Option<Unproven>) -> u8 {
         Some(Unproven::StorageUnprovable) => 4,
         Some(Unproven::StorageUnknown) => 5,
         Some(Unproven::ScanFailed) => 6,
+        Some(Unproven::StorageNotQuiet) => 7,
     }
 }
 
@@ -171,6 +172,7 @@ fn unproven_of(code: u8) -> Decoded<Option<Unproven>> {
         4 => Unproven::StorageUnprovable,
         5 => Unproven::StorageUnknown,
         6 => Unproven::ScanFailed,
+        7 => Unproven::StorageNotQuiet,
         _ => return Err(Undecodable),
     }))
 }

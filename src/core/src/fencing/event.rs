@@ -84,6 +84,7 @@ impl fmt::Display for Unproven {
                 "the agent's half cannot be read, nobody knows which starts were permitted"
             }
             Self::StorageUnprovable => "a storage is of a kind whose quiescence cannot be shown",
+            Self::StorageNotQuiet => "a storage was not shown quiet by the end of the fence budget",
             Self::StorageUnknown => "domains ran, and no storage of theirs is named",
             Self::ScanFailed => "the host's domain processes could not be listed",
         })

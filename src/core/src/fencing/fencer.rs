@@ -366,6 +366,12 @@ impl Fencer {
         process.domain == DomainId::default() || !self.exempt.contains(&process.domain)
     }
 
+    /// The storages that must be shown quiet when the lease ends.
+    #[must_use]
+    pub fn storages(&self) -> &[QuiesceTarget] {
+        &self.quiesce
+    }
+
     /// True while a proof is owed: ended, and not CLEAN yet.
     #[must_use]
     pub fn owes_proof(&self) -> bool {

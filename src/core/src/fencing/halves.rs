@@ -143,6 +143,8 @@ pub enum Unproven {
     TokensUnknown,
     /// A storage is of a kind for which there is no proof of quiescence.
     StorageUnprovable,
+    /// A storage of a kind for which there is a proof was not shown quiet by the end of the budget.
+    StorageNotQuiet,
     /// A domain ran of which the agent's half does not say which storages are its own.
     StorageUnknown,
     /// The host's processes could not be listed.

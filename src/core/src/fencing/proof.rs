@@ -1,5 +1,5 @@
 //! The proof of the end: CLEAN only when no domain process is left, no start token is open, and every storage is quiet.
-//! Killed is not quiesced (R6): of the kinds of storage only `one-kernel` has process exits for a proof.
+//! Killed is not quiesced (R6): of the kinds of storage only `one-kernel` has process exits for a proof, and `unprovable` none.
 
 use crate::fencing::fencer::Fencer;
 use crate::fencing::state::{End, State};
@@ -139,8 +139,16 @@ impl Fencer {
     fn storage_obstacle(&self, end: &End) -> Option<Unproven> {
         let shown =
             |target: &QuiesceTarget| target.kind == StorageKind::OneKernel || self.is_quiet(end, target);
-        let quiet = planted!(ReceiptBeforeQuiescence) || self.quiesce.iter().all(shown);
-        (!quiet).then_some(Unproven::StorageUnprovable)
+        let left = |unprovable: bool| {
+            let of_kind = |target: &&QuiesceTarget| (target.kind == StorageKind::Unprovable) == unprovable;
+            self.quiesce.iter().filter(of_kind).any(|target| !shown(target))
+        };
+        match (left(true), left(false)) {
+            _ if planted!(ReceiptBeforeQuiescence) => None,
+            (true, _) => Some(Unproven::StorageUnprovable),
+            (false, true) => Some(Unproven::StorageNotQuiet),
+            (false, false) => None,
+        }
     }
 
     /// A domain was killed whose storages nobody has named: one that a user started while the agent was away, or that no

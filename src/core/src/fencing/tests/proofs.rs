@@ -102,11 +102,14 @@ fn only_one_kernel_has_process_exits_for_a_proof() {
         host.renew(1000);
         host.beat(9000);
         assert!(!host.is_clean(), "{kind:?}");
-        assert_eq!(host.published.unproven_reason, Some(Unproven::StorageUnprovable), "said at once");
+        let hopeless = (kind == StorageKind::Unprovable).then_some(Unproven::StorageUnprovable);
+        assert_eq!(host.published.unproven_reason, hopeless, "what is hopeless is said at once");
         // Taking it off the list after the latch does not help.
         host.agent.quiesce.pop();
-        host.beat(9100);
+        host.beat(20_000);
         assert!(!host.is_clean());
+        let reason = hopeless.unwrap_or(Unproven::StorageNotQuiet);
+        assert_eq!(host.published.unproven_reason, Some(reason), "at the end of the budget all is said");
     }
 }
 
