@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use leasefence_core::fencing::{Beat, CopyUse, Fencer, FencerHalf, Offer, RestoredPage, Step};
+use leasefence_core::fencing::{Beat, CopyUse, Fencer, FencerHalf, Offer, QuiesceTarget, RestoredPage, Step};
 use leasefence_core::ids::BootId;
 use leasefence_page::link::{self, LinkError, LinkServer};
 use leasefence_page::{FencerPage, LAYOUT_VERSION, Page, PageError};
@@ -21,6 +21,7 @@ use crate::hardening::{self, PidNamespace};
 use crate::log::Log;
 use crate::manager::{self, Manager};
 use crate::options::Options;
+use crate::quiesce::Quiescence;
 use crate::real_hands::RealHands;
 use crate::state_file::StateFile;
 
@@ -128,6 +129,9 @@ struct Daemon {
     server: LinkServer,
     signals: SignalFd,
     manager: Manager,
+    quiescence: Quiescence,
+    /// Why storages are not quiet, as it was said.
+    unquiet: Vec<(QuiesceTarget, String)>,
     /// Held as long as the process lives.
     _lock: File,
 }
@@ -172,6 +176,8 @@ impl Daemon {
             server,
             signals,
             manager: Manager::from_env(),
+            quiescence: Quiescence::default(),
+            unquiet: Vec::new(),
             _lock: lock,
         })
     }
@@ -187,6 +193,7 @@ impl Daemon {
     fn run(&mut self) -> Stopped {
         loop {
             self.beat();
+            self.quiesce();
             self.serve_agents();
             // Not while exits are awaited: words come after.
             if !self.fencer.owes_proof() || self.fencer.half().unproven {
@@ -208,6 +215,25 @@ impl Daemon {
         }
         self.hands.say_exits();
         self.log_events();
+    }
+
+    fn quiesce(&mut self) {
+        if let Some(error) = self.quiescence.prepare(&self.fencer) {
+            self.hands.log.line(format_args!("error: no thread for a storage: {error}"));
+        }
+        let (log, said) = (&mut self.hands.log, &mut self.unquiet);
+        self.quiescence.tend(leasefence_clock::instant(), &mut self.fencer, |target, answer| {
+            let device = target.device;
+            match answer {
+                Ok(quiet) => log.line(format_args!("storage {device:#x} is quiet: {quiet:?}")),
+                Err(why) if said.iter().any(|(known, text)| known == target && text == why) => {}
+                Err(why) => {
+                    said.retain(|(known, _)| known != target);
+                    said.push((target.clone(), why.clone()));
+                    log.line(format_args!("storage {device:#x} is not quiet yet: {why}"));
+                }
+            }
+        });
     }
 
     fn log_events(&mut self) {

@@ -12,6 +12,7 @@ mod manager;
 mod options;
 mod proc_stat;
 mod process;
+mod quiesce;
 mod real_hands;
 mod run_files;
 mod state_file;

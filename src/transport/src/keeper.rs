@@ -11,7 +11,7 @@ use crate::nfs::old_mount_of;
 use crate::owners::owned_sockets;
 use crate::path::Path;
 use crate::rule::{LOOK, Look, Rule};
-use crate::sockets::{TcpSocket, destroy, sockets_to};
+use crate::sockets::{Sockets, TcpSocket, destroy, sockets_to};
 
 /// What is under way on the lease's storage. The one who submits and completes tells; the keeper looks.
 #[derive(Debug, Default)]
@@ -93,7 +93,7 @@ impl Keeper {
     }
 
     fn answered(&mut self, waiting: Option<Instant>, say: &dyn Fn(String)) {
-        let sockets = match sockets_to(self.server) {
+        let sockets = match sockets_to(self.server, Sockets::InUse) {
             Ok(sockets) => sockets,
             Err(error) => return self.fails(&format!("cannot be looked at: {error}"), say),
         };

@@ -22,5 +22,6 @@ mod transport;
 pub use block::BlockDevice;
 pub use iscsi::IscsiSession;
 pub use keeper::{Activity, Keeper};
-pub use nfs::NfsMount;
+pub use nfs::{NfsMount, nfs_mounts_of};
+pub use sockets::{Sockets, TcpSocket, destroy, sockets_to};
 pub use transport::Transport;

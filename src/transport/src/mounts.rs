@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::makedev;
+
 /// Where the kernel describes processes.
 pub(crate) const PROC: &str = "/proc";
 
@@ -32,6 +34,8 @@ pub(crate) fn all_mounts(proc: &Path) -> io::Result<String> {
 /// One mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Mount {
+    /// The device number of its file system.
+    pub(crate) device: u64,
     /// Where.
     pub(crate) point: PathBuf,
     /// The file system's type: `nfs4`, `ext4`.
@@ -65,10 +69,12 @@ pub(crate) fn mount_of(mountinfo: &str, path: &Path) -> Option<Mount> {
 
 fn parse(line: &str) -> Option<Mount> {
     let (place, file_system) = line.split_once(" - ")?;
+    let (major, minor) = place.split(' ').nth(2)?.split_once(':')?;
     let point = unescaped(place.split(' ').nth(4)?);
     let mut fields = file_system.split(' ');
     let (fs_type, source, options) = (fields.next()?, fields.next()?, fields.next()?);
     Some(Mount {
+        device: makedev(major.parse().ok()?, minor.parse().ok()?),
         point: PathBuf::from(point),
         fs_type: fs_type.to_owned(),
         source: unescaped(source).to_string_lossy().into_owned(),

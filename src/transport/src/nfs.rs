@@ -1,7 +1,9 @@
 //! An NFS mount, as the kernel describes it.
 
+use std::fs;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::mounts::{Mount, mounts};
@@ -104,6 +106,17 @@ pub(crate) fn old_mount_of(mountinfo: &str, server: SocketAddr) -> Option<PathBu
     mounts(mountinfo).find(old).map(|mount| mount.point)
 }
 
+/// All mounts of the NFS file system with this device number (`st_dev`), and where each lies, by the kernel's table at
+/// `mountinfo`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn nfs_mounts_of(mountinfo: &Path, device: u64) -> io::Result<Vec<(PathBuf, NfsMount)>> {
+    let text = fs::read_to_string(mountinfo)?;
+    let of_device = mounts(&text).filter(|mount| mount.device == device);
+    Ok(of_device.filter_map(|mount| Some((mount.point.clone(), NfsMount::of(&mount)?))).collect())
+}
+
 /// `4.2`, `4`, `3`; what cannot be read is taken for the oldest.
 fn version(text: &str) -> (u8, u8) {
     let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
@@ -118,6 +131,7 @@ mod tests {
 
     fn mount(fs_type: &str, options: &str) -> Option<NfsMount> {
         NfsMount::of(&Mount {
+            device: 0,
             point: PathBuf::from("/lease"),
             fs_type: fs_type.to_owned(),
             source: "s:/".to_owned(),

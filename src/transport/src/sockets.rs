@@ -28,9 +28,28 @@ const NLM_F_DUMP: u16 = 0x300;
 const IPPROTO_TCP: u8 = 6;
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_SYN_SENT: u8 = 2;
+const TCP_TIME_WAIT: u8 = 6;
+const TCP_CLOSE: u8 = 7;
+const TCP_LISTEN: u8 = 10;
 const TIMER_RETRANSMIT: u8 = 1;
-/// Those that may carry calls now or soon. What is being closed carries none, and may be of a probe.
-const IN_USE: u32 = 1 << TCP_ESTABLISHED | 1 << TCP_SYN_SENT;
+
+/// Which sockets are meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sockets {
+    /// Those that may carry calls now or soon. What is being closed carries none, and may be of a probe.
+    InUse,
+    /// All that may still send what they were given: also those that are being closed and belong to nobody any more.
+    MaySend,
+}
+
+impl Sockets {
+    fn states(self) -> u32 {
+        match self {
+            Self::InUse => 1 << TCP_ESTABLISHED | 1 << TCP_SYN_SENT,
+            Self::MaySend => !(1 << TCP_TIME_WAIT | 1 << TCP_CLOSE | 1 << TCP_LISTEN),
+        }
+    }
+}
 
 /// Sizes in bytes: `nlmsghdr`, `inet_diag_sockid`, `inet_diag_req_v2`, `inet_diag_msg`.
 const HEADER: usize = 16;
@@ -42,13 +61,15 @@ const INODE: usize = MESSAGE - 4;
 /// Where in the socket's id its far end's port and address lie.
 const FAR_PORT: usize = 2;
 const FAR_ADDRESS: usize = 20;
+/// And its cookie, to the end.
+const COOKIE: usize = 40;
 
 /// The kernel answers at once; a question without an answer is a bug somewhere.
 const ANSWER_SECONDS: i64 = 2;
 
 /// A TCP socket of this network namespace.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct TcpSocket {
+pub struct TcpSocket {
     family: u8,
     state: u8,
     timer: u8,
@@ -64,6 +85,12 @@ impl TcpSocket {
         self.state == TCP_SYN_SENT || (self.timer == TIMER_RETRANSMIT && self.retransmissions > 0)
     }
 
+    /// True for the same socket: the kernel gives no two of them the same cookie.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.id[COOKIE..] == other.id[COOKIE..]
+    }
+
     fn leads_to(&self, server: SocketAddr) -> bool {
         let port = u16::from_be_bytes([self.id[FAR_PORT], self.id[FAR_PORT + 1]]);
         let address = &self.id[FAR_ADDRESS..FAR_ADDRESS + 16];
@@ -75,16 +102,16 @@ impl TcpSocket {
     }
 }
 
-/// The TCP sockets that lead to `server`, connected or being connected.
+/// The TCP sockets of this network namespace that lead to `server`.
 ///
 /// # Errors
 /// What the kernel says; [`ErrorKind::InvalidData`] if its answer makes no sense.
-pub(crate) fn sockets_to(server: SocketAddr) -> Result<Vec<TcpSocket>> {
+pub fn sockets_to(server: SocketAddr, which: Sockets) -> Result<Vec<TcpSocket>> {
     let family = family_of(server);
     let netlink = open()?;
     send(
         netlink.as_raw_fd(),
-        &request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family, &[0; SOCKET_ID]),
+        &request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family, which, &[0; SOCKET_ID]),
         MsgFlags::empty(),
     )?;
     let mut found = Vec::new();
@@ -107,11 +134,11 @@ pub(crate) fn sockets_to(server: SocketAddr) -> Result<Vec<TcpSocket>> {
 ///
 /// # Errors
 /// What the kernel says: without `CAP_NET_ADMIN` it refuses, and one built without `INET_DIAG_DESTROY` does not know how.
-pub(crate) fn destroy(target: &TcpSocket) -> Result<()> {
+pub fn destroy(target: &TcpSocket) -> Result<()> {
     let netlink = open()?;
     send(
         netlink.as_raw_fd(),
-        &request(SOCK_DESTROY, NLM_F_ACK, target.family, &target.id),
+        &request(SOCK_DESTROY, NLM_F_ACK, target.family, Sockets::MaySend, &target.id),
         MsgFlags::empty(),
     )?;
     let mut buffer = [0; 4096];
@@ -136,14 +163,14 @@ fn open() -> Result<OwnedFd> {
     Ok(netlink)
 }
 
-fn request(kind: u16, flags: u16, family: u8, id: &[u8; SOCKET_ID]) -> Vec<u8> {
+fn request(kind: u16, flags: u16, family: u8, which: Sockets, id: &[u8; SOCKET_ID]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + REQUEST);
     bytes.extend(u32::try_from(HEADER + REQUEST).unwrap_or_default().to_ne_bytes());
     bytes.extend(kind.to_ne_bytes());
     bytes.extend((NLM_F_REQUEST | flags).to_ne_bytes());
     bytes.extend([0; 8]); // sequence, port
     bytes.extend([family, IPPROTO_TCP, 0, 0]);
-    bytes.extend(IN_USE.to_ne_bytes());
+    bytes.extend(which.states().to_ne_bytes());
     bytes.extend(id);
     bytes
 }
@@ -203,19 +230,19 @@ mod tests {
             let server = listener.local_addr().expect("bound");
             let mut client = TcpStream::connect(server).expect("connected");
             let _accepted = listener.accept().expect("accepted");
-            let found = sockets_to(server).expect("listed");
+            let found = sockets_to(server, Sockets::InUse).expect("listed");
             assert_eq!(found.len(), 1, "neither the listener nor its end of it leads there: {found:?}");
             assert!(!found[0].backs_off());
             destroy(&found[0]).expect("destroyed");
             assert_eq!(client.read(&mut [0]).expect_err("ended").kind(), ErrorKind::ConnectionAborted);
             destroy(&found[0]).expect("one that is gone is fine");
-            assert_eq!(sockets_to(server).expect("listed"), []);
+            assert_eq!(sockets_to(server, Sockets::InUse).expect("listed"), []);
         }
     }
 
     #[test]
     fn an_answer_that_was_cut_short_is_an_error_and_no_panic() {
-        let whole = request(SOCK_DIAG_BY_FAMILY, 0, 2, &[7; SOCKET_ID]);
+        let whole = request(SOCK_DIAG_BY_FAMILY, 0, 2, Sockets::InUse, &[7; SOCKET_ID]);
         for length in 0..whole.len() {
             assert!(Messages(&whole[..length]).all(|message| message.is_err()), "{length}");
         }

@@ -1,0 +1,91 @@
+//! Shows the domains' storages quiet after the kill (R6): that no write of a process which is gone can still leave this host.
+//!
+//! Each storage has a thread of its own, since all that can be done to one may wait for it: the fencing thread gives orders and
+//! hears answers, and never waits (R7). What a storage is, and what leads to it, its thread finds out ahead of need.
+
+mod host;
+mod nfs;
+mod probe;
+mod worker;
+
+use std::time::Duration;
+
+use leasefence_core::fencing::{Fencer, QuiesceTarget, Quiet, StorageKind};
+use leasefence_core::time::Instant;
+
+use worker::{Answer, Worker};
+
+/// Between two orders to a storage that could not be shown quiet.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// The storages and their threads.
+#[derive(Debug, Default)]
+pub(crate) struct Quiescence {
+    storages: Vec<Storage>,
+}
+
+#[derive(Debug)]
+struct Storage {
+    target: QuiesceTarget,
+    worker: Worker,
+    /// When the order that has no answer yet was given.
+    ordered: Option<Instant>,
+    /// No order before this.
+    next: Instant,
+}
+
+impl Quiescence {
+    /// Gives each storage that the page names a thread, and takes it from those that it names no more. While a proof is owed
+    /// none is taken away. Words for the log, where a thread cannot be had.
+    pub(crate) fn prepare(&mut self, fencer: &Fencer) -> Option<std::io::Error> {
+        let wanted = |target: &QuiesceTarget| fencer.storages().contains(target);
+        if !fencer.kills() {
+            self.storages.retain(|storage| wanted(&storage.target));
+        }
+        let mut failed = None;
+        for target in fencer.storages() {
+            let known = self.storages.iter().any(|storage| storage.target == *target);
+            if known || !matches!(target.kind, StorageKind::Nfs) {
+                continue;
+            }
+            match Worker::start(target) {
+                Ok(worker) => self.storages.push(Storage {
+                    target: target.clone(),
+                    worker,
+                    ordered: None,
+                    next: Instant::default(),
+                }),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed
+    }
+
+    /// After the latch: gives the orders that are due, and hands answers to the core. `told` is given each new reason why one
+    /// is not quiet.
+    pub(crate) fn tend(
+        &mut self,
+        now: Instant,
+        fencer: &mut Fencer,
+        mut told: impl FnMut(&QuiesceTarget, &Answer),
+    ) {
+        for storage in &mut self.storages {
+            if let Some(begun) = storage.ordered
+                && let Some(answer) = storage.worker.answer()
+            {
+                storage.ordered = None;
+                storage.next = now.plus(AGAIN);
+                let outcome = match &answer {
+                    Ok(quiet) => *quiet,
+                    Err(_) => Quiet::Unproven,
+                };
+                told(&storage.target, &answer);
+                fencer.handle_quiesced(&storage.target, begun, outcome);
+            }
+            let due = now.boot_ns >= storage.next.boot_ns;
+            if storage.ordered.is_none() && due && fencer.owes_proof() && storage.worker.order() {
+                storage.ordered = Some(now);
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! An NFS file system. It is quiet when the kernel has forgotten its superblock, and no connection over which it has sent is left.
+//!
+//! - Each call that writes holds the superblock, also after the process that wrote was killed. So one that is gone from the
+//!   kernel's list has no call left which could be sent, or sent again.
+//! - What a call had given to its connection lies in that socket's send queue, and leaves when the path is back. So where calls
+//!   were cut off, the connections to the server are ended, those that nobody owns any more as well. Other mounts of that server
+//!   may share them; their calls are sent again over new ones.
+//!
+//! Where the path works nothing is cut off: a sync is acknowledged, the file system is unmounted, and the kernel waits for the
+//! calls that are left.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use leasefence_core::fencing::Quiet;
+use leasefence_transport::{Sockets, destroy, nfs_mounts_of, sockets_to};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use rustix::fs::{major, minor};
+
+use super::probe::Probe;
+use super::worker::Answer;
+
+/// The host's mounts, seen from anywhere.
+const MOUNTS: &str = "/proc/1/mountinfo";
+/// The kernel's list of NFS file systems.
+const VOLUMES: &str = "/proc/fs/nfsfs/volumes";
+/// How long the kernel is given to forget one that was unmounted, before the next attempt.
+const FORGETTING: Duration = Duration::from_millis(100);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
+/// One NFS file system.
+#[derive(Debug)]
+pub(super) struct NfsStorage {
+    device: u64,
+    /// What was found last, ahead of need.
+    found: Result<Found, String>,
+    /// Calls were cut off: the server may hold what it has received.
+    forced: bool,
+    probe: Probe,
+}
+
+/// What leads to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Found {
+    /// Where it is mounted.
+    points: Vec<PathBuf>,
+    server: SocketAddr,
+}
+
+impl NfsStorage {
+    /// The file system with this device number.
+    pub(super) fn new(device: u64) -> Self {
+        Self { device, found: find(device), forced: false, probe: Probe::default() }
+    }
+
+    /// Looks at it anew. What was known of one that is mounted no more is kept: it may have been unmounted to show it quiet.
+    pub(super) fn look(&mut self) {
+        let found = find(self.device);
+        if found.is_ok() || self.found.is_err() {
+            self.found = found;
+        }
+    }
+
+    /// Does what is left to do, as far as it does not have to wait long.
+    pub(super) fn quiesce(&mut self) -> Answer {
+        let Found { points, server } = self.found.clone()?;
+        if self.is_known_to_the_kernel()? {
+            let gently = !self.forced && points.first().is_some_and(|point| self.probe.acknowledged(point));
+            self.unmount(&points, gently)?;
+            self.wait_until_forgotten()?;
+        }
+        if !self.forced {
+            return Ok(Quiet::Acknowledged);
+        }
+        end_connections(server)?;
+        Ok(Quiet::Forced)
+    }
+
+    fn unmount(&mut self, points: &[PathBuf], gently: bool) -> Result<(), String> {
+        let mut flags = MntFlags::UMOUNT_NOFOLLOW;
+        if !gently {
+            self.forced = true;
+            self.shut_down();
+            flags |= MntFlags::MNT_FORCE;
+        }
+        for point in points {
+            match umount2(point, flags) {
+                // Nothing is mounted there any more.
+                Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+                Err(error) => return Err(format!("unmounting {}: {}", point.display(), error.desc())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Linux 6.4 and later fail all calls of a file system by this file; without it the forced unmount does.
+    fn shut_down(&self) {
+        let (major, minor) = (major(self.device), minor(self.device));
+        fs::write(format!("/sys/fs/nfs/{major}:{minor}/shutdown"), "1").ok();
+    }
+
+    fn is_known_to_the_kernel(&self) -> Result<bool, String> {
+        let volumes = fs::read_to_string(VOLUMES).map_err(|error| format!("{VOLUMES}: {error}"))?;
+        Ok(lists(&volumes, self.device))
+    }
+
+    fn wait_until_forgotten(&self) -> Result<(), String> {
+        let begun = Instant::now();
+        while self.is_known_to_the_kernel()? {
+            if begun.elapsed() >= FORGETTING {
+                return Err("it is unmounted, and its calls have not ended".to_owned());
+            }
+            thread::sleep(BETWEEN_LOOKS);
+        }
+        Ok(())
+    }
+}
+
+fn find(device: u64) -> Result<Found, String> {
+    let mounts = nfs_mounts_of(Path::new(MOUNTS), device).map_err(|error| format!("{MOUNTS}: {error}"))?;
+    let (_, first) = mounts.first().ok_or("it is not mounted on this host")?;
+    let server = first.server.filter(|_| first.tcp).ok_or("its mount names no TCP server address")?;
+    let points = mounts.iter().map(|(point, _)| point.clone()).collect();
+    Ok(Found { points, server })
+}
+
+/// True when the kernel's list has a file system with this device number: the fourth column.
+fn lists(volumes: &str, device: u64) -> bool {
+    let number = format!("{}:{}", major(device), minor(device));
+    volumes.lines().any(|line| line.split_whitespace().nth(3) == Some(&number))
+}
+
+/// Ends all connections to the server that there are now. New ones carry nothing of a file system that is gone.
+fn end_connections(server: SocketAddr) -> Result<(), String> {
+    let failed = |error| format!("the connections to {server}: {error}");
+    let there = sockets_to(server, Sockets::MaySend).map_err(failed)?;
+    there.iter().try_for_each(destroy).map_err(failed)?;
+    let left = sockets_to(server, Sockets::MaySend).map_err(failed)?;
+    match left.iter().any(|socket| there.iter().any(|ended| ended.is_same(socket))) {
+        true => Err(format!("a connection to {server} does not end")),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_list_is_read_by_device_number() {
+        let volumes = "NV SERVER   PORT DEV          FSID                              FSC\n\
+                       v4 0a4d0101  801 0:51         0:0                               no \n\
+                       v3 0a4d0101  801 0:5          8c1f2a:0                          no \n";
+        let device = |minor| rustix::fs::makedev(0, minor);
+        assert!(lists(volumes, device(51)) && lists(volumes, device(5)));
+        assert!(!lists(volumes, device(1)) && !lists(volumes, device(52)) && !lists("", device(51)));
+    }
+
+    #[test]
+    fn what_is_not_mounted_has_a_reason_and_no_proof() {
+        let mut storage = NfsStorage::new(rustix::fs::makedev(0, 1_048_575));
+        assert_eq!(storage.quiesce(), Err("it is not mounted on this host".to_owned()));
+        storage.look();
+        assert!(storage.quiesce().is_err());
+    }
+}
