@@ -28,6 +28,7 @@ use crate::domains::Nudge;
 use crate::event::{Event, Events};
 use crate::fencer::Fencer;
 use crate::metrics::Metrics;
+use crate::remount::Remount;
 use crate::setup::Setup;
 use crate::start::Starter;
 
@@ -68,6 +69,7 @@ pub(crate) struct Engine {
     pub(crate) names: BTreeMap<DomainId, String>,
     /// Those of them that ran when libvirt was asked last, and are not exempt.
     running: BTreeSet<DomainId>,
+    remount: Remount,
     pub(crate) decisions: Decisions,
     pub(crate) metrics: Metrics,
     /// The domain processes that the fencer showed last: domain, pid, start time.
@@ -82,7 +84,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Begins without a page and without an open lease file: the member is made when the fencer has handed out its page.
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts, remount: Remount) -> Self {
         Self {
             parts,
             started: leasefence_clock::now(),
@@ -93,6 +95,7 @@ impl Engine {
             libvirt: Err("not asked yet".to_owned()),
             names: BTreeMap::new(),
             running: BTreeSet::new(),
+            remount,
             decisions: Decisions::default(),
             metrics: Metrics::new(),
             shown: BTreeSet::new(),
@@ -140,6 +143,7 @@ impl Engine {
         let half = self.fencer.as_mut().and_then(|fencer| fencer.read().cloned());
         if let Some(half) = half {
             self.ask_of_newcomers(&half);
+            self.remount.fencer_shows(&half);
             self.input(Input::Fencer(half));
         }
     }
@@ -220,6 +224,7 @@ impl Engine {
             Command::Io(request) => self.submit(request),
             Command::Page(half) => {
                 self.parts.starter.gate.set(StartGate::of(&half));
+                self.remount.page_names(&half);
                 let written = self.fencer.as_mut().map(|fencer| fencer.write(*half));
                 if let Some(Err(error)) = written {
                     self.end(format!("writing the page: {error}"));

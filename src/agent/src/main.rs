@@ -17,6 +17,7 @@ mod link;
 mod logging;
 mod metrics;
 mod notify;
+mod remount;
 mod report;
 mod run;
 mod server;
@@ -44,6 +45,7 @@ use crate::connection::Connection;
 use crate::engine::{Engine, Parts};
 use crate::event::{Event, Events, send};
 use crate::notify::Notify;
+use crate::remount::Remount;
 use crate::run::{End, Inbox};
 use crate::setup::Setup;
 
@@ -112,7 +114,8 @@ async fn serve(config: Config, setup: Setup) -> Result<End, Failure> {
     let (events, inbox_events) = mpsc::unbounded_channel();
     let (asks, inbox_asks) = mpsc::channel(ASKS);
     let (revision, changed) = watch::channel(0);
-    let mut engine = Engine::new(parts(config, setup, &events)?);
+    let remount = Remount::new(&config.run_dir, &events);
+    let mut engine = Engine::new(parts(config, setup, &remount, &events)?, remount);
     let serving = tokio::spawn(server::serve(listener, Asker { asks, revision: changed }));
     notify.ready();
     let inbox = Inbox { events: inbox_events, asks: inbox_asks, revision };
@@ -123,7 +126,7 @@ async fn serve(config: Config, setup: Setup) -> Result<End, Failure> {
 }
 
 /// Starts every thread. From here on the lease file may be written, once the fencer has handed out its page.
-fn parts(config: Config, setup: Setup, events: &Events) -> Result<Parts, Failure> {
+fn parts(config: Config, setup: Setup, remount: &Remount, events: &Events) -> Result<Parts, Failure> {
     let connection = Connection::start(&config, &setup.terms, events)?;
     let disk = start_disk(&config, &setup, events)?;
     link::start(config.run_dir.join(FENCER_SOCKET), setup.facts.boot_id, events.clone())?;
@@ -154,6 +157,7 @@ fn parts(config: Config, setup: Setup, events: &Events) -> Result<Parts, Failure
         host: setup.host_name.clone(),
         gate: shared_gate::SharedGate::default(),
         barriers: Arc::default(),
+        disks_are_away: remount.pending(),
         events: events.clone(),
     };
     Ok(Parts {

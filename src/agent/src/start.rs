@@ -2,6 +2,7 @@
 //! The member's deadlines count, whatever these threads wait for; what a start does next the core says (`Starting`).
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub(crate) struct Starter {
     pub(crate) gate: SharedGate,
     /// Those under way.
     pub(crate) barriers: Arc<Mutex<Barriers>>,
+    /// True while the disks' file systems are not mounted again after a fence.
+    pub(crate) disks_are_away: Arc<AtomicBool>,
     /// The main loop.
     pub(crate) events: Events,
 }
@@ -85,6 +88,9 @@ impl Starter {
     }
 
     fn write_barrier(&self, domain: DomainId, chain_hash: u64) -> Result<Duration, String> {
+        if self.disks_are_away.load(Ordering::Acquire) {
+            return Err("the disks' file systems are not mounted again yet after the fence".to_owned());
+        }
         let stored = self.store.load(domain, chain_hash)?;
         let disks = stored.definition.disks().map_err(|error| error.to_string())?;
         barrier(&disks, &self.host).map_err(|error| error.to_string())

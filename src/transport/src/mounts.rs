@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::makedev;
 
+/// The mounts of the host's first process: this one may have a mount namespace of its own.
+pub const HOST_MOUNTS: &str = "/proc/1/mountinfo";
 /// Where the kernel describes processes.
 pub(crate) const PROC: &str = "/proc";
 
@@ -33,17 +35,17 @@ pub(crate) fn all_mounts(proc: &Path) -> io::Result<String> {
 
 /// One mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Mount {
+pub struct Mount {
     /// The device number of its file system.
-    pub(crate) device: u64,
+    pub device: u64,
     /// Where.
-    pub(crate) point: PathBuf,
+    pub point: PathBuf,
     /// The file system's type: `nfs4`, `ext4`.
-    pub(crate) fs_type: String,
+    pub fs_type: String,
     /// What is mounted: `server:/export`, `/dev/sda1`.
-    pub(crate) source: String,
+    pub source: String,
     /// The options of the file system, separated by commas.
-    pub(crate) options: String,
+    pub options: String,
 }
 
 impl Mount {
@@ -56,8 +58,8 @@ impl Mount {
     }
 }
 
-/// All mounts.
-pub(crate) fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount> {
+/// All mounts in the kernel's list.
+pub fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount> {
     mountinfo.lines().filter_map(parse)
 }
 

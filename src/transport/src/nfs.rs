@@ -1,9 +1,7 @@
 //! An NFS mount, as the kernel describes it.
 
-use std::fs;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::mounts::{Mount, mounts};
@@ -29,7 +27,9 @@ pub struct NfsMount {
 }
 
 impl NfsMount {
-    pub(crate) fn of(mount: &Mount) -> Option<Self> {
+    /// The NFS side of a mount; none where it is of another kind.
+    #[must_use]
+    pub fn of(mount: &Mount) -> Option<Self> {
         if !matches!(mount.fs_type.as_str(), "nfs" | "nfs4") {
             return None;
         }
@@ -104,17 +104,6 @@ pub(crate) fn old_mount_of(mountinfo: &str, server: SocketAddr) -> Option<PathBu
         NfsMount::of(mount).is_some_and(|nfs| nfs.server == Some(server) && nfs.tcp && !nfs.applies_once())
     };
     mounts(mountinfo).find(old).map(|mount| mount.point)
-}
-
-/// All mounts of the NFS file system with this device number (`st_dev`), and where each lies, by the kernel's table at
-/// `mountinfo`.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn nfs_mounts_of(mountinfo: &Path, device: u64) -> io::Result<Vec<(PathBuf, NfsMount)>> {
-    let text = fs::read_to_string(mountinfo)?;
-    let of_device = mounts(&text).filter(|mount| mount.device == device);
-    Ok(of_device.filter_map(|mount| Some((mount.point.clone(), NfsMount::of(&mount)?))).collect())
 }
 
 /// `4.2`, `4`, `3`; what cannot be read is taken for the oldest.

@@ -55,6 +55,7 @@ fn host() -> Host {
         host: "host-1".to_owned(),
         gate: SharedGate::default(),
         barriers: Arc::default(),
+        disks_are_away: Arc::default(),
         events,
     };
     starter.gate.set(StartGate::of(&ending_in(Duration::from_secs(60))));

@@ -11,12 +11,12 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use leasefence_core::fencing::Quiet;
-use leasefence_transport::{Sockets, destroy, nfs_mounts_of, sockets_to};
+use leasefence_transport::{HOST_MOUNTS, Mount, NfsMount, Sockets, destroy, mounts, sockets_to};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use rustix::fs::{major, minor};
@@ -24,8 +24,6 @@ use rustix::fs::{major, minor};
 use super::probe::Probe;
 use super::worker::Answer;
 
-/// The host's mounts, seen from anywhere.
-const MOUNTS: &str = "/proc/1/mountinfo";
 /// The kernel's list of NFS file systems.
 const VOLUMES: &str = "/proc/fs/nfsfs/volumes";
 /// How long the kernel is given to forget one that was unmounted, before the next attempt.
@@ -121,11 +119,11 @@ impl NfsStorage {
 }
 
 fn find(device: u64) -> Result<Found, String> {
-    let mounts = nfs_mounts_of(Path::new(MOUNTS), device).map_err(|error| format!("{MOUNTS}: {error}"))?;
-    let (_, first) = mounts.first().ok_or("it is not mounted on this host")?;
-    let server = first.server.filter(|_| first.tcp).ok_or("its mount names no TCP server address")?;
-    let points = mounts.iter().map(|(point, _)| point.clone()).collect();
-    Ok(Found { points, server })
+    let text = fs::read_to_string(HOST_MOUNTS).map_err(|error| format!("{HOST_MOUNTS}: {error}"))?;
+    let here: Vec<Mount> = mounts(&text).filter(|mount| mount.device == device).collect();
+    let nfs = here.first().and_then(NfsMount::of).ok_or("it is not mounted on this host")?;
+    let server = nfs.server.filter(|_| nfs.tcp).ok_or("its mount names no TCP server address")?;
+    Ok(Found { points: here.into_iter().map(|mount| mount.point).collect(), server })
 }
 
 /// True when the kernel's list has a file system with this device number: the fourth column.
