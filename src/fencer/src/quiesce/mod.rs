@@ -3,7 +3,9 @@
 //! Each storage has a thread of its own, since all that can be done to one may wait for it: the fencing thread gives orders and
 //! hears answers, and never waits (R7). What a storage is, and what leads to it, its thread finds out ahead of need.
 
+mod connections;
 mod host;
+mod iscsi;
 mod nfs;
 mod probe;
 mod worker;
@@ -45,7 +47,7 @@ impl Quiescence {
         let mut failed = None;
         for target in fencer.storages() {
             let known = self.storages.iter().any(|storage| storage.target == *target);
-            if known || !matches!(target.kind, StorageKind::Nfs) {
+            if known || !matches!(target.kind, StorageKind::Nfs | StorageKind::Iscsi) {
                 continue;
             }
             match Worker::start(target) {

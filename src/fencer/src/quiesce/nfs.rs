@@ -16,12 +16,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use leasefence_core::fencing::Quiet;
-use leasefence_transport::{HOST_MOUNTS, Mount, NfsMount, Sockets, destroy, mounts, sockets_to};
+use leasefence_transport::{HOST_MOUNTS, Mount, NfsMount, mounts};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use rustix::fs::{major, minor};
 
-use super::probe::Probe;
+use super::connections;
+use super::probe::{Probe, Sync};
 use super::worker::Answer;
 
 /// The kernel's list of NFS file systems.
@@ -67,14 +68,17 @@ impl NfsStorage {
     pub(super) fn quiesce(&mut self) -> Answer {
         let Found { points, server } = self.found.clone()?;
         if self.is_known_to_the_kernel()? {
-            let gently = !self.forced && points.first().is_some_and(|point| self.probe.acknowledged(point));
+            let gently = !self.forced
+                && points
+                    .first()
+                    .is_some_and(|point| self.probe.acknowledged(&Sync::FileSystem(point.clone())));
             self.unmount(&points, gently)?;
             self.wait_until_forgotten()?;
         }
         if !self.forced {
             return Ok(Quiet::Acknowledged);
         }
-        end_connections(server)?;
+        connections::end(server)?;
         Ok(Quiet::Forced)
     }
 
@@ -130,18 +134,6 @@ fn find(device: u64) -> Result<Found, String> {
 fn lists(volumes: &str, device: u64) -> bool {
     let number = format!("{}:{}", major(device), minor(device));
     volumes.lines().any(|line| line.split_whitespace().nth(3) == Some(&number))
-}
-
-/// Ends all connections to the server that there are now. New ones carry nothing of a file system that is gone.
-fn end_connections(server: SocketAddr) -> Result<(), String> {
-    let failed = |error| format!("the connections to {server}: {error}");
-    let there = sockets_to(server, Sockets::MaySend).map_err(failed)?;
-    there.iter().try_for_each(destroy).map_err(failed)?;
-    let left = sockets_to(server, Sockets::MaySend).map_err(failed)?;
-    match left.iter().any(|socket| there.iter().any(|ended| ended.is_same(socket))) {
-        true => Err(format!("a connection to {server} does not end")),
-        false => Ok(()),
-    }
 }
 
 #[cfg(test)]

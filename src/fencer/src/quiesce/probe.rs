@@ -1,7 +1,8 @@
-//! Whether the way to a file system works: by a sync that is acknowledged in time, in a thread that may wait for ever.
+//! Whether the way to a storage works: by a sync that is acknowledged in time, in a thread that may wait for ever.
 
 use std::fs::File;
-use std::path::Path;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -14,7 +15,27 @@ use super::host;
 const PATIENCE: Duration = Duration::from_millis(250);
 const STACK_BYTES: usize = 64 * 1024;
 
-/// Syncs a file system.
+/// What is synced.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Sync {
+    /// All of the file system that is mounted there.
+    FileSystem(PathBuf),
+    /// What the kernel holds of a block device, and the device's own cache.
+    Device(PathBuf),
+}
+
+impl Sync {
+    fn run(&self) -> io::Result<()> {
+        host::enter_mounts()?;
+        match self {
+            Self::FileSystem(point) => rustix::fs::syncfs(File::open(point)?)?,
+            Self::Device(node) => File::open(node)?.sync_all()?,
+        }
+        Ok(())
+    }
+}
+
+/// Syncs a storage.
 #[derive(Debug, Default)]
 pub(super) struct Probe {
     /// True while a thread waits.
@@ -22,19 +43,16 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// True when all that the file system at `point` held was acknowledged in time. One that waits since earlier says no.
-    pub(super) fn acknowledged(&self, point: &Path) -> bool {
+    /// True when all that the kernel held of it was acknowledged in time. One that waits since earlier says no.
+    pub(super) fn acknowledged(&self, what: &Sync) -> bool {
         if self.waits.swap(true, Ordering::AcqRel) {
             return false;
         }
         let (done, answer) = sync_channel(1);
-        let (waits, point) = (Arc::clone(&self.waits), point.to_owned());
+        let (waits, what) = (Arc::clone(&self.waits), what.clone());
         let sync = move || {
-            let synced = host::enter_mounts().and_then(|()| File::open(&point)).and_then(|root| {
-                rustix::fs::syncfs(&root)?;
-                Ok(())
-            });
-            // The directory is closed: it would keep the file system busy.
+            let synced = what.run();
+            // The file is closed: it would keep the storage busy.
             waits.store(false, Ordering::Release);
             done.try_send(synced.is_ok()).ok();
         };

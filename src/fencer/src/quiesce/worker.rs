@@ -4,9 +4,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use leasefence_core::fencing::{QuiesceTarget, Quiet};
+use leasefence_core::fencing::{QuiesceTarget, Quiet, StorageKind};
 
 use super::host;
+use super::iscsi::IscsiStorage;
 use super::nfs::NfsStorage;
 
 /// How often it is looked at anew what the storage is and what leads to it.
@@ -28,8 +29,8 @@ impl Worker {
     pub(super) fn start(target: &QuiesceTarget) -> std::io::Result<Self> {
         let (orders, to_do) = sync_channel(1);
         let (done, answers) = sync_channel(1);
-        let device = target.device;
-        let run = move || work(device, &to_do, &done);
+        let target = target.clone();
+        let run = move || work(&target, &to_do, &done);
         thread::Builder::new().name("quiesce".into()).stack_size(STACK_BYTES).spawn(run)?;
         Ok(Self { orders, answers })
     }
@@ -45,10 +46,36 @@ impl Worker {
     }
 }
 
-fn work(device: u64, orders: &Receiver<()>, answers: &SyncSender<Answer>) {
+/// What is known of a storage of a kind for which there is a proof.
+enum Storage {
+    Nfs(NfsStorage),
+    Iscsi(IscsiStorage),
+}
+
+impl Storage {
+    fn look(&mut self) {
+        match self {
+            Self::Nfs(storage) => storage.look(),
+            Self::Iscsi(storage) => storage.look(),
+        }
+    }
+
+    fn quiesce(&mut self) -> Answer {
+        match self {
+            Self::Nfs(storage) => storage.quiesce(),
+            Self::Iscsi(storage) => storage.quiesce(),
+        }
+    }
+}
+
+fn work(target: &QuiesceTarget, orders: &Receiver<()>, answers: &SyncSender<Answer>) {
     // Where it is refused the mounts of the fencer's own namespace are what there is, and unmounting there shows nothing.
     let entered = host::enter_mounts();
-    let mut storage = NfsStorage::new(device);
+    let mut storage = match target.kind {
+        StorageKind::Nfs => Storage::Nfs(NfsStorage::new(target.device)),
+        StorageKind::Iscsi => Storage::Iscsi(IscsiStorage::new(target.device)),
+        StorageKind::OneKernel | StorageKind::Unprovable => return,
+    };
     loop {
         match orders.recv_timeout(LOOK_AGAIN) {
             Err(RecvTimeoutError::Timeout) => storage.look(),
