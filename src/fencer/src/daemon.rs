@@ -6,14 +6,16 @@ use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use leasefence_core::fencing::{Beat, CopyUse, Fencer, FencerHalf, Offer, QuiesceTarget, RestoredPage, Step};
+use leasefence_core::fencing::{
+    Beat, CopyUse, Fencer, FencerHalf, Offer, QuiesceTarget, Quiet, RestoredPage, Step,
+};
 use leasefence_core::ids::BootId;
 use leasefence_page::link::{self, LinkError, LinkServer};
 use leasefence_page::{FencerPage, LAYOUT_VERSION, Page, PageError};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, major, minor};
 use rustix::io::Errno;
 
 use crate::discovery::Discovery;
@@ -130,8 +132,8 @@ struct Daemon {
     signals: SignalFd,
     manager: Manager,
     quiescence: Quiescence,
-    /// Why storages are not quiet, as it was said.
-    unquiet: Vec<(QuiesceTarget, String)>,
+    /// What was said of each storage last.
+    said: Vec<(QuiesceTarget, String)>,
     /// Held as long as the process lives.
     _lock: File,
 }
@@ -177,7 +179,7 @@ impl Daemon {
             signals,
             manager: Manager::from_env(),
             quiescence: Quiescence::default(),
-            unquiet: Vec::new(),
+            said: Vec::new(),
             _lock: lock,
         })
     }
@@ -221,17 +223,18 @@ impl Daemon {
         if let Some(error) = self.quiescence.prepare(&self.fencer) {
             self.hands.log.line(format_args!("error: no thread for a storage: {error}"));
         }
-        let (log, said) = (&mut self.hands.log, &mut self.unquiet);
+        let (log, said) = (&mut self.hands.log, &mut self.said);
         self.quiescence.tend(leasefence_clock::instant(), &mut self.fencer, |target, answer| {
-            let device = target.device;
-            match answer {
-                Ok(quiet) => log.line(format_args!("storage {device:#x} is quiet: {quiet:?}")),
-                Err(why) if said.iter().any(|(known, text)| known == target && text == why) => {}
-                Err(why) => {
-                    said.retain(|(known, _)| known != target);
-                    said.push((target.clone(), why.clone()));
-                    log.line(format_args!("storage {device:#x} is not quiet yet: {why}"));
-                }
+            let text = match answer {
+                Ok(Quiet::Forced) => "is quiet: what was under way was cut off",
+                Ok(_) => "is quiet: all was acknowledged",
+                Err(why) => why,
+            };
+            if !said.iter().any(|(known, before)| known == target && before == text) {
+                said.retain(|(known, _)| known != target);
+                said.push((target.clone(), text.to_owned()));
+                let (major, minor) = (major(target.device), minor(target.device));
+                log.line(format_args!("storage {major}:{minor}: {text}"));
             }
         });
     }

@@ -76,6 +76,15 @@ impl Fencer {
         self.quiet.push((target.clone(), begun));
     }
 
+    /// True while a proof is owed and this storage has to be shown quiet for it, or to be shown so again.
+    #[must_use]
+    pub fn owes_quiet(&self, target: &QuiesceTarget) -> bool {
+        match &self.state {
+            State::Ended(end) if end.clean.is_none() => !self.is_quiet(end, target),
+            _ => false,
+        }
+    }
+
     /// A token counts as a running domain until its process was seen: one of that domain that started after it was opened.
     fn note_seen_starts(&mut self, processes: &[DomainProcess]) {
         for token in &self.tokens {

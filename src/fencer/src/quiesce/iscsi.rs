@@ -88,7 +88,7 @@ fn find(root: &Path, device: u64) -> Result<Found, String> {
     let port = port.parse().map_err(|_| format!("{port} is no port of a portal"))?;
     let text = fs::read_to_string(HOST_MOUNTS).unwrap_or_default();
     let sync = match mounts(&text).find(|mount| mount.device == device) {
-        Some(mount) => Sync::FileSystem(mount.point),
+        Some(mount) => Sync::FileSystem(mount.point, device),
         None => Sync::Device(PathBuf::from("/dev/block").join(number)),
     };
     Ok(Found { place, portal: SocketAddr::new(address, port), sync })

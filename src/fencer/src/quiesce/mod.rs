@@ -34,6 +34,8 @@ struct Storage {
     ordered: Option<Instant>,
     /// No order before this.
     next: Instant,
+    /// True once it was given one: what it remembers is of this fence.
+    used: bool,
 }
 
 impl Quiescence {
@@ -42,7 +44,7 @@ impl Quiescence {
     pub(crate) fn prepare(&mut self, fencer: &Fencer) -> Option<std::io::Error> {
         let wanted = |target: &QuiesceTarget| fencer.storages().contains(target);
         if !fencer.kills() {
-            self.storages.retain(|storage| wanted(&storage.target));
+            self.storages.retain(|storage| wanted(&storage.target) && !storage.used);
         }
         let mut failed = None;
         for target in fencer.storages() {
@@ -56,6 +58,7 @@ impl Quiescence {
                     worker,
                     ordered: None,
                     next: Instant::default(),
+                    used: false,
                 }),
                 Err(error) => failed = Some(error),
             }
@@ -84,9 +87,9 @@ impl Quiescence {
                 told(&storage.target, &answer);
                 fencer.handle_quiesced(&storage.target, begun, outcome);
             }
-            let due = now.boot_ns >= storage.next.boot_ns;
-            if storage.ordered.is_none() && due && fencer.owes_proof() && storage.worker.order() {
-                storage.ordered = Some(now);
+            let due = now.boot_ns >= storage.next.boot_ns && fencer.owes_quiet(&storage.target);
+            if storage.ordered.is_none() && due && storage.worker.order() {
+                (storage.ordered, storage.used) = (Some(now), true);
             }
         }
     }

@@ -37,7 +37,9 @@ pub(super) struct NfsStorage {
     device: u64,
     /// What was found last, ahead of need.
     found: Result<Found, String>,
-    /// Calls were cut off: the server may hold what it has received.
+    /// It was unmounted here, over a path that worked.
+    gently: bool,
+    /// Calls were cut off, or may have been: the server may hold what it has received.
     forced: bool,
     probe: Probe,
 }
@@ -53,7 +55,7 @@ struct Found {
 impl NfsStorage {
     /// The file system with this device number.
     pub(super) fn new(device: u64) -> Self {
-        Self { device, found: find(device), forced: false, probe: Probe::default() }
+        Self { device, found: find(device), gently: false, forced: false, probe: Probe::default() }
     }
 
     /// Looks at it anew. What was known of one that is mounted no more is kept: it may have been unmounted to show it quiet.
@@ -68,16 +70,21 @@ impl NfsStorage {
     pub(super) fn quiesce(&mut self) -> Answer {
         let Found { points, server } = self.found.clone()?;
         if self.is_known_to_the_kernel()? {
-            let gently = !self.forced
-                && points
-                    .first()
-                    .is_some_and(|point| self.probe.acknowledged(&Sync::FileSystem(point.clone())));
+            let sync = |point: &PathBuf| Sync::FileSystem(point.clone(), self.device);
+            let works = |point| self.probe.acknowledged(&sync(point));
+            let gently = !self.forced && points.first().is_some_and(works);
             self.unmount(&points, gently)?;
-            self.wait_until_forgotten()?;
+            // Once it is unmounted, nothing but force is left for a path that has died meanwhile.
+            let forgotten = self.wait_until_forgotten();
+            self.forced |= forgotten.is_err();
+            forgotten?;
+            self.gently = gently;
         }
-        if !self.forced {
+        if self.gently && !self.forced {
             return Ok(Quiet::Acknowledged);
         }
+        // Also where somebody else has unmounted it, over whatever path.
+        self.forced = true;
         connections::end(server)?;
         Ok(Quiet::Forced)
     }

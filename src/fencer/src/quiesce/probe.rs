@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +19,8 @@ const STACK_BYTES: usize = 64 * 1024;
 /// What is synced.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Sync {
-    /// All of the file system that is mounted there.
-    FileSystem(PathBuf),
+    /// All of the file system with this device number that is mounted there.
+    FileSystem(PathBuf, u64),
     /// What the kernel holds of a block device, and the device's own cache.
     Device(PathBuf),
 }
@@ -28,7 +29,13 @@ impl Sync {
     fn run(&self) -> io::Result<()> {
         host::enter_mounts()?;
         match self {
-            Self::FileSystem(point) => rustix::fs::syncfs(File::open(point)?)?,
+            Self::FileSystem(point, device) => {
+                let root = File::open(point)?;
+                if root.metadata()?.dev() != *device {
+                    return Err(io::Error::other("something else is mounted there"));
+                }
+                rustix::fs::syncfs(root)?;
+            }
             Self::Device(node) => File::open(node)?.sync_all()?,
         }
         Ok(())
