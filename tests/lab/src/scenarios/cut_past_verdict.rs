@@ -3,24 +3,15 @@
 
 use crate::lab::Directions;
 use crate::machine::Network;
-use crate::scenario::{Failure, KnownRed, Red, Scenario};
+use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
-use crate::storage::Storage;
 use crate::switch::Effect;
 
 pub(super) const SCENARIO: Scenario = Scenario::new(
     "cut-past-verdict",
     "is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands, and the host comes back",
     play,
-)
-.known_red(&[LATE_WRITES]);
-
-/// The kernel keeps what was queued for longer than the ttl (`replacement_timeout` 120 by default), and sends it after the heal.
-pub(super) const LATE_WRITES: KnownRed = KnownRed {
-    on: Storage::Iscsi,
-    red: Red::LateWrite,
-    why: "a dead guest's writes are not kept from an iSCSI session yet: they land after the heal",
-};
+);
 
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     let victim = stage.victim();

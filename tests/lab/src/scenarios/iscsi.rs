@@ -1,6 +1,6 @@
 //! What can happen to an iSCSI session.
 
-use super::cut_past_verdict::{self, LATE_WRITES};
+use super::cut_past_verdict;
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
 use crate::storage::Storage;
@@ -59,8 +59,7 @@ pub(super) const LONG_TIMEOUT: Scenario = Scenario::new(
     "has replacement_timeout 120 and is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands",
     |stage| cut_with(stage, 120),
 )
-.only_on(ISCSI)
-.known_red(&[LATE_WRITES]);
+.only_on(ISCSI);
 
 pub(super) const SHORT_TIMEOUT: Scenario = Scenario::new(
     "cut-timeout-5",

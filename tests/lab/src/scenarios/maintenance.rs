@@ -1,7 +1,6 @@
 //! What an operator does: a planned fence, and maintenance.
 
-use crate::scenario::{KnownRed, Red, Scenario};
-use crate::storage::Storage;
+use crate::scenario::Scenario;
 use leasefence_demo::story::Kind;
 
 /// With a receipt the peers need not wait for the ttl.
@@ -14,16 +13,7 @@ pub(super) const PLANNED_FENCE: Scenario = Scenario::new(
         stage.sees_evidence("fenced")?;
         stage.sees_return()
     },
-)
-.known_red(&[no_receipt(Storage::Nfs), no_receipt(Storage::Iscsi)]);
-
-const fn no_receipt(on: Storage) -> KnownRed {
-    KnownRed {
-        on,
-        red: Red::Evidence,
-        why: "it cannot be shown yet that NFS and iSCSI are quiet: there is no receipt",
-    }
-}
+);
 
 pub(super) const DISARMED: Scenario = Scenario::new(
     "disarmed",

@@ -61,6 +61,7 @@ pub const ALL: &[Scenario] = &[
     image_locks::NFS_3,
     image_locks::NFS_3_NOLOCK,
     image_locks::TRAP,
+    image_locks::TRAP_NOLOCK,
     all_cut::SCENARIO,
     export::READ_ONLY,
     export::GONE,

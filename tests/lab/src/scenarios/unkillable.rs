@@ -2,7 +2,6 @@
 //! of its own, so that nothing but an operator's fence ends it. The peers start the guest once the lease's time is over; what the
 //! old one has in flight must not land after that. That takes a reset of the host.
 
-use super::cut_past_verdict::LATE_WRITES;
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
 use crate::storage::{DISKS_PORTAL, Storage};
@@ -13,8 +12,7 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
     "is fenced by an operator while its guest's disk is cut off, then the cut heals: nothing of the old guest lands",
     play,
 )
-.only_on(&[Storage::Iscsi])
-.known_red(&[LATE_WRITES]);
+.only_on(&[Storage::Iscsi]);
 
 fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     stage.note(Kind::Fault, "its guest's disk falls silent");

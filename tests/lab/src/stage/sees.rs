@@ -246,7 +246,7 @@ impl Stage<'_> {
     ///
     /// # Errors
     /// When that was not seen.
-    fn sees_guest_ended(&self) -> Result<(), Failure> {
+    pub fn sees_guest_ended(&self) -> Result<(), Failure> {
         let ended = |(_, sight): &(_, Sight)| matches!(sight, Sight::Ended(host) if host == self.victim);
         match self.seen().iter().any(ended) {
             true => Ok(()),
