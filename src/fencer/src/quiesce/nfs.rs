@@ -11,7 +11,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ use super::worker::Answer;
 
 /// The kernel's list of NFS file systems.
 const VOLUMES: &str = "/proc/fs/nfsfs/volumes";
+/// Its statistics of each mount.
+const STATS: &str = "/proc/1/mountstats";
 /// How long the kernel is given to forget one that was unmounted, before the next attempt.
 const FORGETTING: Duration = Duration::from_millis(100);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
@@ -134,7 +136,20 @@ fn find(device: u64) -> Result<Found, String> {
     let here: Vec<Mount> = mounts(&text).filter(|mount| mount.device == device).collect();
     let nfs = here.first().and_then(NfsMount::of).ok_or("it is not mounted on this host")?;
     let server = nfs.server.filter(|_| nfs.tcp).ok_or("its mount names no TCP server address")?;
-    Ok(Found { points: here.into_iter().map(|mount| mount.point).collect(), server })
+    let points: Vec<PathBuf> = here.into_iter().map(|mount| mount.point).collect();
+    let stats = fs::read_to_string(STATS).map_err(|error| format!("{STATS}: {error}"))?;
+    if points.iter().any(|point| writes_elsewhere(&stats, point)) {
+        return Err("its server lets writes go to other servers (pNFS), of which nothing is known".to_owned());
+    }
+    Ok(Found { points, server })
+}
+
+/// Whether the kernel's statistics of the mount at `point` say that it has a layout of pNFS.
+fn writes_elsewhere(stats: &str, point: &Path) -> bool {
+    let here = format!(" mounted on {} with fstype nfs", point.display());
+    let of_mount = stats.lines().skip_while(|line| !(line.starts_with("device ") && line.contains(&here)));
+    let mut details = of_mount.skip(1).take_while(|line| !line.starts_with("device "));
+    details.any(|line| line.contains(",pnfs=") && !line.contains(",pnfs=not configured"))
 }
 
 /// True when the kernel's list has a file system with this device number: the fourth column.
@@ -155,6 +170,18 @@ mod tests {
         let device = |minor| rustix::fs::makedev(0, minor);
         assert!(lists(volumes, device(51)) && lists(volumes, device(5)));
         assert!(!lists(volumes, device(1)) && !lists(volumes, device(52)) && !lists("", device(51)));
+    }
+
+    #[test]
+    fn a_layout_of_pnfs_is_seen_in_the_statistics_of_its_own_mount() {
+        let stats = "device proc mounted on /proc with fstype proc\n\
+                     device s:/a mounted on /mnt/a with fstype nfs4 statvers=1.1\n\
+                     \topts:\trw,vers=4.2\n\
+                     \tnfsv4:\tbm0=0xf8f3,acl=0x3,sessions,pnfs=not configured,lease_time=10\n\
+                     device s:/b mounted on /mnt/b with fstype nfs4 statvers=1.1\n\
+                     \tnfsv4:\tbm0=0xf8f3,acl=0x3,sessions,pnfs=LAYOUT_FLEX_FILES,lease_time=10\n";
+        let elsewhere = |point| writes_elsewhere(stats, Path::new(point));
+        assert_eq!([elsewhere("/mnt/a"), elsewhere("/mnt/b"), elsewhere("/mnt")], [false, true, false]);
     }
 
     #[test]
