@@ -9,7 +9,7 @@
 //! of the device is acknowledged.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use leasefence_core::fencing::Quiet;
@@ -36,7 +36,8 @@ pub(super) struct IscsiStorage {
 struct Found {
     /// Its SCSI device in sysfs.
     place: PathBuf,
-    portal: SocketAddr,
+    /// Where it was told to log in, and where it is logged in, which the kernel does not know of a session that is cut off.
+    portals: Vec<SocketAddr>,
     sync: Sync,
 }
 
@@ -56,12 +57,16 @@ impl IscsiStorage {
 
     /// Does what is left to do.
     pub(super) fn quiesce(&mut self) -> Answer {
-        let Found { place, portal, sync } = self.found.clone()?;
-        if !self.forced && !connections::any_is_closing(portal)? && self.probe.acknowledged(&sync) {
+        let Found { place, portals, sync } = self.found.clone()?;
+        let mut closing = false;
+        for portal in &portals {
+            closing |= connections::any_is_closing(*portal)?;
+        }
+        if !self.forced && !closing && self.probe.acknowledged(&sync) {
             return Ok(Quiet::Acknowledged);
         }
         self.forced = true;
-        connections::end(portal)?;
+        portals.iter().try_for_each(|portal| connections::end(*portal))?;
         let delete = place.join("delete");
         if delete.exists() {
             // It returns when the last request has ended.
@@ -70,7 +75,7 @@ impl IscsiStorage {
         if place.exists() {
             return Err(format!("{} is still there", place.display()));
         }
-        connections::end(portal)?;
+        portals.iter().try_for_each(|portal| connections::end(*portal))?;
         Ok(Quiet::Forced)
     }
 }
@@ -81,17 +86,24 @@ fn find(root: &Path, device: u64) -> Result<Found, String> {
     let full = fs::canonicalize(&link).map_err(|error| format!("{}: {error}", link.display()))?;
     let (place, session) = scsi_device_of(&full).ok_or("it is not itself a device of an iSCSI session")?;
     let connection = root.join(format!("sys/class/iscsi_connection/connection{session}:0"));
-    let read = |name: &str| fs::read_to_string(connection.join(name)).map(|text| text.trim().to_owned());
-    let portal = read("address").and_then(|address| Ok((address, read("port")?)));
-    let (address, port) = portal.map_err(|error| format!("{}: {error}", connection.display()))?;
-    let address: IpAddr = address.parse().map_err(|_| format!("{address} is no address of a portal"))?;
-    let port = port.parse().map_err(|_| format!("{port} is no port of a portal"))?;
+    let mut portals: Vec<SocketAddr> =
+        ["persistent_", ""].iter().filter_map(|which| portal(&connection, which)).collect();
+    portals.dedup();
+    if portals.is_empty() {
+        return Err(format!("{} names no portal", connection.display()));
+    }
     let text = fs::read_to_string(HOST_MOUNTS).unwrap_or_default();
     let sync = match mounts(&text).find(|mount| mount.device == device) {
         Some(mount) => Sync::FileSystem(mount.point, device),
         None => Sync::Device(PathBuf::from("/dev/block").join(number)),
     };
-    Ok(Found { place, portal: SocketAddr::new(address, port), sync })
+    Ok(Found { place, portals, sync })
+}
+
+fn portal(connection: &Path, which: &str) -> Option<SocketAddr> {
+    let read = |name: &str| fs::read_to_string(connection.join(format!("{which}{name}"))).ok();
+    let (address, port) = (read("address")?, read("port")?);
+    Some(SocketAddr::new(address.trim().parse().ok()?, port.trim().parse().ok()?))
 }
 
 /// `…/sessionN/targetH:C:I/H:C:I:L` within the place of a disk or partition in sysfs, and N.
@@ -120,6 +132,18 @@ mod tests {
         assert_eq!(found, Some((PathBuf::from(place), 7)));
         assert_eq!(scsi_device_of(Path::new("/sys/devices/pci0000:00/0000:00:05.0/virtio2/block/vda")), None);
         assert_eq!(scsi_device_of(Path::new("/sys/devices/virtual/block/dm-0")), None);
+    }
+
+    #[test]
+    fn a_session_that_is_cut_off_names_the_portal_that_it_was_told() -> std::io::Result<()> {
+        let connection = tempfile::tempdir()?;
+        let write = |name: &str, text: &str| fs::write(connection.path().join(name), text);
+        write("persistent_address", "10.0.0.1\n")?;
+        write("persistent_port", "3260\n")?;
+        // Reading these fails then; here they are not there.
+        assert_eq!(portal(connection.path(), ""), None);
+        assert_eq!(portal(connection.path(), "persistent_"), "10.0.0.1:3260".parse().ok());
+        Ok(())
     }
 
     #[test]
