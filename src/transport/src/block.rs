@@ -119,9 +119,9 @@ mod tests {
             symlink(devices.join(place), root.join("sys/dev/block").join(number))?;
         }
         for session in [3, 4] {
-            let session = root.join(format!("sys/class/iscsi_session/session{session}"));
-            fs::create_dir_all(&session)?;
-            fs::write(session.join("recovery_tmo"), "120")?;
+            let connection = root.join(format!("sys/class/iscsi_connection/connection{session}:0"));
+            fs::create_dir_all(&connection)?;
+            fs::write(connection.join("ping_tmo"), "60")?;
         }
         for (number, sessions, unknown) in
             [("8:0", 1, vec![]), ("253:0", 2, vec![]), ("253:1", 2, vec!["nvme0n1"]), ("9:9", 0, vec!["9:9"])]

@@ -22,8 +22,6 @@ pub struct IscsiSession {
     pub ping_interval: Option<u64>,
     /// `node.conn[0].timeo.noop_out_timeout`: how long a ping is waited for; 0 is for ever.
     pub ping_timeout: Option<u64>,
-    /// `node.session.timeo.replacement_timeout`: how long commands wait for a session that has failed.
-    pub replacement_timeout: Option<i64>,
     /// `node.conn[0].timeo.login_timeout`: how long a login is waited for before it is tried again.
     pub login_timeout: Option<u64>,
 }
@@ -37,7 +35,6 @@ impl IscsiSession {
         Self {
             ping_interval: text(&connection.join("recv_tmo")).and_then(|text| text.parse().ok()),
             ping_timeout: text(&connection.join("ping_tmo")).and_then(|text| text.parse().ok()),
-            replacement_timeout: text(&session.join("recovery_tmo")).and_then(|text| text.parse().ok()),
             login_timeout: login_timeout(root, &target),
             target,
         }
@@ -60,18 +57,6 @@ impl IscsiSession {
                 "iSCSI session {target}: a login over a cut link is waited for during {} s, so that a cut much shorter than the \
                  ttl of {ttl:?} ends the lease. Set node.conn[0].timeo.login_timeout to 1 or {MOST_LOGIN}, and log in anew.",
                 self.login_timeout.unwrap_or_default()
-            ));
-        }
-        // The kernel takes every negative number for "never give up".
-        let in_time = |limit: i64| u64::try_from(limit).is_ok_and(|limit| limit <= ttl.as_secs());
-        if let Some(limit) = self.replacement_timeout.filter(|limit| !in_time(*limit)) {
-            let waits = if limit < 0 { "for ever".to_owned() } else { format!("for {limit} s") };
-            advice.push(format!(
-                "iSCSI session {target}: commands wait {waits} for a session that has failed, longer than the ttl of {ttl:?}: \
-                 what the guests of a fenced host have in flight may land when the path is back, over what their successors have \
-                 written. Set node.session.timeo.replacement_timeout to {} at most (their writes then fail in a long cut), \
-                 and log in anew, or reboot a host that was fenced without a receipt before its path is back.",
-                ttl.as_secs()
             ));
         }
         advice
@@ -126,7 +111,6 @@ mod tests {
             fs::write(path, text)
         };
         write("sys/class/iscsi_session/session3/targetname", "iqn.2026-01.t:x\n")?;
-        write("sys/class/iscsi_session/session3/recovery_tmo", "-1\n")?;
         write("sys/class/iscsi_connection/connection3:0/recv_tmo", "5\n")?;
         write("sys/class/iscsi_connection/connection3:0/ping_tmo", "5\n")?;
         let record =
@@ -137,23 +121,17 @@ mod tests {
             target: "iqn.2026-01.t:x".to_owned(),
             ping_interval: Some(5),
             ping_timeout: Some(5),
-            replacement_timeout: Some(-1),
             login_timeout: Some(15),
         };
         assert_eq!(session, expected);
-        assert_eq!(session.advice(TTL).len(), 3);
+        assert_eq!(session.advice(TTL).len(), 2);
         let good = IscsiSession {
             ping_interval: Some(2),
             ping_timeout: Some(4),
             login_timeout: Some(2),
-            replacement_timeout: Some(12),
             ..expected.clone()
         };
         assert_eq!(good.advice(TTL), Vec::<String>::new());
-        for (late, advice) in [(0, 0), (5, 0), (13, 1), (120, 1), (-1, 1)] {
-            let session = IscsiSession { replacement_timeout: Some(late), ..good.clone() };
-            assert_eq!(session.advice(TTL).len(), advice, "late writes may land: {late}");
-        }
         let never = IscsiSession { ping_interval: Some(0), ..good };
         assert_eq!(never.advice(TTL).len(), 1, "0 is never");
         assert_eq!(
