@@ -74,7 +74,9 @@ impl NfsStorage {
         if self.is_known_to_the_kernel()? {
             let sync = |point: &PathBuf| Sync::FileSystem(point.clone(), self.device);
             let works = |point| self.probe.acknowledged(&sync(point));
-            let gently = !self.forced && points.first().is_some_and(works);
+            // A connection that was given up may still send what was sent again over the next one.
+            let closing = connections::any_is_closing(server)?;
+            let gently = !self.forced && !closing && points.first().is_some_and(works);
             self.unmount(&points, gently)?;
             // Once it is unmounted, nothing but force is left for a path that has died meanwhile.
             let forgotten = self.wait_until_forgotten();
