@@ -25,7 +25,7 @@ use super::connections;
 use super::probe::{Probe, Sync};
 use super::worker::Answer;
 
-/// The kernel's list of NFS file systems.
+/// The kernel's list of NFS file systems, of this network namespace.
 const VOLUMES: &str = "/proc/fs/nfsfs/volumes";
 /// Its statistics of each mount.
 const STATS: &str = "/proc/1/mountstats";
@@ -37,8 +37,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct NfsStorage {
     device: u64,
-    /// What was found last, ahead of need.
-    found: Result<Found, String>,
+    /// Its server, as found last, ahead of need: once it is unmounted nobody knows.
+    server: Result<SocketAddr, String>,
     /// It was unmounted here, over a path that worked.
     gently: bool,
     /// Calls were cut off, or may have been: the server may hold what it has received.
@@ -46,32 +46,26 @@ pub(super) struct NfsStorage {
     probe: Probe,
 }
 
-/// What leads to it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Found {
-    /// Where it is mounted.
-    points: Vec<PathBuf>,
-    server: SocketAddr,
-}
-
 impl NfsStorage {
     /// The file system with this device number.
     pub(super) fn new(device: u64) -> Self {
-        Self { device, found: find(device), gently: false, forced: false, probe: Probe::default() }
+        let server = server_of(device);
+        Self { device, server, gently: false, forced: false, probe: Probe::default() }
     }
 
     /// Looks at it anew. What was known of one that is mounted no more is kept: it may have been unmounted to show it quiet.
     pub(super) fn look(&mut self) {
-        let found = find(self.device);
-        if found.is_ok() || self.found.is_err() {
-            self.found = found;
+        let server = server_of(self.device);
+        if server.is_ok() || self.server.is_err() {
+            self.server = server;
         }
     }
 
     /// Does what is left to do, as far as it does not have to wait long.
     pub(super) fn quiesce(&mut self) -> Answer {
-        let Found { points, server } = self.found.clone()?;
-        if self.is_known_to_the_kernel()? {
+        let server = self.server.clone()?;
+        if kernel_knows(self.device)? {
+            let points = points_of(&host_mounts(self.device)?);
             let sync = |point: &PathBuf| Sync::FileSystem(point.clone(), self.device);
             let works = |point| self.probe.acknowledged(&sync(point));
             // A connection that was given up may still send what was sent again over the next one.
@@ -102,7 +96,7 @@ impl NfsStorage {
         }
         for point in points {
             match umount2(point, flags) {
-                // Nothing is mounted there any more.
+                // Somebody else has just unmounted it.
                 Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
                 Err(error) => return Err(format!("unmounting {}: {}", point.display(), error.desc())),
             }
@@ -116,14 +110,9 @@ impl NfsStorage {
         fs::write(format!("/sys/fs/nfs/{major}:{minor}/shutdown"), "1").ok();
     }
 
-    fn is_known_to_the_kernel(&self) -> Result<bool, String> {
-        let volumes = fs::read_to_string(VOLUMES).map_err(|error| format!("{VOLUMES}: {error}"))?;
-        Ok(lists(&volumes, self.device))
-    }
-
     fn wait_until_forgotten(&self) -> Result<(), String> {
         let begun = Instant::now();
-        while self.is_known_to_the_kernel()? {
+        while kernel_knows(self.device)? {
             if begun.elapsed() >= FORGETTING {
                 return Err("it is unmounted, and its calls have not ended".to_owned());
             }
@@ -133,17 +122,34 @@ impl NfsStorage {
     }
 }
 
-fn find(device: u64) -> Result<Found, String> {
+/// Where and how a file system is mounted now.
+fn host_mounts(device: u64) -> Result<Vec<Mount>, String> {
     let text = fs::read_to_string(HOST_MOUNTS).map_err(|error| format!("{HOST_MOUNTS}: {error}"))?;
-    let here: Vec<Mount> = mounts(&text).filter(|mount| mount.device == device).collect();
+    Ok(mounts(&text).filter(|mount| mount.device == device).collect())
+}
+
+fn points_of(mounts: &[Mount]) -> Vec<PathBuf> {
+    mounts.iter().map(|mount| mount.point.clone()).collect()
+}
+
+/// The server of a file system of which all can be shown.
+fn server_of(device: u64) -> Result<SocketAddr, String> {
+    let here = host_mounts(device)?;
     let nfs = here.first().and_then(NfsMount::of).ok_or("it is not mounted on this host")?;
     let server = nfs.server.filter(|_| nfs.tcp).ok_or("its mount names no TCP server address")?;
-    let points: Vec<PathBuf> = here.into_iter().map(|mount| mount.point).collect();
+    if !kernel_knows(device)? {
+        return Err("it was mounted in another network namespace".to_owned());
+    }
     let stats = fs::read_to_string(STATS).map_err(|error| format!("{STATS}: {error}"))?;
-    if points.iter().any(|point| writes_elsewhere(&stats, point)) {
+    if points_of(&here).iter().any(|point| writes_elsewhere(&stats, point)) {
         return Err("its server lets writes go to other servers (pNFS), of which nothing is known".to_owned());
     }
-    Ok(Found { points, server })
+    Ok(server)
+}
+
+fn kernel_knows(device: u64) -> Result<bool, String> {
+    let volumes = fs::read_to_string(VOLUMES).map_err(|error| format!("{VOLUMES}: {error}"))?;
+    Ok(lists(&volumes, device))
 }
 
 /// Whether the kernel's statistics of the mount at `point` say that it has a layout of pNFS.
