@@ -5,9 +5,10 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use leasefence_core::fencing::{
-    Beat, CopyUse, Fencer, FencerHalf, Offer, QuiesceTarget, Quiet, RestoredPage, Step,
+    BEAT, Beat, CopyUse, Fencer, FencerHalf, Offer, QuiesceTarget, Quiet, RestoredPage, Step,
 };
 use leasefence_core::ids::BootId;
 use leasefence_page::link::{self, LinkError, LinkServer};
@@ -194,6 +195,7 @@ impl Daemon {
 
     fn run(&mut self) -> Stopped {
         loop {
+            let begun = std::time::Instant::now();
             self.beat();
             self.quiesce();
             self.serve_agents();
@@ -201,7 +203,7 @@ impl Daemon {
             if !self.fencer.owes_proof() || self.fencer.half().unproven {
                 self.hands.log.flush();
             }
-            if self.wait() {
+            if self.wait(begun.elapsed()) {
                 return self.stop();
             }
         }
@@ -282,9 +284,11 @@ impl Daemon {
         }
     }
 
-    /// Waits for the next beat. True when a signal says to stop.
-    fn wait(&self) -> bool {
+    /// Waits for the next beat. True when a signal says to stop. While exits are awaited it leaves the processor to others for as
+    /// long as the last beat took: on a host with one, the kernel's own threads end what a storage has under way.
+    fn wait(&self, took: Duration) -> bool {
         let pause = self.fencer.pause(leasefence_clock::instant());
+        let pause = if self.fencer.owes_proof() { pause.max(took.min(BEAT)) } else { pause };
         let timeout = Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() };
         let mut fds = [PollFd::new(&self.signals, PollFlags::IN)];
         poll(&mut fds, Some(&timeout)) == Ok(1)
