@@ -114,7 +114,7 @@ async fn serve(config: Config, setup: Setup) -> Result<End, Failure> {
     let (events, inbox_events) = mpsc::unbounded_channel();
     let (asks, inbox_asks) = mpsc::channel(ASKS);
     let (revision, changed) = watch::channel(0);
-    let remount = Remount::new(&config.run_dir, &events);
+    let remount = Remount::start(&config.run_dir, &events)?;
     let mut engine = Engine::new(parts(config, setup, &remount, &events)?, remount);
     let serving = tokio::spawn(server::serve(listener, Asker { asks, revision: changed }));
     notify.ready();

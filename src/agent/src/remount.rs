@@ -1,7 +1,7 @@
 //! The disks' storages after a fence. The fencer unmounts or removes what it must show quiet (ARCHITECTURE 6); a host that holds
 //! a lease again has them brought back as they were, and recovers nothing before that is done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -20,35 +21,61 @@ use crate::event::{Event, Events, send};
 
 /// In the run directory: what may have to be brought back. It outlives the agent, not the boot.
 const FILE: &str = "storages";
+/// Beside it: that it has to be.
+const MARKER: &str = "storages-away";
+/// In seconds: a mount of a server that does not answer gives way to the others.
+const LONGEST_MOUNT: &str = "20";
 /// Before the address of a SCSI device in it; the other lines are the kernel's own about mounts.
 const SCSI: &str = "scsi ";
 /// This process may have a mount namespace of its own, in which a mount would help nobody.
 const HOST_NAMESPACE: &str = "--mount=/proc/1/ns/mnt";
-/// Between two attempts.
+/// Between two looks, and two attempts.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// What is to be brought back.
+/// The main loop's end: it tells, and never waits.
 #[derive(Debug)]
 pub(crate) struct Remount {
-    file: PathBuf,
-    /// The storages that the page names.
-    devices: BTreeSet<u64>,
-    /// True from the lease's end until its storages are seen to.
+    news: Sender<News>,
+    named: BTreeSet<u64>,
+    /// True from the lease's end until a lease is guarded again.
     ended: bool,
     pending: Arc<AtomicBool>,
-    events: Events,
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum News {
+    /// The page names these storages from now on.
+    Names(BTreeSet<u64>),
+    /// A lease has ended: they may go.
+    Ended,
+    /// A lease is guarded again: they come back.
+    Guarded,
 }
 
 impl Remount {
     /// Goes on from what an agent before this one has noted below `run_dir`.
-    pub(crate) fn new(run_dir: &Path, events: &Events) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(crate) fn start(run_dir: &Path, events: &Events) -> io::Result<Self> {
+        let (news, heard) = mpsc::channel();
+        let marker = run_dir.join(MARKER);
+        let away = marker.exists();
+        let pending = Arc::new(AtomicBool::new(away));
+        let mut keeper = Keeper {
+            before: read_notes(&fs::read_to_string(run_dir.join(FILE)).unwrap_or_default()),
             file: run_dir.join(FILE),
-            devices: BTreeSet::new(),
-            ended: false,
-            pending: Arc::default(),
+            marker,
+            noted: BTreeMap::new(),
+            away,
+            guarded: false,
+            pending: Arc::clone(&pending),
             events: events.clone(),
-        }
+            said: BTreeSet::new(),
+        };
+        thread::Builder::new().name("storages".to_owned()).spawn(move || keeper.run(&heard))?;
+        Ok(Self { news, named: BTreeSet::new(), ended: away, pending })
     }
 
     /// True from the lease's end until everything is back.
@@ -56,49 +83,140 @@ impl Remount {
         Arc::clone(&self.pending)
     }
 
-    /// The page names these storages from now on. What leads to them is noted while it is there.
+    /// The page names these storages from now on.
     pub(crate) fn page_names(&mut self, half: &AgentHalf) {
         let taken_away = |kind| matches!(kind, StorageKind::Nfs | StorageKind::Iscsi);
         let named = half.quiesce.iter().filter(|target| taken_away(target.kind));
-        let devices: BTreeSet<u64> = named.map(|target| target.device).collect();
-        if devices == self.devices || self.ended {
-            return;
+        let named: BTreeSet<u64> = named.map(|target| target.device).collect();
+        if named != self.named {
+            self.named.clone_from(&named);
+            self.tell(News::Names(named));
         }
-        match self.note(&devices) {
-            Ok(()) => self.devices = devices,
-            Err(error) => {
-                let text = format!("noting the disks' storages in {}: {error}", self.file.display());
-                send(&self.events, Event::Trouble("storages", text));
+    }
+
+    /// Takes what the fencer shows.
+    pub(crate) fn fencer_shows(&mut self, half: &FencerHalf) {
+        if half.latched.is_some() {
+            if !std::mem::replace(&mut self.ended, true) {
+                self.pending.store(true, Ordering::Release);
+                self.tell(News::Ended);
+            }
+        } else if half.armed && std::mem::take(&mut self.ended) {
+            self.tell(News::Guarded);
+        }
+    }
+
+    fn tell(&self, news: News) {
+        // The thread ends with this.
+        drop(self.news.send(news));
+    }
+}
+
+/// The thread: notes what leads to the storages while it is there, and brings it back.
+struct Keeper {
+    file: PathBuf,
+    /// There from the lease's end until everything is back.
+    marker: PathBuf,
+    /// The lines about each storage that the page names. Those of one that is gone stay: the fencer may have taken it away.
+    noted: BTreeMap<u64, String>,
+    /// What an agent before this one has noted.
+    before: BTreeMap<u64, String>,
+    away: bool,
+    guarded: bool,
+    pending: Arc<AtomicBool>,
+    events: Events,
+    said: BTreeSet<String>,
+}
+
+impl Keeper {
+    fn run(&mut self, news: &Receiver<News>) {
+        loop {
+            match news.recv_timeout(AGAIN) {
+                Ok(first) => std::iter::once(first).chain(news.try_iter()).for_each(|news| self.hear(news)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if !self.away {
+                self.note();
+            } else if self.guarded {
+                self.bring_back();
             }
         }
     }
 
-    fn note(&self, devices: &BTreeSet<u64>) -> io::Result<()> {
-        let all = fs::read_to_string(HOST_MOUNTS)?;
-        let of_disks = |line: &&str| mounts(line).any(|mount| devices.contains(&mount.device));
-        let nfs = |line: &&str| mounts(line).any(|mount| NfsMount::of(&mount).is_some());
-        let mounted = all.lines().filter(|line| of_disks(line) && nfs(line)).map(str::to_owned);
-        let scsi = devices.iter().filter_map(|device| scsi_address(*device)).map(|at| format!("{SCSI}{at}"));
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Names(named) => {
+                self.noted.retain(|device, _| named.contains(device));
+                for device in named {
+                    let before = self.before.get(&device).cloned();
+                    self.noted.entry(device).or_insert(before.unwrap_or_default());
+                }
+            }
+            News::Ended => {
+                (self.away, self.guarded) = (true, false);
+                self.pending.store(true, Ordering::Release);
+                if let Err(error) = fs::write(&self.marker, "") {
+                    self.say(format!("{}: {error}", self.marker.display()));
+                }
+            }
+            News::Guarded => self.guarded = true,
+        }
+    }
+
+    fn note(&mut self) {
+        let before = self.noted.clone();
+        let mountinfo = fs::read_to_string(HOST_MOUNTS).unwrap_or_default();
+        for (device, lines) in &mut self.noted {
+            let now = lines_about(*device, &mountinfo);
+            if !now.is_empty() {
+                *lines = now;
+            }
+        }
+        if self.noted != before
+            && let Err(error) = self.write()
+        {
+            self.say(format!("noting the disks' storages in {}: {error}", self.file.display()));
+        }
+    }
+
+    fn write(&self) -> io::Result<()> {
         let new = self.file.with_extension("new");
-        fs::write(&new, mounted.chain(scsi).fold(String::new(), |text, line| text + &line + "\n"))?;
+        fs::write(&new, self.noted.values().map(String::as_str).collect::<String>())?;
         fs::rename(&new, &self.file)
     }
 
-    /// Takes what the fencer shows: at a lease's end the mounts may go, and when a lease is guarded again they come back.
-    pub(crate) fn fencer_shows(&mut self, half: &FencerHalf) {
-        if half.latched.is_some() {
-            self.ended = true;
-            self.pending.store(true, Ordering::Release);
-        } else if half.armed && std::mem::take(&mut self.ended) {
-            let (file, events, pending) = (self.file.clone(), self.events.clone(), self.pending());
-            let run = move || bring_back(&file, &events, &pending);
-            if let Err(error) = thread::Builder::new().name("storages".to_owned()).spawn(run) {
-                self.ended = true;
-                let text = format!("no thread to bring the disks' storages back: {error}");
-                send(&self.events, Event::Trouble("storages", text));
-            }
+    fn bring_back(&mut self) {
+        let noted = fs::read_to_string(&self.file).unwrap_or_default();
+        let missing: Vec<Noted> = Noted::read(&noted).filter(|noted| !noted.is_there()).collect();
+        if missing.is_empty() {
+            fs::remove_file(&self.marker).ok();
+            self.away = false;
+            self.said.clear();
+            self.pending.store(false, Ordering::Release);
+        }
+        for noted in missing {
+            self.say(match noted.bring_back() {
+                Ok(()) => format!("{noted} is brought back after the fence"),
+                Err(why) => format!("{noted} cannot be brought back after the fence: {why}"),
+            });
         }
     }
+
+    fn say(&mut self, text: String) {
+        if self.said.insert(text.clone()) {
+            send(&self.events, Event::Trouble("storages", text));
+        }
+    }
+}
+
+/// What leads to a storage now: the kernel's lines about its mounts where it is NFS, and the address of its SCSI device.
+fn lines_about(device: u64, mountinfo: &str) -> String {
+    let is_nfs =
+        |line: &&str| mounts(line).any(|mount| mount.device == device && NfsMount::of(&mount).is_some());
+    let mounted = mountinfo.lines().filter(is_nfs).map(str::to_owned);
+    let scsi = scsi_address(device).map(|at| format!("{SCSI}{device} {at}"));
+    mounted.chain(scsi).fold(String::new(), |text, line| text + &line + "\n")
 }
 
 /// Something that was noted.
@@ -110,7 +228,7 @@ enum Noted {
 
 impl Noted {
     fn read(text: &str) -> impl Iterator<Item = Self> {
-        let scsi = text.lines().filter_map(|line| Some(Self::Scsi(line.strip_prefix(SCSI)?.to_owned())));
+        let scsi = text.lines().filter_map(|line| Some(Self::Scsi(scsi_note(line)?.1.to_owned())));
         mounts(text).map(Self::Mount).chain(scsi)
     }
 
@@ -147,30 +265,25 @@ impl fmt::Display for Noted {
     }
 }
 
-/// Tries until all that was noted is there.
-fn bring_back(file: &Path, events: &Events, pending: &AtomicBool) {
-    let noted = fs::read_to_string(file).unwrap_or_default();
-    let mut said = BTreeSet::new();
-    loop {
-        let missing: Vec<Noted> = Noted::read(&noted).filter(|noted| !noted.is_there()).collect();
-        if missing.is_empty() {
-            pending.store(false, Ordering::Release);
-            return;
+/// Device number and address.
+fn scsi_note(line: &str) -> Option<(u64, &str)> {
+    let (device, at) = line.strip_prefix(SCSI)?.split_once(' ')?;
+    Some((device.parse().ok()?, at))
+}
+
+/// The lines by storage.
+fn read_notes(text: &str) -> BTreeMap<u64, String> {
+    let mut notes: BTreeMap<u64, String> = BTreeMap::new();
+    for line in text.lines() {
+        let device =
+            mounts(line).next().map(|mount| mount.device).or(scsi_note(line).map(|(device, _)| device));
+        if let Some(device) = device {
+            let lines = notes.entry(device).or_default();
+            lines.push_str(line);
+            lines.push('\n');
         }
-        for noted in missing {
-            let text = match noted.bring_back() {
-                Ok(()) => format!("{noted} is brought back after the fence"),
-                Err(why) => format!("{noted} cannot be brought back after the fence: {why}"),
-            };
-            if said.insert(text.clone()) {
-                send(events, Event::Trouble("storages", text));
-            }
-        }
-        if events.is_closed() {
-            return;
-        }
-        thread::sleep(AGAIN);
     }
+    notes
 }
 
 fn scan_file(scsi: &str) -> PathBuf {
@@ -189,12 +302,21 @@ fn scsi_address(device: u64) -> Option<String> {
 
 /// As /etc/fstab says where it knows the mount, and else with the options that it had.
 fn mount_one(mount: &Mount) -> Result<(), String> {
-    let mut command = Command::new("nsenter");
-    command.arg(HOST_NAMESPACE).args(["--", "mount"]);
+    let mut command = Command::new("timeout");
+    command.args([LONGEST_MOUNT, "nsenter", HOST_NAMESPACE, "--", "mount"]);
     if !is_in_fstab(&fs::read_to_string("/etc/fstab").unwrap_or_default(), &mount.point) {
-        command.args(["-t", &mount.fs_type, "-o", &mount.options, &mount.source]);
+        command.args([
+            "-t",
+            &mount.fs_type,
+            "-o",
+            &format!("{},{}", mount.options, mount.flags),
+            &mount.source,
+        ]);
     }
-    let output = command.arg(&mount.point).output().map_err(|error| format!("running nsenter: {error}"))?;
+    let output = command
+        .arg(&mount.point)
+        .output()
+        .map_err(|error| format!("running timeout and nsenter: {error}"))?;
     match output.status.success() {
         true => Ok(()),
         false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
@@ -209,6 +331,19 @@ fn is_in_fstab(fstab: &str, point: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_are_read_back_by_storage() {
+        let nfs = "40 22 0:50 / /mnt/disks rw,nosuid shared:9 - nfs4 s:/disks rw,vers=4.2,addr=10.0.0.1\n";
+        let text = format!("{nfs}scsi 2064 2:0:0:1\nnonsense\n");
+        let notes = read_notes(&text);
+        assert_eq!(notes.keys().copied().collect::<Vec<_>>(), [nix::sys::stat::makedev(0, 50), 2064]);
+        assert_eq!(notes.values().next().map(String::as_str), Some(nfs));
+        let words: Vec<String> = Noted::read(&text).map(|noted| noted.to_string()).collect();
+        assert_eq!(words, ["/mnt/disks", "SCSI device 2:0:0:1"]);
+        assert_eq!(lines_about(nix::sys::stat::makedev(0, 50), &text), nfs, "what is no mount is left out");
+        assert_eq!(lines_about(nix::sys::stat::makedev(0, 51), &text), "");
+    }
 
     #[test]
     fn a_mount_is_known_to_fstab_by_where_it_lies() {

@@ -44,6 +44,8 @@ pub struct Mount {
     pub fs_type: String,
     /// What is mounted: `server:/export`, `/dev/sda1`.
     pub source: String,
+    /// What this mount alone has: `rw,nosuid`.
+    pub flags: String,
     /// The options of the file system, separated by commas.
     pub options: String,
 }
@@ -79,6 +81,7 @@ fn parse(line: &str) -> Option<Mount> {
         device: makedev(major.parse().ok()?, minor.parse().ok()?),
         point: PathBuf::from(point),
         fs_type: fs_type.to_owned(),
+        flags: place.split(' ').nth(5)?.to_owned(),
         source: unescaped(source).to_string_lossy().into_owned(),
         options: options.to_owned(),
     })

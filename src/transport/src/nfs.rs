@@ -123,6 +123,7 @@ mod tests {
             device: 0,
             point: PathBuf::from("/lease"),
             fs_type: fs_type.to_owned(),
+            flags: "rw".to_owned(),
             source: "s:/".to_owned(),
             options: options.to_owned(),
         })

@@ -56,7 +56,8 @@ const HEADER: usize = 16;
 const SOCKET_ID: usize = 48;
 const REQUEST: usize = 8 + SOCKET_ID;
 const MESSAGE: usize = 4 + SOCKET_ID + 20;
-/// Where in the message the inode lies: the last of its five words.
+/// Where in the message the bytes lie that were not acknowledged yet, and the inode: of its last five words the third and fifth.
+const UNSENT: usize = MESSAGE - 12;
 const INODE: usize = MESSAGE - 4;
 /// Where in the socket's id its far end's port and address lie.
 const FAR_PORT: usize = 2;
@@ -76,6 +77,7 @@ pub struct TcpSocket {
     retransmissions: u8,
     /// As `/proc/PID/fd` names it.
     pub(crate) inode: u32,
+    unsent: u32,
     id: [u8; SOCKET_ID],
 }
 
@@ -83,6 +85,12 @@ impl TcpSocket {
     /// True while it sends again what nobody acknowledges, or is still being connected.
     pub(crate) fn backs_off(&self) -> bool {
         self.state == TCP_SYN_SENT || (self.timer == TIMER_RETRANSMIT && self.retransmissions > 0)
+    }
+
+    /// How many bytes it was given that the far end has not acknowledged.
+    #[must_use]
+    pub fn unsent(&self) -> u32 {
+        self.unsent
     }
 
     /// True for the same socket: the kernel gives no two of them the same cookie.
@@ -178,8 +186,17 @@ fn request(kind: u16, flags: u16, family: u8, which: Sockets, id: &[u8; SOCKET_I
 fn socket_in(body: &[u8]) -> Option<TcpSocket> {
     let body = body.get(..MESSAGE)?;
     let id = body[4..4 + SOCKET_ID].try_into().ok()?;
-    let inode = u32::from_ne_bytes(body[INODE..].try_into().ok()?);
-    Some(TcpSocket { family: body[0], state: body[1], timer: body[2], retransmissions: body[3], inode, id })
+    let word = |at: usize| Some(u32::from_ne_bytes(*body.get(at..)?.first_chunk()?));
+    let (unsent, inode) = (word(UNSENT)?, word(INODE)?);
+    Some(TcpSocket {
+        family: body[0],
+        state: body[1],
+        timer: body[2],
+        retransmissions: body[3],
+        unsent,
+        inode,
+        id,
+    })
 }
 
 /// The error in an `nlmsgerr`; none for an acknowledgement.

@@ -141,6 +141,7 @@ impl Fencer {
             ran,
             seen,
             unquiet: at,
+            stirred: true,
             forced: false,
             obstacle: Unproven::ProcessLeft,
             clean: None,

@@ -46,7 +46,7 @@ impl Marks for End {
         self.tokens_read.each_mark(f);
         if self.clean.is_some() {
             // They decide nothing any more.
-            self.unquiet = self.at;
+            (self.unquiet, self.stirred) = (self.at, false);
             self.seen.clear();
         }
         self.unquiet.each_mark(f);

@@ -53,7 +53,9 @@ impl Fencer {
             end.seen.extend(protected);
             end.seen.sort_unstable();
             end.seen.dedup();
-            if any || open || !scan.complete {
+            let stirs = any || open || !scan.complete;
+            // The first scan that shows nothing more says only that it ended before now, and not that it had when this was begun.
+            if std::mem::replace(&mut end.stirred, stirs) || stirs {
                 end.unquiet = now.instant;
             }
         }

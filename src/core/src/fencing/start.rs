@@ -179,6 +179,7 @@ fn ended(now: &Now, own: &FencerHalf, marker: Option<&ArmedMarker>, agent: Optio
         ran: !own.processes.is_empty(),
         seen,
         unquiet: now.instant,
+        stirred: true,
         // What the process before it has forced nobody knows.
         forced: true,
         obstacle: Unproven::ProcessLeft,

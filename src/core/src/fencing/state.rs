@@ -89,6 +89,8 @@ pub(super) struct End {
     /// When something was last there that may write without being seen: a domain process, an open token, or a look that
     /// missed some. A storage shown quiet counts if that was begun after it (R6).
     pub(super) unquiet: Instant,
+    /// Whether the last scan showed something of that kind.
+    pub(super) stirred: bool,
     /// True once a storage was made quiet by force: its server may still hold writes that the connection cut off has sent.
     pub(super) forced: bool,
     /// What stands between the last scan and the proof.

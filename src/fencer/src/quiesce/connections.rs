@@ -1,8 +1,14 @@
 //! The TCP connections to a server, as far as they may carry what a storage had sent.
 
 use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
 
-use leasefence_transport::{Sockets, destroy, sockets_to};
+use leasefence_transport::{Sockets, TcpSocket, destroy, sockets_to};
+
+/// How often it is looked whether the queues have emptied.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// Ends all connections to the server that there are now, also those that nobody owns any more. New ones carry nothing of what
 /// was taken away before.
@@ -11,10 +17,26 @@ pub(super) fn end(server: SocketAddr) -> Result<(), String> {
     let there = sockets_to(server, Sockets::MaySend).map_err(failed)?;
     there.iter().try_for_each(destroy).map_err(failed)?;
     let left = sockets_to(server, Sockets::MaySend).map_err(failed)?;
-    match left.iter().any(|socket| there.iter().any(|ended| ended.is_same(socket))) {
+    // Older kernels leave one that belongs to nobody in its state, and empty its queue.
+    let holds = |socket: &TcpSocket| socket.unsent() > 0 && there.iter().any(|ended| ended.is_same(socket));
+    match left.iter().any(holds) {
         true => Err(format!("a connection to {server} does not end")),
         false => Ok(()),
     }
+}
+
+/// Whether all that was given to the connections to the server was acknowledged, and none is being closed. It looks for a
+/// moment: others may use them.
+pub(super) fn have_sent_all(server: SocketAddr) -> Result<bool, String> {
+    for _ in 0..LOOKS {
+        let sockets = sockets_to(server, Sockets::MaySend)
+            .map_err(|error| format!("the connections to {server}: {error}"))?;
+        if sockets.iter().all(|socket| socket.unsent() == 0) {
+            return Ok(!any_is_closing(server)?);
+        }
+        thread::sleep(BETWEEN_LOOKS);
+    }
+    Ok(false)
 }
 
 /// Whether a connection to the server is being closed: what it was given may still leave.

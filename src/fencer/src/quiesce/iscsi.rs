@@ -5,8 +5,8 @@
 //!   kernel counts as in flight reads 0 meanwhile, and is no proof.
 //! - A session that believes in its connection makes whoever deletes its devices wait: so the connection is ended first.
 //!
-//! Where the path works nothing is taken away: a process that has exited has no request left, and a sync of what the kernel holds
-//! of the device is acknowledged.
+//! Where the path works nothing is cut off: a sync of what the kernel holds of the device is acknowledged, and the device is
+//! deleted, too, since a process may have exited before its last request.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -26,7 +26,9 @@ pub(super) struct IscsiStorage {
     device: u64,
     /// What was found last, ahead of need.
     found: Result<Found, String>,
-    /// Requests were cut off: the target may hold what it has received.
+    /// It was deleted here, over a path that worked.
+    gently: bool,
+    /// Requests were cut off, or may have been: the target may hold what it has received.
     forced: bool,
     probe: Probe,
 }
@@ -44,47 +46,67 @@ struct Found {
 impl IscsiStorage {
     /// The device with this number.
     pub(super) fn new(device: u64) -> Self {
-        Self { device, found: find(Path::new("/"), device), forced: false, probe: Probe::default() }
+        let found = Err("there is no such device".to_owned());
+        let mut this = Self { device, found, gently: false, forced: false, probe: Probe::default() };
+        this.look();
+        this
     }
 
     /// Looks at it anew. What was known of one that is gone is kept: it may have been taken away to show it quiet.
     pub(super) fn look(&mut self) {
-        let found = find(Path::new("/"), self.device);
-        if found.is_ok() || self.found.is_err() {
+        if let Some(found) = find(Path::new("/"), self.device).transpose() {
             self.found = found;
         }
     }
 
     /// Does what is left to do.
     pub(super) fn quiesce(&mut self) -> Answer {
+        self.look();
         let Found { place, portals, sync } = self.found.clone()?;
-        let mut closing = false;
-        for portal in &portals {
-            closing |= connections::any_is_closing(*portal)?;
+        if place.exists() {
+            self.gently = !self.forced && have_sent_all(&portals)? && self.probe.acknowledged(&sync);
+            if !self.gently {
+                self.forced = true;
+                end(&portals)?;
+            }
+            // It returns when the last request has ended.
+            let delete = place.join("delete");
+            fs::write(&delete, "1").map_err(|error| format!("{}: {error}", delete.display()))?;
+            if place.exists() {
+                return Err(format!("{} is still there", place.display()));
+            }
         }
-        if !self.forced && !closing && self.probe.acknowledged(&sync) {
+        if self.gently && !self.forced && have_sent_all(&portals)? {
             return Ok(Quiet::Acknowledged);
         }
+        // Also where somebody else has taken it away, over whatever path.
         self.forced = true;
-        portals.iter().try_for_each(|portal| connections::end(*portal))?;
-        let delete = place.join("delete");
-        if delete.exists() {
-            // It returns when the last request has ended.
-            fs::write(&delete, "1").map_err(|error| format!("{}: {error}", delete.display()))?;
-        }
-        if place.exists() {
-            return Err(format!("{} is still there", place.display()));
-        }
-        portals.iter().try_for_each(|portal| connections::end(*portal))?;
+        end(&portals)?;
         Ok(Quiet::Forced)
     }
 }
 
-fn find(root: &Path, device: u64) -> Result<Found, String> {
+fn end(portals: &[SocketAddr]) -> Result<(), String> {
+    portals.iter().try_for_each(|portal| connections::end(*portal))
+}
+
+fn have_sent_all(portals: &[SocketAddr]) -> Result<bool, String> {
+    for portal in portals {
+        if !connections::have_sent_all(*portal)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What leads to the device; none when there is none of this number now.
+fn find(root: &Path, device: u64) -> Result<Option<Found>, String> {
     let number = format!("{}:{}", major(device), minor(device));
-    let link = root.join("sys/dev/block").join(&number);
-    let full = fs::canonicalize(&link).map_err(|error| format!("{}: {error}", link.display()))?;
+    let Ok(full) = fs::canonicalize(root.join("sys/dev/block").join(&number)) else { return Ok(None) };
     let (place, session) = scsi_device_of(&full).ok_or("it is not itself a device of an iSCSI session")?;
+    if host_driver(root, &place).as_deref() != Some("iscsi_tcp") {
+        return Err("its session is not the kernel's own over TCP".to_owned());
+    }
     let connection = root.join(format!("sys/class/iscsi_connection/connection{session}:0"));
     let mut portals: Vec<SocketAddr> =
         ["persistent_", ""].iter().filter_map(|which| portal(&connection, which)).collect();
@@ -97,7 +119,16 @@ fn find(root: &Path, device: u64) -> Result<Found, String> {
         Some(mount) => Sync::FileSystem(mount.point, device),
         None => Sync::Device(PathBuf::from("/dev/block").join(number)),
     };
-    Ok(Found { place, portals, sync })
+    Ok(Some(Found { place, portals, sync }))
+}
+
+/// The driver of the SCSI host that a device hangs on: `iscsi_tcp`, or that of an adapter or of iSER.
+fn host_driver(root: &Path, place: &Path) -> Option<String> {
+    let names = place.components().filter_map(|part| part.as_os_str().to_str());
+    let host =
+        names.filter(|name| name.strip_prefix("host").is_some_and(|n| n.parse::<u32>().is_ok())).last()?;
+    let name = fs::read_to_string(root.join("sys/class/scsi_host").join(host).join("proc_name")).ok()?;
+    Some(name.trim().to_owned())
 }
 
 fn portal(connection: &Path, which: &str) -> Option<SocketAddr> {

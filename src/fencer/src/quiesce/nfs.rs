@@ -49,36 +49,35 @@ pub(super) struct NfsStorage {
 impl NfsStorage {
     /// The file system with this device number.
     pub(super) fn new(device: u64) -> Self {
-        let server = server_of(device);
-        Self { device, server, gently: false, forced: false, probe: Probe::default() }
+        let server = Err("it is not mounted on this host".to_owned());
+        let mut this = Self { device, server, gently: false, forced: false, probe: Probe::default() };
+        this.look();
+        this
     }
 
     /// Looks at it anew. What was known of one that is mounted no more is kept: it may have been unmounted to show it quiet.
     pub(super) fn look(&mut self) {
-        let server = server_of(self.device);
-        if server.is_ok() || self.server.is_err() {
+        if let Some(server) = server_of(self.device).transpose() {
             self.server = server;
         }
     }
 
     /// Does what is left to do, as far as it does not have to wait long.
     pub(super) fn quiesce(&mut self) -> Answer {
+        self.look();
         let server = self.server.clone()?;
         if kernel_knows(self.device)? {
-            let points = points_of(&host_mounts(self.device)?);
-            let sync = |point: &PathBuf| Sync::FileSystem(point.clone(), self.device);
-            let works = |point| self.probe.acknowledged(&sync(point));
-            // A connection that was given up may still send what was sent again over the next one.
-            let closing = connections::any_is_closing(server)?;
-            let gently = !self.forced && !closing && points.first().is_some_and(works);
-            self.unmount(&points, gently)?;
+            let here = host_mounts(self.device)?;
+            let gently = !self.forced && self.path_works(&here, server)?;
+            self.unmount(&points_of(&here), gently)?;
             // Once it is unmounted, nothing but force is left for a path that has died meanwhile.
             let forgotten = self.wait_until_forgotten();
             self.forced |= forgotten.is_err();
             forgotten?;
             self.gently = gently;
         }
-        if self.gently && !self.forced {
+        // A connection that was given up may still send what was sent again over the next one.
+        if self.gently && !self.forced && connections::have_sent_all(server)? {
             return Ok(Quiet::Acknowledged);
         }
         // Also where somebody else has unmounted it, over whatever path.
@@ -87,11 +86,19 @@ impl NfsStorage {
         Ok(Quiet::Forced)
     }
 
+    /// By a call that is answered, and a sync. With `nocto` a mount's root may be opened without a call.
+    fn path_works(&self, here: &[Mount], server: SocketAddr) -> Result<bool, String> {
+        let Some(mount) = here.first().filter(|mount| mount.option("nocto").is_none()) else {
+            return Ok(false);
+        };
+        let sync = Sync::FileSystem(mount.point.clone(), self.device);
+        Ok(!connections::any_is_closing(server)? && self.probe.acknowledged(&sync))
+    }
+
     fn unmount(&mut self, points: &[PathBuf], gently: bool) -> Result<(), String> {
         let mut flags = MntFlags::UMOUNT_NOFOLLOW;
         if !gently {
             self.forced = true;
-            self.shut_down();
             flags |= MntFlags::MNT_FORCE;
         }
         for point in points {
@@ -102,12 +109,6 @@ impl NfsStorage {
             }
         }
         Ok(())
-    }
-
-    /// Linux 6.4 and later fail all calls of a file system by this file; without it the forced unmount does.
-    fn shut_down(&self) {
-        let (major, minor) = (major(self.device), minor(self.device));
-        fs::write(format!("/sys/fs/nfs/{major}:{minor}/shutdown"), "1").ok();
     }
 
     fn wait_until_forgotten(&self) -> Result<(), String> {
@@ -132,10 +133,11 @@ fn points_of(mounts: &[Mount]) -> Vec<PathBuf> {
     mounts.iter().map(|mount| mount.point.clone()).collect()
 }
 
-/// The server of a file system of which all can be shown.
-fn server_of(device: u64) -> Result<SocketAddr, String> {
+/// The server of a file system of which all can be shown; none when there is no mount of it now.
+fn server_of(device: u64) -> Result<Option<SocketAddr>, String> {
     let here = host_mounts(device)?;
-    let nfs = here.first().and_then(NfsMount::of).ok_or("it is not mounted on this host")?;
+    let Some(first) = here.first() else { return Ok(None) };
+    let nfs = NfsMount::of(first).ok_or("something else has its device number now")?;
     let server = nfs.server.filter(|_| nfs.tcp).ok_or("its mount names no TCP server address")?;
     if !kernel_knows(device)? {
         return Err("it was mounted in another network namespace".to_owned());
@@ -144,12 +146,24 @@ fn server_of(device: u64) -> Result<SocketAddr, String> {
     if points_of(&here).iter().any(|point| writes_elsewhere(&stats, point)) {
         return Err("its server lets writes go to other servers (pNFS), of which nothing is known".to_owned());
     }
-    Ok(server)
+    Ok(Some(server))
 }
 
+/// Whether the kernel's list has it. The kernel resumes a list by its position, so that one which others change meanwhile may
+/// skip an entry: two readings that agree are needed to believe that it is not there.
 fn kernel_knows(device: u64) -> Result<bool, String> {
-    let volumes = fs::read_to_string(VOLUMES).map_err(|error| format!("{VOLUMES}: {error}"))?;
-    Ok(lists(&volumes, device))
+    let read = || fs::read_to_string(VOLUMES).map_err(|error| format!("{VOLUMES}: {error}"));
+    let mut last = read()?;
+    loop {
+        let volumes = read()?;
+        if lists(&last, device) || lists(&volumes, device) {
+            return Ok(true);
+        }
+        if volumes == last {
+            return Ok(false);
+        }
+        last = volumes;
+    }
 }
 
 /// Whether the kernel's statistics of the mount at `point` say that it has a layout of pNFS.
@@ -195,7 +209,7 @@ mod tests {
     #[test]
     fn what_is_not_mounted_has_a_reason_and_no_proof() {
         let mut storage = NfsStorage::new(rustix::fs::makedev(0, 1_048_575));
-        assert_eq!(storage.quiesce(), Err("it is not mounted on this host".to_owned()));
+        assert!(storage.quiesce().is_err());
         storage.look();
         assert!(storage.quiesce().is_err());
     }
