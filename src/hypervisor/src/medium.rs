@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use leasefence_transport::mount_of;
 use rustix::fs::{major, minor, statfs};
 
 /// More layers of mapped devices than this are not followed.
@@ -33,13 +34,39 @@ const LOCAL: [u64; 6] = [
     0xF2F5_2010, // f2fs
 ];
 
-/// The medium behind a path, and the device number of the mount or device.
-pub(crate) fn medium_of(path: &Path) -> (Medium, u64) {
-    let Ok(metadata) = fs::metadata(path) else { return (Medium::Other, 0) };
-    if metadata.file_type().is_block_device() {
-        return (device_medium(metadata.rdev(), DEEPEST_STACK), metadata.rdev());
+/// What lies behind a path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Found {
+    pub(crate) medium: Medium,
+    /// The device number of the mount or device.
+    pub(crate) device: u64,
+    /// The path without links.
+    pub(crate) path: PathBuf,
+}
+
+impl Found {
+    /// Nothing is known.
+    pub(crate) fn nothing() -> Self {
+        Self { medium: Medium::Other, device: 0, path: PathBuf::new() }
     }
-    (file_system_medium(path, metadata.dev()), metadata.dev())
+
+    /// Whether the kernel's table of mounts still has it so, which takes no call to any file system: something else may be
+    /// mounted there by now.
+    pub(crate) fn stands(&self, mountinfo: &str) -> bool {
+        self.medium != Medium::Nfs
+            || mount_of(mountinfo, &self.path).is_some_and(|mount| mount.device == self.device)
+    }
+}
+
+/// What lies behind a path.
+pub(crate) fn medium_of(path: &Path) -> Found {
+    let found = fs::canonicalize(path).and_then(|path| Ok((fs::metadata(&path)?, path)));
+    let Ok((metadata, path)) = found else { return Found::nothing() };
+    let (medium, device) = match metadata.file_type().is_block_device() {
+        true => (device_medium(metadata.rdev(), DEEPEST_STACK), metadata.rdev()),
+        false => (file_system_medium(&path, metadata.dev()), metadata.dev()),
+    };
+    Found { medium, device, path }
 }
 
 fn file_system_medium(path: &Path, device: u64) -> Medium {

@@ -11,22 +11,21 @@ use std::time::{Duration, Instant};
 
 use leasefence_core::fencing::{QuiesceTarget, StorageKind};
 
-use crate::medium::{Medium, medium_of};
+use crate::medium::{Found, Medium, medium_of};
 use crate::{Disk, DiskSource};
 
 /// How long the answer of one path is waited for.
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
+/// The mounts that this process sees.
+const MOUNTS: &str = "/proc/self/mountinfo";
 /// After this an answer is asked for again: something else may be mounted there by now.
 const ANSWER_AGE: Duration = Duration::from_secs(30);
 
-/// What was found, with its device number.
-type Answer = (Medium, u64);
-
 #[derive(Debug, Default)]
 struct Entry {
-    answer: Option<(Answer, Instant)>,
+    answer: Option<(Found, Instant)>,
     /// A question that is still open. There is never a second one of the same path.
-    open: Option<Receiver<Answer>>,
+    open: Option<Receiver<Found>>,
 }
 
 /// Finds the storages of disks, and remembers them.
@@ -44,55 +43,56 @@ impl Storages {
 
     /// The storages of every image of the disks that the domain can write, each once. `one_kernel` says that the
     /// lease file's header has the test bit: only then does a local file system count as provable, by process exits
-    /// alone. Blocks for at most half a second a path; a path that does not answer keeps its last answer.
+    /// alone. Blocks for at most half a second a path; a path that does not answer keeps its last answer for as long as the
+    /// kernel's table of mounts says the same.
     pub fn of(&self, disks: &[Disk], one_kernel: bool) -> Vec<QuiesceTarget> {
+        let mountinfo = std::fs::read_to_string(MOUNTS).unwrap_or_default();
         let links = disks.iter().filter(|disk| !disk.readonly).flat_map(|disk| &disk.chain);
         let mut targets = BTreeMap::new();
         for link in links {
-            let target = self.target(&link.source, one_kernel);
+            let target = self.target(&link.source, one_kernel, &mountinfo);
             targets.insert((target.device, kind_order(target.kind)), target);
         }
         targets.into_values().collect()
     }
 
-    fn target(&self, source: &DiskSource, one_kernel: bool) -> QuiesceTarget {
-        let (medium, device) = match source {
+    fn target(&self, source: &DiskSource, one_kernel: bool, mountinfo: &str) -> QuiesceTarget {
+        let found = match source {
             DiskSource::File(path) | DiskSource::Block(path) | DiskSource::Directory(path) => {
-                self.answer(Path::new(path))
+                self.answer(Path::new(path), mountinfo)
             }
-            DiskSource::Network { .. } | DiskSource::Volume { .. } | DiskSource::Other(_) => {
-                (Medium::Other, 0)
-            }
+            DiskSource::Network { .. } | DiskSource::Volume { .. } | DiskSource::Other(_) => Found::nothing(),
         };
-        let kind = match medium {
+        let kind = match found.medium {
             Medium::Nfs => StorageKind::Nfs,
             Medium::Iscsi => StorageKind::Iscsi,
             Medium::Local if one_kernel => StorageKind::OneKernel,
             Medium::Local | Medium::Other => StorageKind::Unprovable,
         };
-        QuiesceTarget { kind, device }
+        QuiesceTarget { kind, device: found.device }
     }
 
-    fn answer(&self, path: &Path) -> Answer {
+    fn answer(&self, path: &Path, mountinfo: &str) -> Found {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.entry(path.to_owned()).or_default();
-        if let Some((answer, at)) = entry.answer
+        entry.answer.take_if(|(found, _)| !found.stands(mountinfo));
+        if let Some((found, at)) = &entry.answer
             && at.elapsed() < ANSWER_AGE
         {
-            return answer;
+            return found.clone();
         }
         let open = entry.open.take().unwrap_or_else(|| ask(path.to_owned()));
         match open.recv_timeout(PROBE_DEADLINE) {
-            Ok(answer) => entry.answer = Some((answer, Instant::now())),
+            Ok(found) => entry.answer = Some((found, Instant::now())),
             Err(RecvTimeoutError::Timeout) => entry.open = Some(open),
             // No thread could be made: ask again next time.
             Err(RecvTimeoutError::Disconnected) => {}
         }
-        entry.answer.map_or((Medium::Other, 0), |(answer, _)| answer)
+        entry.answer.as_ref().map_or_else(Found::nothing, |(found, _)| found.clone())
     }
 }
 
-fn ask(path: PathBuf) -> Receiver<Answer> {
+fn ask(path: PathBuf) -> Receiver<Found> {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::Builder::new().name("storage-kind".to_owned()).spawn(move || {
         // The receiver may have gone with its owner.

@@ -22,7 +22,7 @@ mod transport;
 pub use block::BlockDevice;
 pub use iscsi::IscsiSession;
 pub use keeper::{Activity, Keeper};
-pub use mounts::{HOST_MOUNTS, Mount, mounts};
+pub use mounts::{HOST_MOUNTS, Mount, mount_of, mounts};
 pub use nfs::NfsMount;
 pub use sockets::{Sockets, TcpSocket, destroy, sockets_to};
 pub use transport::Transport;

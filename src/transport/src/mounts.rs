@@ -52,7 +52,8 @@ pub struct Mount {
 
 impl Mount {
     /// The value of an option; the empty text for one without a value.
-    pub(crate) fn option(&self, name: &str) -> Option<&str> {
+    #[must_use]
+    pub fn option(&self, name: &str) -> Option<&str> {
         self.options.split(',').find_map(|option| match option.split_once('=') {
             Some((key, value)) => (key == name).then_some(value),
             None => (option == name).then_some(""),
@@ -66,7 +67,8 @@ pub fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount> {
 }
 
 /// The mount that `path` lies on: the deepest mount point above it, and of several at one point the last.
-pub(crate) fn mount_of(mountinfo: &str, path: &Path) -> Option<Mount> {
+#[must_use]
+pub fn mount_of(mountinfo: &str, path: &Path) -> Option<Mount> {
     let above = mounts(mountinfo).filter(|mount| path.starts_with(&mount.point));
     above.max_by_key(|mount| mount.point.components().count())
 }

@@ -177,6 +177,9 @@ impl Member {
         self.holder = None;
         self.doomed = None;
         self.domains.all_ended();
+        // All of them were shown quiet, and what may have taken their numbers since was not.
+        self.half.quiesce.clear();
+        self.half.covered.clear();
         self.enter_slot(now);
     }
 

@@ -124,9 +124,8 @@ fn find(root: &Path, device: u64) -> Result<Option<Found>, String> {
 
 /// The driver of the SCSI host that a device hangs on: `iscsi_tcp`, or that of an adapter or of iSER.
 fn host_driver(root: &Path, place: &Path) -> Option<String> {
-    let names = place.components().filter_map(|part| part.as_os_str().to_str());
-    let host =
-        names.filter(|name| name.strip_prefix("host").is_some_and(|n| n.parse::<u32>().is_ok())).last()?;
+    let mut names = place.components().rev().filter_map(|part| part.as_os_str().to_str());
+    let host = names.find(|name| name.strip_prefix("host").is_some_and(|n| n.parse::<u32>().is_ok()))?;
     let name = fs::read_to_string(root.join("sys/class/scsi_host").join(host).join("proc_name")).ok()?;
     Some(name.trim().to_owned())
 }
