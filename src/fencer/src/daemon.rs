@@ -132,7 +132,8 @@ struct Daemon {
     server: LinkServer,
     signals: SignalFd,
     manager: Manager,
-    quiescence: Quiescence,
+    /// None where it was not asked for: then NFS and iSCSI stay unproven.
+    quiescence: Option<Quiescence>,
     /// What was said of each storage last.
     said: Vec<(QuiesceTarget, String)>,
     /// Held as long as the process lives.
@@ -179,7 +180,7 @@ impl Daemon {
             server,
             signals,
             manager: Manager::from_env(),
-            quiescence: Quiescence::default(),
+            quiescence: options.quiesce.then(Quiescence::default),
             said: Vec::new(),
             _lock: lock,
         })
@@ -222,11 +223,12 @@ impl Daemon {
     }
 
     fn quiesce(&mut self) {
-        if let Some(error) = self.quiescence.prepare(&self.fencer) {
+        let Some(quiescence) = &mut self.quiescence else { return };
+        if let Some(error) = quiescence.prepare(&self.fencer) {
             self.hands.log.line(format_args!("error: no thread for a storage: {error}"));
         }
         let (log, said) = (&mut self.hands.log, &mut self.said);
-        self.quiescence.tend(leasefence_clock::instant(), &mut self.fencer, |target, answer| {
+        quiescence.tend(leasefence_clock::instant(), &mut self.fencer, |target, answer| {
             let text = match answer {
                 Ok(Quiet::Forced) => "is quiet: what was under way was cut off",
                 Ok(_) => "is quiet: all was acknowledged",
