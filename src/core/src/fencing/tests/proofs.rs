@@ -187,6 +187,12 @@ fn that_a_storage_was_forced_is_not_forgotten_when_it_is_shown_quiet_again() {
     host.processes.clear();
     host.fencer.handle_quiesced(&target, at(12_110), Quiet::Acknowledged);
     host.beat(12_200);
+    assert!(
+        !host.is_clean(),
+        "the process was last seen before that was begun, and may have been there after it"
+    );
+    host.fencer.handle_quiesced(&target, at(12_210), Quiet::Acknowledged);
+    host.beat(12_300);
     assert_eq!(
         host.published.clean.map(|clean| clean.forced),
         Some(true),
