@@ -132,7 +132,7 @@ struct Daemon {
     server: LinkServer,
     signals: SignalFd,
     manager: Manager,
-    /// None where it was not asked for: then NFS and iSCSI stay unproven.
+    /// None where it was refused: then NFS and iSCSI stay unproven.
     quiescence: Option<Quiescence>,
     /// What was said of each storage last.
     said: Vec<(QuiesceTarget, String)>,
@@ -180,7 +180,7 @@ impl Daemon {
             server,
             signals,
             manager: Manager::from_env(),
-            quiescence: options.quiesce.then(Quiescence::default),
+            quiescence: (!options.no_quiesce).then(Quiescence::default),
             said: Vec::new(),
             _lock: lock,
         })

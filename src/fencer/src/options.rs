@@ -20,8 +20,8 @@ pub(crate) struct Options {
     pub(crate) libvirt_run_dir: PathBuf,
     /// Run even where other people's domains may be in sight.
     pub(crate) allow_initial_pid_namespace: bool,
-    /// Cut off what NFS and iSCSI have under way at a fence, and show them quiet.
-    pub(crate) quiesce: bool,
+    /// Leave NFS and iSCSI as they are after the kill: they stay unproven.
+    pub(crate) no_quiesce: bool,
 }
 
 /// The command line cannot be understood.
@@ -44,8 +44,8 @@ Options:
                                        [default: /run/libvirt/qemu]
       --allow-initial-pid-namespace    run in the machine's initial pid namespace, where it will kill every domain
                                        of this machine at the lease's end; the packaged unit gives this
-      --quiesce                        show NFS and iSCSI quiet after the kill: unmounts their file systems, ends
-                                       connections, deletes SCSI devices. On trial: the packaged unit does not give it
+      --no-quiesce                     leave NFS and iSCSI as they are after the kill, and give no receipt. For tests and
+                                       emergencies: what the domains had under way may land later
   -h, --help                           this text
   -V, --version                        the version
 
@@ -61,7 +61,7 @@ impl Default for Options {
             run_dir: PathBuf::from("/run/leasefence"),
             libvirt_run_dir: PathBuf::from("/run/libvirt/qemu"),
             allow_initial_pid_namespace: false,
-            quiesce: false,
+            no_quiesce: false,
         }
     }
 }
@@ -77,7 +77,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
                 options.libvirt_run_dir = directory("--libvirt-run-dir", args.next())?;
             }
             Some("--allow-initial-pid-namespace") => options.allow_initial_pid_namespace = true,
-            Some("--quiesce") => options.quiesce = true,
+            Some("--no-quiesce") => options.no_quiesce = true,
             Some("-h" | "--help") => return Ok(Request::Help),
             Some("-V" | "--version") => return Ok(Request::Version),
             _ => return Err(UsageError::Unknown(arg)),
@@ -101,12 +101,12 @@ mod tests {
     #[test]
     fn options_are_read_and_what_is_unknown_is_named() {
         let all =
-            ["--run-dir", "/a", "--libvirt-run-dir", "/b", "--allow-initial-pid-namespace", "--quiesce"];
+            ["--run-dir", "/a", "--libvirt-run-dir", "/b", "--allow-initial-pid-namespace", "--no-quiesce"];
         let expected = Options {
             run_dir: "/a".into(),
             libvirt_run_dir: "/b".into(),
             allow_initial_pid_namespace: true,
-            quiesce: true,
+            no_quiesce: true,
         };
         assert_eq!(parsed(&all), Ok(Request::Run(expected)));
         assert_eq!(parsed(&[]), Ok(Request::Run(Options::default())));

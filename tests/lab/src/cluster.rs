@@ -23,11 +23,6 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// emulated machine needs a good part.
 pub const LEASE_TTL: Duration = Duration::from_secs(20);
 
-/// What the packaged unit does not give yet, and the scenarios are to show.
-const FENCER_ON_TRIAL: &str = "mkdir -p /etc/systemd/system/leasefence-fencer.service.d && \
-    printf '[Service]\\nExecStart=\\nExecStart=/usr/sbin/leasefence-fencer --allow-initial-pid-namespace --quiesce\\n' \
-    >/etc/systemd/system/leasefence-fencer.service.d/trial.conf && systemctl daemon-reload";
-
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -90,7 +85,6 @@ impl Cluster {
             let write =
                 format!("cat >/etc/leasefence/leasefence.toml <<'TEXT'\n{}TEXT", self.configuration());
             self.lab.exec(host, &write)?;
-            self.lab.exec(host, FENCER_ON_TRIAL)?;
             Ok(())
         })?;
         tell("lease file");

@@ -3,15 +3,45 @@
 
 use crate::lab::Directions;
 use crate::machine::Network;
-use crate::scenario::{Failure, Scenario};
+use crate::scenario::{Failure, KnownRed, Red, Scenario};
 use crate::stage::Stage;
+use crate::storage::Storage;
 use crate::switch::Effect;
+
+/// Of the fencer's unit, until the next boot.
+const DROP_IN: &str = "/run/systemd/system/leasefence-fencer.service.d";
+/// How the unit starts it.
+const FENCER: &str = "/usr/sbin/leasefence-fencer --allow-initial-pid-namespace";
 
 pub(super) const SCENARIO: Scenario = Scenario::new(
     "cut-past-verdict",
     "is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands, and the host comes back",
     play,
 );
+
+/// What quiescence is for. On NFS 4.2 the server keeps a dead client's writes out as well, and nothing would be seen.
+pub(super) const NOT_QUIESCED: Scenario = Scenario::new(
+    "trap-not-quiesced",
+    "has a fencer with --no-quiesce and is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands",
+    |stage| {
+        stage.on_victim(&format!(
+            "mkdir -p {DROP_IN} && \
+             printf '[Service]\\nExecStart=\\nExecStart={FENCER} --no-quiesce\\n' >{DROP_IN}/lab.conf && \
+             systemctl daemon-reload && systemctl restart leasefence-fencer"
+        ))?;
+        let seen = play(stage);
+        stage.on_victim(&format!(
+            "rm -rf {DROP_IN} && systemctl daemon-reload && systemctl restart leasefence-fencer"
+        ))?;
+        seen
+    },
+)
+.only_on(&[Storage::Iscsi])
+.known_red(&[KnownRed {
+    on: Storage::Iscsi,
+    red: Red::LateWrite,
+    why: "what is not quiesced lands: the trap works",
+}]);
 
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     let victim = stage.victim();

@@ -1,6 +1,6 @@
 //! What an operator does: a planned fence, and maintenance.
 
-use crate::scenario::Scenario;
+use crate::scenario::{EVERYWHERE, Scenario};
 use leasefence_demo::story::Kind;
 
 /// With a receipt the peers need not wait for the ttl.
@@ -13,7 +13,8 @@ pub(super) const PLANNED_FENCE: Scenario = Scenario::new(
         stage.sees_evidence("fenced")?;
         stage.sees_return()
     },
-);
+)
+.in_ci(EVERYWHERE);
 
 pub(super) const DISARMED: Scenario = Scenario::new(
     "disarmed",

@@ -51,6 +51,7 @@ pub const ALL: &[Scenario] = &[
     panic::SCENARIO,
     maintenance::PLANNED_FENCE,
     cut_past_verdict::SCENARIO,
+    cut_past_verdict::NOT_QUIESCED,
     one_way::DEAF,
     one_way::MUTE,
     iscsi::LOGOUT,

@@ -1,6 +1,6 @@
 //! A guest that cannot die: its disk is cut off, and a QEMU waits for its writes before it ends. The lease is well, on a session
-//! of its own, so that nothing but an operator's fence ends it. The peers start the guest once the lease's time is over; what the
-//! old one has in flight must not land after that. That takes a reset of the host.
+//! of its own, so that nothing but an operator's fence ends it. What the old one has in
+//! flight must not land once the peers have started it.
 
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
