@@ -56,6 +56,8 @@ pub struct Fencer {
     pub(super) owns: bool,
     /// The start of the last complete scan that showed no protected process.
     pub(super) clear_scan: Option<Instant>,
+    /// How long the watchdog's device holds after a pet; zero without one.
+    pub(super) watchdog: Duration,
     pub(super) last_refusal: Option<Refusal>,
     pub(super) events: Vec<Event>,
 }
@@ -77,6 +79,7 @@ impl Fencer {
             quiet: Vec::new(),
             owns: false,
             clear_scan: None,
+            watchdog: Duration::ZERO,
             last_refusal: None,
             events: Vec::with_capacity(MOST_EVENTS),
         };

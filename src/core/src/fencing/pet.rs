@@ -1,5 +1,4 @@
-//! The pet rule: when the watchdog may be petted. The device itself comes with the reset; the rule stands here already,
-//! since an end that was latched early must move it.
+//! The pet rule: when the watchdog may be petted. The device is the fencer's process's.
 
 use std::time::Duration;
 
@@ -28,9 +27,15 @@ impl Fencer {
         }
     }
 
+    /// Tells how long the device that is open holds after a pet, as its driver returned it plus its granule; zero when none
+    /// is. Where the page's terms say less (an agent that has not heard of the device yet), this counts.
+    pub fn watchdog_holds(&mut self, actual: Duration) {
+        self.watchdog = actual;
+    }
+
     fn resets_in_time(&self, now: Instant, end: HolderDeadline) -> bool {
         let latency = if planted!(ResetLatencyLeftOut) { Duration::ZERO } else { RESET_LATENCY };
-        let reset_by = now.plus(self.half.terms.watchdog_actual).plus(latency);
+        let reset_by = now.plus(self.half.terms.watchdog_actual.max(self.watchdog)).plus(latency);
         let promised = end.0.plus(self.half.terms.fence_budget);
         reset_by.boot_ns <= promised.boot_ns && reset_by.raw_ns <= promised.raw_ns
     }

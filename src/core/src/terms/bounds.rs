@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::fencing::StorageKind;
 use crate::format::WatchdogClass;
-use crate::terms::{PET_INTERVAL, RESET_LATENCY, Terms};
+use crate::terms::{PET_INTERVAL, RESET_LATENCY, Terms, WATCHDOG_GRANULE};
 
 /// From SIGKILL until every process of every domain is seen to be gone.
 const KILL_BOUND: Duration = Duration::from_millis(500);
@@ -73,7 +73,7 @@ impl Setting {
         Self {
             terms,
             watchdog,
-            granule: Duration::from_secs(1),
+            granule: WATCHDOG_GRANULE,
             storage,
             io_p999: Duration::from_secs(1),
             unknown_hold: DEFAULT_UNKNOWN_HOLD,

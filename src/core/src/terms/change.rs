@@ -54,7 +54,10 @@ impl Promise {
         note("fence_budget", new_terms.fence_budget.cmp(&old_terms.fence_budget));
         note("write_drain", new_terms.write_drain.cmp(&old_terms.write_drain));
         note("clock_drift_ppm", new_terms.drift_ppm.cmp(&old_terms.drift_ppm));
-        note("watchdog_actual", new_terms.watchdog_actual.cmp(&old_terms.watchdog_actual));
+        // A device's time is no promise that could be kept ahead of its record: the larger one is kept until both copies
+        // carry the other.
+        let watchdog = new_terms.watchdog_actual.cmp(&old_terms.watchdog_actual);
+        note("watchdog_actual", if watchdog.is_ne() { std::cmp::Ordering::Greater } else { watchdog });
         // A stronger class, a reset that is on, or a permission let a verdict come that did not come before.
         note("watchdog class", strength(self.watchdog).cmp(&strength(new.watchdog)));
         note("reset", self.reset_on.cmp(&new.reset_on));
@@ -93,11 +96,14 @@ impl Terms {
         self.per_term(other, Duration::max).with_drift(self.drift_ppm.max(other.drift_ppm))
     }
 
-    /// Per term, the smaller: the sooner end. Waits that protect others (`write_drain` before a receipt or between two
-    /// reads) must take [`later_of`](Self::later_of) instead.
+    /// Per term, the smaller: the sooner end. Of the watchdog's time it is the larger: the longer a device holds, the sooner
+    /// the pets must end. Waits that protect others (`write_drain` before a receipt or between two reads) must take
+    /// [`later_of`](Self::later_of) instead.
     #[must_use]
     pub fn sooner_of(&self, other: &Self) -> Self {
-        self.per_term(other, Duration::min).with_drift(self.drift_ppm.min(other.drift_ppm))
+        let watchdog_actual = self.watchdog_actual.max(other.watchdog_actual);
+        let sooner = self.per_term(other, Duration::min).with_drift(self.drift_ppm.min(other.drift_ppm));
+        Self { watchdog_actual, ..sooner }
     }
 
     fn per_term(&self, other: &Self, pick: fn(Duration, Duration) -> Duration) -> Self {

@@ -20,6 +20,8 @@ use crate::time::{HolderDeadline, Instant};
 
 /// Between a missed pet's deadline and the machine being reset: what the driver and firmware need.
 pub const RESET_LATENCY: Duration = Duration::from_millis(500);
+/// The steps in which a watchdog counts: no call tells them, and no driver is known to be finer.
+pub const WATCHDOG_GRANULE: Duration = Duration::from_secs(1);
 /// Between two pets of the watchdog.
 pub const PET_INTERVAL: Duration = Duration::from_millis(250);
 

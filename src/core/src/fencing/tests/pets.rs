@@ -13,6 +13,16 @@ fn a_pet_must_leave_room_for_the_reset_within_the_budget() {
 }
 
 #[test]
+fn a_device_that_holds_longer_than_the_page_says_is_petted_for_less_long() {
+    let mut host = Host::armed();
+    host.fencer.watchdog_holds(Duration::from_millis(4000));
+    assert!(host.fencer.may_pet(at(LAST - 1000), at(0)));
+    assert!(!host.fencer.may_pet(at(LAST - 999), at(0)), "the page says 3000");
+    host.fencer.watchdog_holds(Duration::from_millis(2000));
+    assert!(!host.fencer.may_pet(at(LAST + 1), at(0)), "nor for longer than the page says");
+}
+
+#[test]
 fn an_end_that_was_latched_early_moves_the_last_pet() {
     let mut host = Host::armed();
     host.processes = vec![process(1, 0)];
