@@ -3,15 +3,21 @@
 use leasefence_core::fencing::{AgentHalf, FencerHalf, HalfReading};
 
 use crate::codec::EncodeError;
-use crate::layout::{AGENT_OFFSET, AGENT_SLOT_BYTES, FENCER_OFFSET, FENCER_SLOT_BYTES};
+use crate::layout::{
+    AGENT_OFFSET, AGENT_SLOT_BYTES, FENCER_OFFSET, FENCER_SLOT_BYTES, REPORT_OFFSET, REPORT_SLOT_BYTES,
+    WISH_OFFSET, WISH_SLOT_BYTES,
+};
 use crate::page::Page;
 use crate::slots::{Place, Slots};
+use crate::watchdog::{WatchdogReport, WatchdogWish};
 
 /// The agent's handle on the page. There is at most one agent that writes: the lock on the identity sees to that.
 pub struct AgentPage {
     page: Page,
     own: Slots<AgentHalf>,
     fencer: Slots<FencerHalf>,
+    wish: Slots<WatchdogWish>,
+    report: Slots<WatchdogReport>,
 }
 
 impl std::fmt::Debug for AgentPage {
@@ -28,7 +34,11 @@ impl AgentPage {
         let own = Slots::new(page.shared(), place).take_over();
         let place = Place { offset: FENCER_OFFSET, slot_bytes: FENCER_SLOT_BYTES };
         let fencer = Slots::new(page.shared(), place);
-        Self { page, own, fencer }
+        let place = Place { offset: WISH_OFFSET, slot_bytes: WISH_SLOT_BYTES };
+        let wish = Slots::new(page.shared(), place).take_over();
+        let report =
+            Slots::new(page.shared(), Place { offset: REPORT_OFFSET, slot_bytes: REPORT_SLOT_BYTES });
+        Self { page, own, fencer, wish, report }
     }
 
     /// The page itself, to be offered to a restarted fencer.
@@ -56,6 +66,17 @@ impl AgentPage {
     /// What the fencer says.
     pub fn read_fencer(&mut self) -> HalfReading<FencerHalf> {
         read(&mut self.fencer)
+    }
+
+    /// Says what the configuration wants of the watchdog. The fencer's report names the wish that it answers.
+    pub fn write_watchdog_wish(&mut self, wish: &WatchdogWish) {
+        let written = self.wish.write(wish);
+        debug_assert!(written.is_ok(), "all of it is bounded");
+    }
+
+    /// What the fencer says of the watchdog; none when it has said nothing yet (or is of a release that has none).
+    pub fn read_watchdog_report(&mut self) -> Option<WatchdogReport> {
+        read(&mut self.report).good()
     }
 }
 

@@ -7,11 +7,14 @@ use leasefence_core::fencing::{
     AgentHalf, Clean, DomainProcess, FencerHalf, OwnLease, QuiesceTarget, StartToken, StorageKind,
     UnknownWrite, Unproven, Wish,
 };
+use leasefence_core::format::WatchdogClass;
 use leasefence_core::ids::{BootId, DomainId, FileId, Generation, Incarnation, Sequence, Slot, Term};
 use leasefence_core::terms::Terms;
 use leasefence_core::time::{HolderDeadline, Instant};
 
 use crate::layout;
+use crate::text::Text;
+use crate::watchdog::{DevicePath, WatchdogDevice, WatchdogReport, WatchdogWish};
 
 /// A half that does not fit the page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -177,6 +180,52 @@ fn unproven_of(code: u8) -> Decoded<Option<Unproven>> {
     }))
 }
 
+impl Half for WatchdogWish {
+    fn encode(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
+        let mut to = Writer { out, at: 0 };
+        to.wish(self);
+        Ok(to.at)
+    }
+
+    fn decode(&mut self, bytes: &[u8]) -> Decoded<()> {
+        let mut from = Reader { bytes };
+        *self = from.wish()?;
+        from.end()
+    }
+}
+
+impl Half for WatchdogReport {
+    fn encode(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
+        let mut to = Writer { out, at: 0 };
+        to.wish(&self.wish);
+        to.u8(self.class.code());
+        to.u8(u8::from(self.open) | u8::from(self.nowayout) << 1 | u8::from(self.deferred) << 2);
+        to.text(&self.device);
+        to.text(&self.identity);
+        to.duration(self.timeout);
+        to.instant(self.last_pet);
+        to.text(&self.note);
+        Ok(to.at)
+    }
+
+    fn decode(&mut self, bytes: &[u8]) -> Decoded<()> {
+        let mut from = Reader { bytes };
+        self.wish = from.wish()?;
+        self.class = WatchdogClass::from_code(from.u8()?).map_err(|_| Undecodable)?;
+        let flags = from.u8()?;
+        if flags > 7 {
+            return Err(Undecodable);
+        }
+        (self.open, self.nowayout, self.deferred) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+        self.device = from.text()?;
+        self.identity = from.text()?;
+        self.timeout = from.duration()?;
+        self.last_pet = from.instant()?;
+        self.note = from.text()?;
+        from.end()
+    }
+}
+
 /// Writes at a growing offset. The buffer is large enough for the fullest half: the layout asserts it.
 struct Writer<'a> {
     out: &'a mut [u8],
@@ -251,6 +300,23 @@ impl Writer<'_> {
             StorageKind::Unprovable => 3,
         });
         self.u64(target.device);
+    }
+
+    fn text<const N: usize>(&mut self, text: &Text<N>) {
+        let bytes = text.as_str().as_bytes();
+        self.u8(u8::try_from(bytes.len()).unwrap_or_default());
+        self.bytes(bytes);
+    }
+
+    fn wish(&mut self, wish: &WatchdogWish) {
+        let (code, path) = match wish.device {
+            WatchdogDevice::None => (0, DevicePath::default()),
+            WatchdogDevice::Auto => (1, DevicePath::default()),
+            WatchdogDevice::Path(path) => (2, path),
+        };
+        self.u8(code);
+        self.text(&path);
+        self.duration(wish.timeout);
     }
 
     fn own(&mut self, own: &OwnLease) {
@@ -371,6 +437,25 @@ impl Reader<'_> {
             _ => return Err(Undecodable),
         };
         Ok(QuiesceTarget { kind, device: self.u64()? })
+    }
+
+    fn text<const N: usize>(&mut self) -> Decoded<Text<N>> {
+        let len = usize::from(self.u8()?);
+        let (text, rest) = self.bytes.split_at_checked(len).ok_or(Undecodable)?;
+        self.bytes = rest;
+        let text = std::str::from_utf8(text).map_err(|_| Undecodable)?;
+        Text::new(text).ok_or(Undecodable)
+    }
+
+    fn wish(&mut self) -> Decoded<WatchdogWish> {
+        let (code, path) = (self.u8()?, self.text()?);
+        let device = match code {
+            0 => WatchdogDevice::None,
+            1 => WatchdogDevice::Auto,
+            2 => WatchdogDevice::Path(path),
+            _ => return Err(Undecodable),
+        };
+        Ok(WatchdogWish { device, timeout: self.duration()? })
     }
 
     fn own(&mut self) -> Decoded<OwnLease> {

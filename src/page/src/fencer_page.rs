@@ -5,16 +5,20 @@ use leasefence_core::fencing::{AgentHalf, FencerHalf, HalfReading};
 use crate::codec::EncodeError;
 use crate::layout::{
     AGENT_OFFSET, AGENT_SLOT_BYTES, FENCER_OFFSET, FENCER_SLOT_BYTES, MAX_COVERED, MAX_EXEMPT,
-    MAX_OWN_LEASES, MAX_QUIESCE_TARGETS, MAX_TOKENS, MAX_UNKNOWN_WRITES,
+    MAX_OWN_LEASES, MAX_QUIESCE_TARGETS, MAX_TOKENS, MAX_UNKNOWN_WRITES, REPORT_OFFSET, REPORT_SLOT_BYTES,
+    WISH_OFFSET, WISH_SLOT_BYTES,
 };
 use crate::page::Page;
 use crate::slots::{Place, Slots};
+use crate::watchdog::{WatchdogReport, WatchdogWish};
 
 /// The fencer's handle on the page.
 pub struct FencerPage {
     page: Page,
     agent: Slots<AgentHalf>,
     own: Slots<FencerHalf>,
+    wish: Slots<WatchdogWish>,
+    report: Slots<WatchdogReport>,
     /// The last decoded half of the agent; its lists have their full capacity from the start.
     half: AgentHalf,
 }
@@ -33,6 +37,9 @@ impl FencerPage {
         let agent = Slots::new(page.shared(), place);
         let place = Place { offset: FENCER_OFFSET, slot_bytes: FENCER_SLOT_BYTES };
         let own = Slots::new(page.shared(), place).take_over();
+        let wish = Slots::new(page.shared(), Place { offset: WISH_OFFSET, slot_bytes: WISH_SLOT_BYTES });
+        let place = Place { offset: REPORT_OFFSET, slot_bytes: REPORT_SLOT_BYTES };
+        let report = Slots::new(page.shared(), place).take_over();
         let half = AgentHalf {
             unknown: Vec::with_capacity(MAX_UNKNOWN_WRITES),
             tokens: Vec::with_capacity(MAX_TOKENS),
@@ -42,7 +49,7 @@ impl FencerPage {
             own: Vec::with_capacity(MAX_OWN_LEASES),
             ..AgentHalf::default()
         };
-        Self { page, agent, own, half }
+        Self { page, agent, own, wish, report, half }
     }
 
     /// The page itself, to be handed to the agent and to the service manager.
@@ -78,5 +85,29 @@ impl FencerPage {
     /// When more processes are listed than the page has room for; the page is then as it was.
     pub fn write(&mut self, half: &FencerHalf) -> Result<(), EncodeError> {
         self.own.write(half).map(|_| ())
+    }
+
+    /// What the agent wants of the watchdog; none before it has said so, or while that cannot be read.
+    pub fn read_watchdog_wish(&mut self) -> Option<WatchdogWish> {
+        read(&mut self.wish)
+    }
+
+    /// What a fencer said of the watchdog last: this process, or the one before it.
+    pub fn read_watchdog_report(&mut self) -> Option<WatchdogReport> {
+        read(&mut self.report)
+    }
+
+    /// Says what there is to say of the watchdog.
+    pub fn write_watchdog_report(&mut self, report: &WatchdogReport) {
+        let written = self.report.write(report);
+        debug_assert!(written.is_ok(), "all of it is bounded");
+    }
+}
+
+fn read<H: crate::codec::Half>(slots: &mut Slots<H>) -> Option<H> {
+    let mut half = H::default();
+    match slots.read(&mut half) {
+        HalfReading::Good(_) => Some(half),
+        HalfReading::Empty | HalfReading::Bad => None,
     }
 }

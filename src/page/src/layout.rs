@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! 0        header: magic 8, layout version 4, size 4, zero
+//! 512      what the agent wants of the watchdog, slots 0 and 1   (512 bytes each)
+//! 1536     what the fencer says of it, slots 0 and 1             (1 KiB each)
+//! 3584     zero
 //! 4096     agent's half, slot 0   (96 KiB)
 //! 102400   agent's half, slot 1   (96 KiB)
 //! 200704   fencer's half, slot 0  (40 KiB)
@@ -10,6 +13,7 @@
 //!
 //! a slot: sequence 8 | payload length 4 | CRC32 4 | payload
 //! ```
+//! A page of a release without a watchdog has zeros from 512 on: a half that was never written.
 //! The CRC covers which slot it is, the sequence, the length and the payload, so that bytes in the wrong place show.
 
 /// The version of this layout. A process that does not know a page's version refuses it.
@@ -32,6 +36,10 @@ pub const MAX_PROCESSES: usize = 1024;
 
 pub(crate) const MAGIC: [u8; 8] = *b"LFPAGE\r\n";
 pub(crate) const HEADER_BYTES: usize = 4096;
+pub(crate) const WISH_OFFSET: usize = 512;
+pub(crate) const WISH_SLOT_BYTES: usize = 512;
+pub(crate) const REPORT_OFFSET: usize = WISH_OFFSET + 2 * WISH_SLOT_BYTES;
+pub(crate) const REPORT_SLOT_BYTES: usize = 1024;
 pub(crate) const AGENT_SLOT_BYTES: usize = 24 * 4096;
 pub(crate) const FENCER_SLOT_BYTES: usize = 10 * 4096;
 pub(crate) const AGENT_OFFSET: usize = HEADER_BYTES;
@@ -58,6 +66,15 @@ pub(crate) const FENCER_FIXED_BYTES: usize =
     16 + TERMS_BYTES + 4 + 1 + 1 + 6 + 16 + (1 + 16) + (1 + 4 + 16 + 1) + 1 + 1 + 8 + 4;
 pub(crate) const TERMS_BYTES: usize = 6 * 8 + 2;
 
+/// Encoded sizes of what is said of the watchdog, in bytes.
+pub(crate) const WISH_BYTES: usize = 1 + (1 + PATH_BYTES) + 8;
+pub(crate) const REPORT_BYTES: usize =
+    WISH_BYTES + 1 + 1 + (1 + PATH_BYTES) + (1 + IDENTITY_BYTES) + 8 + 16 + (1 + NOTE_BYTES);
+/// The longest path of a device, in bytes.
+pub const PATH_BYTES: usize = 128;
+pub(crate) const IDENTITY_BYTES: usize = 32;
+pub(crate) const NOTE_BYTES: usize = 255;
+
 const AGENT_MOST: usize = SLOT_HEAD_BYTES
     + AGENT_FIXED_BYTES
     + MAX_UNKNOWN_WRITES * UNKNOWN_WRITE_BYTES
@@ -68,6 +85,11 @@ const AGENT_MOST: usize = SLOT_HEAD_BYTES
     + MAX_OWN_LEASES * OWN_LEASE_BYTES;
 
 const _: () = {
+    assert!(REPORT_OFFSET + 2 * REPORT_SLOT_BYTES <= HEADER_BYTES, "both lie beside the header");
+    assert!(
+        SLOT_HEAD_BYTES + WISH_BYTES <= WISH_SLOT_BYTES
+            && SLOT_HEAD_BYTES + REPORT_BYTES <= REPORT_SLOT_BYTES
+    );
     assert!(AGENT_MOST <= AGENT_SLOT_BYTES, "the fullest agent's half fits its slot");
     assert!(SLOT_HEAD_BYTES + FENCER_FIXED_BYTES + MAX_PROCESSES * PROCESS_BYTES <= FENCER_SLOT_BYTES);
     assert!(AGENT_SLOT_BYTES.is_multiple_of(4096) && FENCER_SLOT_BYTES.is_multiple_of(4096));

@@ -31,13 +31,17 @@ mod page;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod text;
+mod watchdog;
 
 pub use agent_page::AgentPage;
 pub use codec::EncodeError;
 pub use fencer_page::FencerPage;
 pub use layout::{
     LAYOUT_VERSION, MAX_COVERED, MAX_EXEMPT, MAX_OWN_LEASES, MAX_PROCESSES, MAX_QUIESCE_TARGETS, MAX_TOKENS,
-    MAX_UNKNOWN_WRITES, PAGE_BYTES,
+    MAX_UNKNOWN_WRITES, PAGE_BYTES, PATH_BYTES,
 };
 pub use leasefence_core::fencing::HalfReading;
 pub use page::{Page, PageError};
+pub use text::Text;
+pub use watchdog::{DevicePath, WatchdogDevice, WatchdogReport, WatchdogWish};

@@ -19,7 +19,10 @@ use crate::layout::{
     PAGE_BYTES, QUIESCE_BYTES, SLOT_HEAD_BYTES, TOKEN_BYTES, UNKNOWN_WRITE_BYTES,
 };
 use crate::link::{Attached, FencerLink, LinkError, LinkServer};
-use crate::{AgentPage, EncodeError, FencerPage, HalfReading, Page, PageError};
+use crate::{
+    AgentPage, DevicePath, EncodeError, FencerPage, HalfReading, Page, PageError, Text, WatchdogDevice,
+    WatchdogReport, WatchdogWish,
+};
 
 fn instant(ms: u64) -> Instant {
     Instant { boot_ns: ms * 1_000_000, raw_ns: ms * 999_999 }
@@ -330,4 +333,38 @@ fn a_silent_fencer_holds_the_agent_up_for_half_a_second_at_most() {
     assert!(FencerLink::new(&path, BootId::ZERO).attach(None).is_err());
     let took = leasefence_clock::instant().since_by_slower(before);
     assert!(took < std::time::Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn what_is_said_of_the_watchdog_arrives_and_a_page_without_it_has_nothing_to_say() {
+    let page = Page::create().unwrap();
+    let mut fencer = FencerPage::new(page.try_clone().unwrap());
+    let mut agent = AgentPage::new(page);
+    assert_eq!((fencer.read_watchdog_wish(), agent.read_watchdog_report()), (None, None));
+    let path = DevicePath::new("/dev/watchdog0").unwrap();
+    let wish =
+        WatchdogWish { device: WatchdogDevice::Path(path), timeout: std::time::Duration::from_secs(5) };
+    agent.write_watchdog_wish(&wish);
+    assert_eq!(fencer.read_watchdog_wish(), Some(wish));
+    let report = WatchdogReport {
+        wish,
+        class: leasefence_core::format::WatchdogClass::Hardware,
+        open: true,
+        nowayout: true,
+        deferred: true,
+        device: path,
+        identity: Text::cut("iTCO_wdt"),
+        timeout: std::time::Duration::from_secs(5),
+        last_pet: instant(7),
+        note: Text::cut(&"n".repeat(300)),
+    };
+    for _ in 0..3 {
+        fencer.write_watchdog_report(&report);
+        assert_eq!(agent.read_watchdog_report(), Some(report));
+    }
+    assert_eq!(report.note.as_str().len(), 255);
+    // The halves are as they were.
+    assert_eq!(fencer.read_agent(), HalfReading::Empty);
+    agent.write(&agent_half(1, 2)).unwrap();
+    assert_eq!(fencer.read_watchdog_wish(), Some(wish));
 }
