@@ -12,7 +12,7 @@ use leasefence_core::fencing::{
 };
 use leasefence_core::ids::BootId;
 use leasefence_page::link::{self, LinkError, LinkServer};
-use leasefence_page::{FencerPage, LAYOUT_VERSION, Page, PageError};
+use leasefence_page::{FencerPage, LAYOUT_VERSION, Page, PageError, WatchdogReport};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,11 +22,12 @@ use rustix::io::Errno;
 use crate::discovery::Discovery;
 use crate::hardening::{self, PidNamespace};
 use crate::log::Log;
-use crate::manager::{self, Manager};
+use crate::manager::{self, Manager, Restored};
 use crate::options::Options;
 use crate::quiesce::Quiescence;
 use crate::real_hands::RealHands;
 use crate::state_file::StateFile;
+use crate::watchdog::{self, Watchdog};
 
 /// How the fencer came to stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +59,8 @@ pub(crate) enum StartError {
     Another { path: PathBuf },
     #[error("{} does not hold a boot id", path.display())]
     BootId { path: PathBuf },
+    #[error("starting the thread that pets the watchdog")]
+    WatchdogThread(#[source] std::io::Error),
     #[error("blocking the signals that stop the fencer")]
     Signals(#[source] nix::errno::Errno),
     #[error(transparent)]
@@ -87,7 +90,7 @@ fn file(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Star
 
 /// Runs until a signal stops it.
 pub(crate) fn run(options: &Options) -> Result<Stopped, StartError> {
-    let restored = manager::restored_page();
+    let restored = manager::restored();
     check_namespace(options)?;
     let mut daemon = Daemon::start(options, restored)?;
     daemon.manager_hears();
@@ -136,12 +139,15 @@ struct Daemon {
     quiescence: Option<Quiescence>,
     /// What was said of each storage last.
     said: Vec<(QuiesceTarget, String)>,
+    watchdog: Watchdog,
+    /// What the log says of it.
+    told_of_watchdog: WatchdogReport,
     /// Held as long as the process lives.
     _lock: File,
 }
 
 impl Daemon {
-    fn start(options: &Options, restored: Option<std::os::fd::OwnedFd>) -> Result<Self, StartError> {
+    fn start(options: &Options, restored: Restored) -> Result<Self, StartError> {
         let boot_id = boot_id()?;
         let mut log = Log::default();
         // Before the helper thread, so that it inherits the blocked signals and not the priority.
@@ -154,6 +160,7 @@ impl Daemon {
         if let Err(error) = fs::write(run_dir.join("page-layout"), format!("{LAYOUT_VERSION}\n")) {
             log.line(format_args!("warning: writing page-layout: {error}"));
         }
+        let Restored { page: restored, watchdog: device } = restored;
         let restored = restored.and_then(|fd| match Page::from_fd(fd) {
             Ok(page) => Some(page),
             Err(error) => {
@@ -167,6 +174,8 @@ impl Daemon {
         });
         let has_page = restored.is_some();
         let mut page = FencerPage::new(restored.map_or_else(Page::create, Ok)?);
+        let known = if has_page { page.read_watchdog_report() } else { None };
+        let watchdog = Watchdog::start(device, known).map_err(StartError::WatchdogThread)?;
         let (fencer, own) = begin(boot_id, &state, has_page.then_some(&mut page));
         let discovery = Discovery::new(&options.libvirt_run_dir, &own.processes)
             .map_err(file("starting the thread that reads command lines of", Path::new("/proc")))?;
@@ -182,6 +191,8 @@ impl Daemon {
             manager: Manager::from_env(),
             quiescence: (!options.no_quiesce).then(Quiescence::default),
             said: Vec::new(),
+            watchdog,
+            told_of_watchdog: WatchdogReport::default(),
             _lock: lock,
         })
     }
@@ -195,18 +206,39 @@ impl Daemon {
     }
 
     fn run(&mut self) -> Stopped {
+        let mut told_to_stop = false;
         loop {
             let begun = std::time::Instant::now();
             self.beat();
+            self.tend_watchdog();
             self.quiesce();
             self.serve_agents();
             // Not while exits are awaited: words come after.
             if !self.fencer.owes_proof() || self.fencer.half().unproven {
                 self.hands.log.flush();
             }
-            if self.wait(begun.elapsed()) {
+            told_to_stop |= self.wait(begun.elapsed(), told_to_stop);
+            if told_to_stop && self.watchdog.may_end(leasefence_clock::instant(), &self.fencer) {
                 return self.stop();
             }
+        }
+    }
+
+    /// After the beat, so that a pet rests on what this beat has seen.
+    fn tend_watchdog(&mut self) {
+        let wish = self.hands.page.read_watchdog_wish();
+        self.watchdog.take_wish(&self.fencer, wish);
+        self.watchdog.tend(leasefence_clock::instant(), &mut self.fencer);
+        self.tell_of_watchdog();
+    }
+
+    fn tell_of_watchdog(&mut self) {
+        let Some(report) = self.watchdog.news() else { return };
+        self.hands.page.write_watchdog_report(&report);
+        let before = WatchdogReport { last_pet: report.last_pet, ..self.told_of_watchdog };
+        if before != report {
+            self.told_of_watchdog = report;
+            self.hands.log.line(watchdog::Told(&report));
         }
     }
 
@@ -282,22 +314,32 @@ impl Daemon {
         }
         if taken {
             self.hands.page = copy;
+            self.watchdog.tell_again();
+            if let Some(known) = self.hands.page.read_watchdog_report() {
+                self.watchdog.go_on(&known);
+            }
             self.manager_hears();
         }
     }
 
-    /// Waits for the next beat. True when a signal says to stop. While exits are awaited it leaves the processor to others for as
-    /// long as the last beat took: on a host with one, the kernel's own threads end what a storage has under way.
-    fn wait(&self, took: Duration) -> bool {
+    /// Waits for the next beat. True when a signal says to stop; who was told already only waits. While exits are awaited it
+    /// leaves the processor to others for as long as the last beat took: on a host with one, the kernel's own threads end what a
+    /// storage has under way.
+    fn wait(&self, took: Duration, told: bool) -> bool {
         let pause = self.fencer.pause(leasefence_clock::instant());
         let pause = if self.fencer.owes_proof() { pause.max(took.min(BEAT)) } else { pause };
         let timeout = Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() };
         let mut fds = [PollFd::new(&self.signals, PollFlags::IN)];
-        poll(&mut fds, Some(&timeout)) == Ok(1)
+        let listened = if told { &mut fds[..0] } else { &mut fds[..] };
+        poll(listened, Some(&timeout)) == Ok(1)
     }
 
     fn stop(&mut self) -> Stopped {
         let guarding = self.fencer.half().armed;
+        if !guarding {
+            self.watchdog.let_go();
+            self.tell_of_watchdog();
+        }
         self.hands.log.line(if guarding {
             "warning: stopped while it guards a lease: nothing is let go, start it again within the ttl or the agent stops \
              renewing; to let go: leasefence disarm"

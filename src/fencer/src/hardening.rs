@@ -33,18 +33,22 @@ fn status_line(key: &str) -> String {
 }
 
 fn raise_priority() -> String {
+    match raise_own_priority() {
+        Ok(()) => format!("real-time priority {PRIORITY} (SCHED_FIFO)"),
+        Err(error) => format!(
+            "warning: no real-time priority, a busy host may delay the kill: {error} \
+             (a cpu cgroup without cpu.rt_runtime_us, or no CAP_SYS_NICE)"
+        ),
+    }
+}
+
+/// Asks for real-time priority for the calling thread; its children start without.
+pub(crate) fn raise_own_priority() -> std::io::Result<()> {
     let param = libc::sched_param { sched_priority: PRIORITY };
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     // SAFETY: `param` is a valid `sched_param` that outlives the call, which only reads it; pid 0 is the calling thread.
     let outcome = unsafe { libc::sched_setscheduler(0, policy, &raw const param) };
-    if outcome == 0 {
-        return format!("real-time priority {PRIORITY} (SCHED_FIFO)");
-    }
-    let error = std::io::Error::last_os_error();
-    format!(
-        "warning: no real-time priority, a busy host may delay the kill: {error} \
-         (a cpu cgroup without cpu.rt_runtime_us, or no CAP_SYS_NICE)"
-    )
+    if outcome == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 fn protect_from_oom() -> String {

@@ -16,6 +16,7 @@ mod quiesce;
 mod real_hands;
 mod run_files;
 mod state_file;
+mod watchdog;
 
 use std::process::ExitCode;
 

@@ -3,19 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
+#[path = "common/notes.rs"]
+mod notes;
 
 use std::fs;
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{FENCER, Host, Process, TTL, fencer_half, in_namespace, overwrite, wait_until};
 use leasefence_core::fencing::{Unproven, Wish};
 use leasefence_page::AgentPage;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Signal;
 
 const SOON: Duration = Duration::from_millis(400);
@@ -165,49 +163,20 @@ fn the_service_manager_keeps_the_page() {
     let manager = UnixDatagram::bind(host.path("notify")).unwrap();
     let mut fencer =
         Process(host.fencer_command().env("NOTIFY_SOCKET", host.path("notify")).spawn().unwrap());
-    let kept = kept_page(&manager);
+    let kept = notes::until(&manager, "READY=1");
     let mut page = host.attach(None).unwrap();
     let mut domain = host.start_domain(1);
     host.wait_for_scan_of(&mut page, &domain);
     host.arm(&mut page, TTL);
     die(&mut fencer);
 
-    // As systemd starts it again: the page is descriptor 3.
-    let mut command = Command::new("/bin/sh");
-    let script = r#"exec 3<&0 </dev/null; export LISTEN_PID=$$; exec "$0" "$@""#;
-    command.args(["-c", script, FENCER, "--run-dir"]).arg(host.path("run"));
-    command.arg("--libvirt-run-dir").arg(host.path("qemu"));
-    command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "page").stdin(Stdio::from(kept));
-    let _fencer = Process(command.spawn().unwrap());
+    let _fencer = host.start_kept(vec![("page", kept)]);
     assert!(host.attach(Some(&page)).is_none());
     std::thread::sleep(2 * SOON);
     domain.assert_lives();
     assert!(fencer_half(&mut page).armed);
     host.publish(&mut page, Wish::Armed, Duration::ZERO);
     domain.assert_killed(SOON);
-}
-
-/// Reads the fencer's notes until it sends the page, and what comes after up to READY.
-fn kept_page(manager: &UnixDatagram) -> OwnedFd {
-    let mut kept = None;
-    let start = Instant::now();
-    loop {
-        assert!(start.elapsed() < TTL);
-        let (mut bytes, mut space) = ([0; 512], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))]);
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        let got = recvmsg(manager, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags).unwrap().bytes;
-        let text = String::from_utf8_lossy(&bytes[..got]).into_owned();
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(mut fds) = message {
-                assert!(text.contains("FDSTORE=1") && text.contains("FDNAME=page"), "{text}");
-                kept = fds.next();
-            }
-        }
-        if text.contains("READY=1") {
-            return kept.expect("the page came before READY");
-        }
-    }
 }
 
 #[test]

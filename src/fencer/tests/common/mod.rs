@@ -145,6 +145,24 @@ impl Host {
         Process(self.fencer_command().spawn().unwrap())
     }
 
+    /// Starts it as systemd does again: what was kept is there from descriptor 3 on.
+    pub(crate) fn start_kept(&self, kept: Vec<(&str, OwnedFd)>) -> Process {
+        let names: Vec<&str> = kept.iter().map(|(name, _)| *name).collect();
+        let mut command = Command::new("/bin/sh");
+        // The shell's own 3 and 4 are whatever this test has there.
+        let takes = ["exec 3<&0 </dev/null;", "exec 3<&0 4>&1 </dev/null >&2;"][kept.len() - 1];
+        let script = format!("{takes} export LISTEN_PID=$$; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, FENCER, "--run-dir"]).arg(self.path("run"));
+        command.arg("--libvirt-run-dir").arg(self.path("qemu"));
+        command.env("LISTEN_FDS", kept.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        command.stderr(log);
+        let mut kept = kept.into_iter().map(|(_, fd)| fd);
+        command.stdin(kept.next().map_or_else(Stdio::null, Stdio::from));
+        command.stdout(kept.next().map_or_else(Stdio::null, Stdio::from));
+        Process(command.spawn().unwrap())
+    }
+
     /// Attaches as an agent does, again until the fencer answers.
     pub(crate) fn attach(&mut self, held: Option<&AgentPage>) -> Option<AgentPage> {
         let start = Instant::now();

@@ -1,0 +1,133 @@
+//! The device's calls (the kernel's Documentation/watchdog/watchdog-api.rst). Opening it starts its timer. When its last
+//! descriptor closes without the magic letter the kernel pets it once more and lets it run on (`watchdog_release`).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::libc::c_int;
+
+/// `WDIOF_SETTIMEOUT`: the driver takes a time-out.
+const SETS_TIMEOUT: u32 = 0x0080;
+/// `WDIOF_MAGICCLOSE`: without the magic letter it runs on.
+const MAGIC_CLOSE: u32 = 0x0100;
+/// `WDIOF_ALARMONLY`: it raises an alarm and resets nothing.
+const ALARM_ONLY: u32 = 0x0400;
+
+/// `struct watchdog_info` of the kernel.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct Info {
+    options: u32,
+    firmware_version: u32,
+    identity: [u8; 32],
+}
+
+nix::ioctl_read!(get_support, b'W', 0, Info);
+nix::ioctl_read!(keep_alive, b'W', 5, c_int);
+nix::ioctl_readwrite!(set_timeout, b'W', 6, c_int);
+nix::ioctl_read!(get_timeout, b'W', 7, c_int);
+
+/// What the driver says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Support {
+    pub(super) identity: String,
+    pub(super) magic_close: bool,
+    pub(super) alarm_only: bool,
+    sets_timeout: bool,
+}
+
+/// A device that is open.
+pub(super) struct Device {
+    file: File,
+    path: PathBuf,
+}
+
+impl Device {
+    /// Opens the device, and by that starts its timer.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Takes a descriptor that was kept over a restart: the timer runs.
+    pub(super) fn restored(fd: OwnedFd) -> Self {
+        let path = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default();
+        Self { file: fd.into(), path }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its device number, where it is a character device at all.
+    pub(super) fn number(&self) -> Option<u64> {
+        use std::os::unix::fs::FileTypeExt;
+        let metadata = self.file.metadata().ok()?;
+        metadata.file_type().is_char_device().then(|| metadata.rdev())
+    }
+
+    /// What its driver says of itself (`WDIOC_GETSUPPORT`).
+    pub(super) fn support(&self) -> io::Result<Support> {
+        let mut info = Info::default();
+        // SAFETY: the descriptor is open, and `info` is a `struct watchdog_info` that outlives the call.
+        unsafe { get_support(self.file.as_raw_fd(), &raw mut info) }?;
+        let end = info.identity.iter().position(|byte| *byte == 0).unwrap_or(info.identity.len());
+        Ok(Support {
+            identity: String::from_utf8_lossy(&info.identity[..end]).trim().to_owned(),
+            magic_close: info.options & MAGIC_CLOSE != 0,
+            alarm_only: info.options & ALARM_ONLY != 0,
+            sets_timeout: info.options & SETS_TIMEOUT != 0,
+        })
+    }
+
+    /// Sets the time-out, in whole seconds and at least one, and returns what the driver then says that it has. A driver
+    /// rounds and limits; one that takes none says what it has.
+    pub(super) fn set_timeout(&self, wanted: Duration, support: &Support) -> io::Result<Duration> {
+        let mut seconds = c_int::try_from(wanted.as_secs().max(1)).unwrap_or(c_int::MAX);
+        if support.sets_timeout {
+            // SAFETY: the descriptor is open, and `seconds` is an int that outlives the call.
+            unsafe { set_timeout(self.file.as_raw_fd(), &raw mut seconds) }?;
+        }
+        let said = self.timeout();
+        if !support.sets_timeout {
+            return said;
+        }
+        // The longer of the two counts: who resets later than he said has broken his word.
+        let returned = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        Ok(said.map_or(returned, |said| said.max(returned)))
+    }
+
+    /// What its driver says that it is set to (`WDIOC_GETTIMEOUT`).
+    pub(super) fn timeout(&self) -> io::Result<Duration> {
+        let mut seconds: c_int = 0;
+        // SAFETY: the descriptor is open, and `seconds` is an int that outlives the call.
+        unsafe { get_timeout(self.file.as_raw_fd(), &raw mut seconds) }?;
+        match u64::try_from(seconds) {
+            Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+            _ => Err(io::Error::other("its driver does not say what it is set to")),
+        }
+    }
+
+    /// The pet (`WDIOC_KEEPALIVE`).
+    pub(super) fn pet(&self) -> io::Result<()> {
+        let mut unused: c_int = 0;
+        // SAFETY: the descriptor is open, and `unused` is an int that outlives the call, should a driver write one.
+        unsafe { keep_alive(self.file.as_raw_fd(), &raw mut unused) }?;
+        Ok(())
+    }
+
+    /// Closes it so that it stops. Only where nothing was promised that it has to keep.
+    pub(super) fn close_by_magic(mut self) -> io::Result<()> {
+        self.file.write_all(b"V")
+    }
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

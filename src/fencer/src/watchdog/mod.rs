@@ -1,0 +1,158 @@
+//! The watchdog: ends this host when the fencer cannot. It is petted by the core's rule and by nothing else
+//! (`Fencer::may_pet`); a thread of its own does the calls, so that a slow driver never stands before a kill.
+//!
+//! A device is opened when a configured agent asks for one, and changed only while nothing is armed: what its class lets
+//! peers conclude must hold as long as a record says it (R12). It is let go, by the magic letter, only while the core says
+//! that nothing is guarded.
+
+mod class;
+mod device;
+mod holder;
+mod host;
+mod opening;
+mod told;
+mod worker;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use leasefence_core::fencing::Fencer;
+use leasefence_core::terms::{PET_INTERVAL, WATCHDOG_GRANULE};
+use leasefence_core::time::Instant;
+use leasefence_page::{Text, WatchdogReport, WatchdogWish};
+
+pub(crate) use told::Told;
+use worker::{Shared, Task};
+
+/// From the core's word to the call: a pet that comes later is let be. The core is asked whether that moment would do. Less
+/// than a beat, so that none is made after a latch that it did not know of.
+const GRACE: Duration = Duration::from_millis(40);
+const DEFERRED: &str =
+    "another watchdog is configured: it is taken once this host is disarmed, or has booted";
+/// The longest that a stop waits for a device to be let go.
+const LETTING_GO: Duration = Duration::from_secs(2);
+
+/// The main thread's end.
+pub(crate) struct Watchdog {
+    shared: Arc<Shared>,
+    thread: Thread,
+    /// The worker's last report.
+    report: WatchdogReport,
+    seen: u64,
+    /// The wish that the worker was given last.
+    given: Option<WatchdogWish>,
+    /// A wish that waits until nothing is armed.
+    deferred: Option<WatchdogWish>,
+    /// What is to be told has changed since it was last asked for.
+    changed: bool,
+}
+
+impl Watchdog {
+    /// Starts the thread. `restored` is the device that the service manager kept, `known` what the page says of it.
+    pub(crate) fn start(restored: Option<OwnedFd>, known: Option<WatchdogReport>) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let was_kept = restored.is_some();
+        let mut this = Self {
+            thread: worker::start(Arc::clone(&shared), restored)?,
+            shared,
+            report: WatchdogReport::default(),
+            seen: 0,
+            given: None,
+            deferred: None,
+            changed: true,
+        };
+        if was_kept || known.is_some_and(|known| known.open) {
+            this.go_on(&known.unwrap_or_default());
+        }
+        Ok(this)
+    }
+
+    /// Goes on from what a page says: this process's first, or an agent's copy that was taken over.
+    pub(crate) fn go_on(&mut self, known: &WatchdogReport) {
+        self.changed = true;
+        if self.report.open || self.shared.is_busy() {
+            return;
+        }
+        self.given = (known.open && !known.deferred).then_some(known.wish);
+        // Until the worker has said so itself: what holds the host up counts from now on.
+        self.report = *known;
+        self.ask(Task::GoOn(*known));
+    }
+
+    /// Takes what the agent wants. While something is armed, what is open stays as it is, and so does what is not.
+    pub(crate) fn take_wish(&mut self, fencer: &Fencer, wish: Option<WatchdogWish>) {
+        let Some(wish) = wish.filter(|wish| self.given != Some(*wish)) else { return };
+        if self.shared.is_busy() || self.shared.is_petting() {
+            return;
+        }
+        if !fencer.half().armed {
+            self.given = Some(wish);
+            self.deferred = None;
+            self.ask(Task::Take(wish));
+        } else if self.deferred != Some(wish) {
+            self.deferred = Some(wish);
+            self.changed = true;
+        }
+    }
+
+    fn ask(&self, task: Task) {
+        self.shared.leave(task);
+        self.thread.unpark();
+    }
+
+    /// Once a beat, after it: hears the worker, tells the core how long the device holds, and has it petted where the core
+    /// permits it.
+    pub(crate) fn tend(&mut self, now: Instant, fencer: &mut Fencer) {
+        if let Some(news) = self.shared.news(&mut self.seen) {
+            self.report = news;
+            self.changed = true;
+        }
+        let holds = if self.report.open { self.report.timeout + WATCHDOG_GRANULE } else { Duration::ZERO };
+        fencer.watchdog_holds(holds);
+        let due = now.since_by_faster(self.report.last_pet) >= PET_INTERVAL;
+        if self.report.open && due && !self.shared.is_petting() && self.may_pet(now, fencer) {
+            self.shared.ask_pet(now.plus(GRACE));
+            self.thread.unpark();
+        }
+    }
+
+    fn may_pet(&self, now: Instant, fencer: &Fencer) -> bool {
+        fencer.may_pet(now.plus(GRACE), self.report.last_pet)
+    }
+
+    /// What is to be told, when it has changed.
+    pub(crate) fn news(&mut self) -> Option<WatchdogReport> {
+        std::mem::take(&mut self.changed).then(|| match self.deferred {
+            Some(wish) => WatchdogReport { wish, deferred: true, note: Text::cut(DEFERRED), ..self.report },
+            None => self.report,
+        })
+    }
+
+    /// Says it again: there is another page.
+    pub(crate) fn tell_again(&mut self) {
+        self.changed = true;
+    }
+
+    /// True when this process may end now, though it guards: the kernel pets once more when the device's last descriptor
+    /// closes, and that pet must keep the rule too.
+    pub(crate) fn may_end(&self, now: Instant, fencer: &Fencer) -> bool {
+        !self.report.open || self.may_pet(now, fencer)
+    }
+
+    /// Lets the device go. Only while nothing is guarded; it waits for a moment, which is why.
+    pub(crate) fn let_go(&mut self) {
+        if !self.report.open {
+            return;
+        }
+        self.ask(Task::LetGo);
+        let begun = std::time::Instant::now();
+        while self.shared.is_busy() && begun.elapsed() < LETTING_GO {
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.report = self.shared.news(&mut self.seen).unwrap_or(self.report);
+        self.given = None;
+        self.changed = true;
+    }
+}

@@ -1,0 +1,154 @@
+//! Opening what the agent wants: the strongest device of this host, or the one that is named. Each that cannot serve says
+//! why; a device whose class is `none` is closed again, since it would hold nothing up.
+
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use leasefence_core::format::WatchdogClass;
+use leasefence_page::{DevicePath, Text, WatchdogDevice, WatchdogReport, WatchdogWish};
+
+use super::class::{Facts, judge};
+use super::device::{Device, Support};
+use super::holder::explain;
+use super::host::{Host, Shown};
+
+/// Time-outs for a device that cannot be stopped, when it is let go: long enough to shut a host down, as far as it goes.
+const LONGEST: [Duration; 3] = [Duration::from_secs(600), Duration::from_secs(255), Duration::from_secs(60)];
+
+/// Opens what is wanted. The report says what came of it, and has a device open exactly when one is returned: it was set
+/// and petted once, so that its class may be told.
+pub(super) fn open(host: &Host, wish: &WatchdogWish) -> (Option<Device>, WatchdogReport) {
+    let mut report = WatchdogReport { wish: *wish, ..WatchdogReport::default() };
+    let candidates = match &wish.device {
+        WatchdogDevice::None => return (None, report),
+        WatchdogDevice::Path(path) => vec![PathBuf::from(path.as_str())],
+        WatchdogDevice::Auto => strongest_first(host.watchdogs()),
+    };
+    let mut reasons = Vec::new();
+    if candidates.is_empty() {
+        reasons.push(
+            "this host has no watchdog: load its driver's module (softdog, where there is no hardware)"
+                .to_owned(),
+        );
+    }
+    for path in candidates {
+        match open_one(host, &path, wish.timeout) {
+            Ok((device, found)) => {
+                // What was passed over is worth a word: somebody may have meant that one.
+                reasons.insert(0, found.note.as_str().to_owned());
+                report = WatchdogReport { wish: *wish, note: joined(&reasons), ..found };
+                return (Some(device), report);
+            }
+            Err(why) => reasons.push(format!("{}: {why}", path.display())),
+        }
+    }
+    report.note = joined(&reasons);
+    (None, report)
+}
+
+fn joined(reasons: &[String]) -> Text<255> {
+    let said: Vec<&str> = reasons.iter().map(String::as_str).filter(|reason| !reason.is_empty()).collect();
+    Text::cut(&said.join("; "))
+}
+
+/// Those that reset anything, by the strength of their class and then by number.
+fn strongest_first(shown: Vec<Shown>) -> Vec<PathBuf> {
+    let rank = |shown: &Shown| match judge(&shown.facts).0 {
+        WatchdogClass::Hardware => 0,
+        WatchdogClass::Virtual => 1,
+        WatchdogClass::Soft => 2,
+        WatchdogClass::None => 3,
+    };
+    let mut ranked: Vec<_> = shown.into_iter().map(|shown| (rank(&shown), shown.path)).collect();
+    // Stable: equals stay by number.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, path)| path).collect()
+}
+
+fn open_one(host: &Host, path: &Path, timeout: Duration) -> Result<(Device, WatchdogReport), String> {
+    // Before it is opened: opening starts its timer, and one that cannot be stopped then runs until the next boot.
+    let number = path.metadata().map_err(|error| refused("", &error, path))?.rdev();
+    if let Some(shown) = host.watchdog_of(number)
+        && let (WatchdogClass::None, why) = judge(&shown.facts)
+    {
+        return Err(why.to_owned());
+    }
+    let device = Device::open(path).map_err(|error| refused("", &error, path))?;
+    match set_up(host, &device, timeout) {
+        Ok(report) if report.class != WatchdogClass::None => Ok((device, report)),
+        Ok(report) => {
+            let_go(device, report.nowayout).ok();
+            Err(report.note.as_str().to_owned())
+        }
+        Err(why) => {
+            let_go(device, false).ok();
+            Err(why)
+        }
+    }
+}
+
+/// Sets a device that has just been opened, and pets it once.
+fn set_up(host: &Host, device: &Device, timeout: Duration) -> Result<WatchdogReport, String> {
+    let failed = |doing| move |error: io::Error| refused(doing, &error, device.path());
+    let support = device.support().map_err(failed("asked what it is (WDIOC_GETSUPPORT): "))?;
+    let report = judged(host, device, &support);
+    if report.class == WatchdogClass::None {
+        return Ok(report);
+    }
+    let timeout =
+        device.set_timeout(timeout, &support).map_err(failed("set to its time-out (WDIOC_SETTIMEOUT): "))?;
+    device.pet().map_err(failed("petted (WDIOC_KEEPALIVE): "))?;
+    Ok(WatchdogReport { timeout, last_pet: leasefence_clock::instant(), open: true, ..report })
+}
+
+/// What an open device is, by its driver and by what this host shows of it.
+fn judged(host: &Host, device: &Device, support: &Support) -> WatchdogReport {
+    let shown = device.number().and_then(|number| host.watchdog_of(number));
+    let facts = Facts {
+        is_device: device.number().is_some(),
+        alarm_only: support.alarm_only,
+        has_parent: shown.as_ref().and_then(|shown| shown.facts.has_parent),
+        ..host.facts(&support.identity)
+    };
+    let (class, note) = judge(&facts);
+    WatchdogReport {
+        class,
+        nowayout: shown.is_some_and(|shown| shown.nowayout) || !support.magic_close,
+        device: DevicePath::cut(&device.path().to_string_lossy()),
+        identity: Text::cut(&support.identity),
+        note: Text::cut(note),
+        ..WatchdogReport::default()
+    }
+}
+
+/// What a device is and what it is set to, of which only the descriptor was kept.
+pub(super) fn look_again(host: &Host, device: &Device) -> Result<WatchdogReport, String> {
+    let failed = |doing| move |error: io::Error| refused(doing, &error, device.path());
+    let support = device.support().map_err(failed("asked what it is (WDIOC_GETSUPPORT): "))?;
+    let timeout = device.timeout().map_err(failed("asked what it is set to (WDIOC_GETTIMEOUT): "))?;
+    Ok(WatchdogReport { timeout, open: true, ..judged(host, device, &support) })
+}
+
+/// Lets a device go that nothing was promised by. One that cannot be stopped gets the longest time that it takes.
+pub(super) fn let_go(device: Device, nowayout: bool) -> Result<(), String> {
+    if nowayout && let Ok(support) = device.support() {
+        let takes = |wanted: &Duration| device.set_timeout(*wanted, &support).is_ok();
+        LONGEST.iter().find(|wanted| takes(wanted));
+        device.pet().ok();
+    }
+    device.close_by_magic().map_err(|error| format!("closing it by the magic letter: {error}"))
+}
+
+fn refused(doing: &str, error: &io::Error, path: &Path) -> String {
+    match error.kind() {
+        ErrorKind::ResourceBusy => explain(path),
+        ErrorKind::NotFound => "there is no such device: is its driver's module loaded?".to_owned(),
+        _ if error.raw_os_error() == Some(nix::libc::EIO) && doing.is_empty() => {
+            "its driver cannot start it (iTCO_wdt: NO_REBOOT is set by the firmware): it would reset nothing"
+                .to_owned()
+        }
+        _ => format!("{doing}{error}"),
+    }
+}

@@ -1,0 +1,223 @@
+//! The thread that holds the device: it opens it, pets it when it is told to, and lets it go. A driver that makes a call
+//! wait (a slow management controller) makes this thread wait, and never the one that kills (R7).
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Thread};
+
+use leasefence_core::format::WatchdogClass;
+use leasefence_core::time::Instant;
+use leasefence_page::{Text, WatchdogDevice, WatchdogReport, WatchdogWish};
+use nix::libc::ENODEV;
+
+use super::device::Device;
+use super::host::Host;
+use super::opening;
+use crate::hardening;
+use crate::manager::Manager;
+
+/// Enough for paths, sysfs and one record of the kernel's log; all of it is locked in memory.
+const STACK_BYTES: usize = 128 * 1024;
+
+/// What the worker is asked to do beside petting.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and nothing is to be allocated")]
+pub(super) enum Task {
+    /// Take this wish in the place of the one before.
+    Take(WatchdogWish),
+    /// Go on with a device that a page says is open.
+    GoOn(WatchdogReport),
+    /// Let the device go: nothing is promised.
+    LetGo,
+}
+
+/// What the two threads share. The main thread never waits for it.
+#[derive(Default)]
+pub(super) struct Shared {
+    task: Mutex<Option<Task>>,
+    /// True from a task's asking to its end.
+    busy: AtomicBool,
+    /// Pets asked for, and until when the last of them may be made.
+    asked: AtomicU64,
+    until: [AtomicU64; 2],
+    /// Pets done or let be.
+    done: AtomicU64,
+    report: Mutex<WatchdogReport>,
+    /// Counts reports.
+    version: AtomicU64,
+}
+
+impl Shared {
+    /// True while a task is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
+    }
+
+    /// Leaves a task. Not while another is under way.
+    pub(super) fn leave(&self, task: Task) {
+        self.busy.store(true, Ordering::Release);
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+
+    /// True while a pet was asked for and has not ended.
+    pub(super) fn is_petting(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) != self.done.load(Ordering::Acquire)
+    }
+
+    /// Asks for a pet that may be made until then, and not later.
+    pub(super) fn ask_pet(&self, until: Instant) {
+        self.until[0].store(until.boot_ns, Ordering::Relaxed);
+        self.until[1].store(until.raw_ns, Ordering::Relaxed);
+        self.asked.fetch_add(1, Ordering::Release);
+    }
+
+    /// The newest report, where it is another than `seen` and can be had at once.
+    pub(super) fn news(&self, seen: &mut u64) -> Option<WatchdogReport> {
+        let version = self.version.load(Ordering::Acquire);
+        if version == *seen {
+            return None;
+        }
+        let report = self.report.try_lock().ok()?;
+        *seen = version;
+        Some(*report)
+    }
+
+    fn tell(&self, report: &WatchdogReport) {
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = *report;
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    fn pet_is_asked_for(&self) -> Option<Instant> {
+        let asked = self.asked.load(Ordering::Acquire);
+        (asked != self.done.load(Ordering::Relaxed)).then(|| Instant {
+            boot_ns: self.until[0].load(Ordering::Relaxed),
+            raw_ns: self.until[1].load(Ordering::Relaxed),
+        })
+    }
+}
+
+/// Starts the thread. `restored` is the device that the service manager kept.
+pub(super) fn start(shared: Arc<Shared>, restored: Option<OwnedFd>) -> std::io::Result<Thread> {
+    let worker = Worker {
+        shared,
+        host: Host::default(),
+        manager: Manager::from_env(),
+        device: restored.map(Device::restored),
+        report: WatchdogReport::default(),
+    };
+    let handle =
+        thread::Builder::new().name("watchdog".into()).stack_size(STACK_BYTES).spawn(move || worker.run())?;
+    Ok(handle.thread().clone())
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    host: Host,
+    manager: Manager,
+    device: Option<Device>,
+    report: WatchdogReport,
+}
+
+impl Worker {
+    fn run(mut self) {
+        // Where it is refused the main thread has said so.
+        hardening::raise_own_priority().ok();
+        loop {
+            let task = self.shared.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(task) = task {
+                match task {
+                    Task::Take(wish) => self.take(&wish),
+                    Task::GoOn(known) => self.go_on(&known),
+                    Task::LetGo => self.let_go(),
+                }
+                self.shared.tell(&self.report);
+                self.shared.busy.store(false, Ordering::Release);
+            } else if let Some(until) = self.shared.pet_is_asked_for() {
+                self.pet(until);
+                self.shared.tell(&self.report);
+                self.shared.done.fetch_add(1, Ordering::Release);
+            } else {
+                thread::park();
+            }
+        }
+    }
+
+    /// A device that was kept goes on as it was. One that was open and was not kept is running out: it is opened again at
+    /// once, whatever is armed, since peers may have been told of it.
+    fn go_on(&mut self, known: &WatchdogReport) {
+        match &self.device {
+            Some(_) if known.open => self.report = *known,
+            Some(device) => match opening::look_again(&self.host, device) {
+                Ok(report) => self.report = report,
+                Err(why) => self.note(&why),
+            },
+            None if known.open => {
+                let device = WatchdogDevice::Path(known.device);
+                self.open(&WatchdogWish { device, timeout: known.timeout });
+                (self.report.wish, self.report.deferred) = (known.wish, known.deferred);
+            }
+            None => self.report = *known,
+        }
+        self.keep();
+    }
+
+    fn take(&mut self, wish: &WatchdogWish) {
+        self.let_go();
+        self.open(wish);
+        self.keep();
+    }
+
+    fn open(&mut self, wish: &WatchdogWish) {
+        (self.device, self.report) = opening::open(&self.host, wish);
+    }
+
+    /// Asks the service manager to keep the device over a restart.
+    fn keep(&self) {
+        if let Some(device) = &self.device {
+            self.manager.store_watchdog(device).ok();
+        }
+    }
+
+    fn let_go(&mut self) {
+        let Some(device) = self.device.take() else { return };
+        self.manager.forget_watchdog().ok();
+        let nowayout = self.report.nowayout;
+        let said = opening::let_go(device, nowayout);
+        // It answers no wish: whoever comes next takes the one in the page again.
+        self.report = WatchdogReport::default();
+        if let Err(why) = said {
+            self.note(&why);
+        } else if nowayout {
+            self.note("the device cannot be stopped (nowayout): it resets this host unless somebody pets it");
+        }
+    }
+
+    /// One pet, unless its moment has passed: then the core decides anew.
+    fn pet(&mut self, until: Instant) {
+        let Some(device) = &self.device else { return };
+        let now = leasefence_clock::instant();
+        if now.boot_ns > until.boot_ns || now.raw_ns > until.raw_ns {
+            return;
+        }
+        match device.pet() {
+            Ok(()) => self.report.last_pet = leasefence_clock::instant(),
+            Err(error) => self.pet_failed(&error),
+        }
+    }
+
+    /// A device that is gone resets nothing any more. Any other may still bite.
+    fn pet_failed(&mut self, error: &std::io::Error) {
+        self.note(&format!("petting it fails: {error}"));
+        if error.raw_os_error() == Some(ENODEV) {
+            self.report.class = WatchdogClass::None;
+            self.report.open = false;
+            self.device = None;
+            self.manager.forget_watchdog().ok();
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        self.report.note = Text::cut(text);
+    }
+}
