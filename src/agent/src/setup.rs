@@ -56,7 +56,7 @@ impl Setup {
     /// # Errors
     /// [`SetupError`], each with what to do; nothing is written but a missing identity.
     pub(crate) fn new(config: &Config) -> Result<Self, SetupError> {
-        let terms = config.terms()?;
+        let terms = config.terms(None)?;
         let host_name =
             config.host_name().map_err(|source| SetupError::Read { what: "the host's name", source })?;
         let facts = MachineFacts::read()?;

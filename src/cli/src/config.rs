@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use leasefence_config::Config;
-use leasefence_core::terms::{Derived, report};
+use leasefence_config::{Config, HasWatchdog, Watchdog};
+use leasefence_core::format::WatchdogClass;
+use leasefence_core::terms::{Derived, Terms, report};
 use leasefence_transport::Transport;
 
 use crate::outcome::{CliError, Exit, Outcome};
@@ -12,17 +13,28 @@ use crate::text::{lines, say, table};
 /// Checks the file. Prints all bounds also of a timing that is refused, so that one sees what is wrong with it.
 pub(crate) fn check(path: &Path, json: bool) -> Outcome {
     let config = Config::load(path).map_err(CliError::from_display)?;
-    let judged = config.terms();
+    let assumed = assumed_watchdog(&config);
+    let without = config.terms(None);
+    // Whether "auto" finds one is not known here: it may be another host's file.
+    let with = if assumed.is_some() { config.terms(assumed) } else { Ok(Terms::default()) };
+    let (judged, watchdog_advice) = match (without, with, &config.watchdog) {
+        (Err(error), ..) => (Err(error), None),
+        (Ok(_), Err(error), Watchdog::Auto) => (Ok(()), Some(format!("where a watchdog is found, {error}"))),
+        (Ok(_), Err(error), _) => (Err(error), None),
+        (Ok(_), Ok(_), _) => (Ok(()), None),
+    };
     let refused = judged.as_ref().err().map(ToString::to_string);
-    let setting = config.setting(None);
+    let setting = config.setting(None, assumed);
     let rows = report(&setting);
     // What is not mounted here yet is not judged.
     let transport = Transport::of(&config.lease).unwrap_or(Transport::Other);
-    let advice = transport.advice(setting.terms.lease_ttl);
+    let advice: Vec<String> =
+        transport.advice(setting.terms.lease_ttl).into_iter().chain(watchdog_advice).collect();
     if json {
         say(&as_json(&config, &rows, &advice, refused.as_deref())?);
     } else {
-        say(&format!("cluster {}, lease {}, {}\n", config.cluster, config.lease.display(), config.timing()));
+        say(&format!("cluster {}, lease {}, {}", config.cluster, config.lease.display(), config.timing()));
+        say(&format!("{}\n", watchdog_line(&config)));
         say(&as_text(&rows));
         for note in config.not_yet() {
             say(&format!("NOTE  {note}"));
@@ -36,6 +48,29 @@ pub(crate) fn check(path: &Path, json: bool) -> Outcome {
         say(&format!("\n{}: this configuration may be used", path.display()));
     }
     Ok(Exit::Done)
+}
+
+/// The watchdog by which the bounds are shown: hardware that takes just what it is asked for.
+fn assumed_watchdog(config: &Config) -> Option<HasWatchdog> {
+    let timeout = config.watchdog_timeout();
+    (config.watchdog != Watchdog::None).then_some(HasWatchdog { class: WatchdogClass::Hardware, timeout })
+}
+
+fn watchdog_line(config: &Config) -> String {
+    let timeout = config.watchdog_timeout().as_secs();
+    match &config.watchdog {
+        Watchdog::None => {
+            "watchdog none: peers never call this host expired, unless the lease file accepts that class"
+                .to_owned()
+        }
+        Watchdog::Auto => format!(
+            "watchdog auto, set to {timeout} s: the bounds below are those with one; which one this host has, `leasefence status` says"
+        ),
+        Watchdog::Path(path) => format!(
+            "watchdog {}, set to {timeout} s: the bounds below hold if its driver takes that; `leasefence status` says what it took",
+            path.display()
+        ),
+    }
 }
 
 fn as_text(rows: &[Derived]) -> String {
@@ -62,6 +97,7 @@ fn as_json(
         "cluster": config.cluster,
         "lease": config.lease,
         "timing": config.timing().to_string(),
+        "watchdog": config.watchdog.to_string(),
         "accepted": refused.is_none(),
         "refused_because": refused,
         "not_in_this_version": config.not_yet(),

@@ -9,9 +9,7 @@ use leasefence_core::terms::Preset;
 use serde::Deserialize;
 
 use crate::ConfigError;
-use crate::keys::{
-    Fence, Libvirt, Log, OnUnproven, Protect, Reset, StorageHint, TermOverrides, Watchdog, WatchdogDevice,
-};
+use crate::keys::{Fence, Libvirt, Log, OnUnproven, Protect, Reset, StorageHint, TermOverrides, Watchdog};
 use crate::locate::{key_at, line_at, line_of};
 use crate::timing::preset;
 
@@ -152,11 +150,6 @@ impl Config {
     #[must_use]
     pub fn not_yet(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if self.watchdog.device != WatchdogDevice::None {
-            notes.push(
-                "watchdog.device: this version has no watchdog yet; the host's class is `none`, so its peers never call it expired unless the cluster accepts that class".to_owned(),
-            );
-        }
         if self.fence.reset == Reset::On {
             notes.push(
                 "fence.reset: this version does not reset a host yet; what cannot be proven gets no receipt"
@@ -242,7 +235,14 @@ impl Config {
                 return Err(self.value(key, &problem, "allowed are whole milliseconds from 1 ms to 1 day"));
             }
         }
-        Ok(())
+        match self.overrides.watchdog_timeout {
+            Some(timeout) if timeout.subsec_nanos() != 0 => Err(self.value(
+                &["terms", "watchdog_timeout"],
+                &format!("{} cannot be", humantime::format_duration(timeout)),
+                "allowed are whole seconds: drivers take no others",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn value(&self, key: &[&str], problem: &str, allowed: &str) -> ConfigError {
@@ -322,8 +322,8 @@ mod tests {
     fn an_unknown_word_is_refused_with_the_words_that_there_are() {
         let text = refusal(&format!("{LEAST}preset = \"faster\"\n"));
         assert!(text.contains("line 3, `preset`") && text.contains("`nas-failover`"), "{text}");
-        let text = refusal(&format!("{LEAST}[watchdog]\ndevice = \"maybe\"\n"));
-        assert!(text.contains("line 4, `watchdog.device`") && text.contains("/dev/watchdog0"), "{text}");
+        let text = refusal(&format!("{LEAST}watchdog = \"maybe\"\n"));
+        assert!(text.contains("line 3, `watchdog`") && text.contains("/dev/watchdog0"), "{text}");
     }
 
     #[test]
@@ -346,7 +346,19 @@ mod tests {
 
     #[test]
     fn what_this_version_cannot_do_is_said() {
-        let config = parse(&format!("{LEAST}[watchdog]\ndevice = \"auto\"\n")).expect("it is allowed");
+        let config = parse(&format!("{LEAST}[fence]\nreset = \"on\"\n")).expect("it is allowed");
         assert_eq!(config.not_yet().len(), 1);
+    }
+
+    #[test]
+    fn a_watchdog_is_a_word_or_a_path_and_none_unless_the_file_says_so() {
+        let watchdog = |line: &str| parse(&format!("{LEAST}{line}\n")).expect("it is allowed").watchdog;
+        assert_eq!(watchdog(""), Watchdog::None);
+        assert_eq!(watchdog("watchdog = \"auto\""), Watchdog::Auto);
+        assert_eq!(watchdog("watchdog = \"/dev/watchdog1\""), Watchdog::Path("/dev/watchdog1".into()));
+        let text = refusal(&format!("{LEAST}watchdog = \"/{}\"\n", "d".repeat(128)));
+        assert!(text.contains("128 bytes"), "{text}");
+        let text = refusal(&format!("{LEAST}[terms]\nwatchdog_timeout = \"2500ms\"\n"));
+        assert!(text.contains("`terms.watchdog_timeout`") && text.contains("whole seconds"), "{text}");
     }
 }

@@ -1,9 +1,13 @@
 //! The tables of the configuration file and their words.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+
+/// The longest path of a watchdog's device: what agent and fencer can tell each other.
+const DEVICE_PATH_BYTES: usize = 128;
 
 /// What kind of storage carries the disks, where the agent cannot tell by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
@@ -36,7 +40,7 @@ pub struct TermOverrides {
     /// Between scans.
     #[serde(with = "humantime_serde")]
     pub scan_interval: Option<Duration>,
-    /// What the watchdog's device is set to.
+    /// What the watchdog's device is set to, in whole seconds.
     #[serde(with = "humantime_serde")]
     pub watchdog_timeout: Option<Duration>,
     /// Bound on each oscillator's drift, in parts per million.
@@ -45,8 +49,8 @@ pub struct TermOverrides {
 
 /// Which watchdog ends this host when the fencer cannot.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub enum WatchdogDevice {
-    /// Looked for.
+pub enum Watchdog {
+    /// The strongest that this host has, if it has one.
     Auto,
     /// None: the host's class is `none`, and peers call it expired only where header and record allow it.
     #[default]
@@ -55,26 +59,29 @@ pub enum WatchdogDevice {
     Path(PathBuf),
 }
 
-impl<'de> Deserialize<'de> for WatchdogDevice {
+impl fmt::Display for Watchdog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::None => f.write_str("none"),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Watchdog {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let word = String::deserialize(deserializer)?;
         match word.as_str() {
             "auto" => Ok(Self::Auto),
             "none" => Ok(Self::None),
-            path if path.starts_with('/') => Ok(Self::Path(path.into())),
+            path if path.starts_with('/') && path.len() <= DEVICE_PATH_BYTES => Ok(Self::Path(path.into())),
             other => Err(serde::de::Error::custom(format!(
-                "`{other}` is no watchdog device; allowed are \"none\", \"auto\" and a path like \"/dev/watchdog0\""
+                "`{other}` is no watchdog; allowed are \"none\", \"auto\" and a path like \"/dev/watchdog0\", of at most \
+                 {DEVICE_PATH_BYTES} bytes"
             ))),
         }
     }
-}
-
-/// `[watchdog]`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Watchdog {
-    /// Which one.
-    pub device: WatchdogDevice,
 }
 
 /// Whether this host may reset itself.

@@ -12,10 +12,8 @@ mod timing;
 
 pub use config::Config;
 pub use error::ConfigError;
-pub use keys::{
-    Fence, Libvirt, Log, OnUnproven, Protect, Reset, StorageHint, TermOverrides, Watchdog, WatchdogDevice,
-};
-pub use timing::Timing;
+pub use keys::{Fence, Libvirt, Log, OnUnproven, Protect, Reset, StorageHint, TermOverrides, Watchdog};
+pub use timing::{HasWatchdog, Timing};
 
 /// Where the configuration is unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/leasefence/leasefence.toml";

@@ -9,7 +9,7 @@ pub(crate) fn line_at(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
 }
 
-/// The line on which a key stands (`["watchdog", "device"]`), or its table, or the first.
+/// The line on which a key stands (`["fence", "reset"]`), or its table, or the first.
 pub(crate) fn line_of(text: &str, key: &[&str]) -> usize {
     let Ok(root) = DeTable::parse(text) else { return 1 };
     let mut table = root.get_ref();
@@ -46,19 +46,19 @@ fn key_in(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "cluster = \"a\"\n\n[watchdog]\ndevice = \"none\"\n";
+    const TEXT: &str = "cluster = \"a\"\n\n[fence]\nreset = \"none\"\n";
 
     #[test]
     fn a_key_is_found_by_its_path_and_a_missing_one_by_its_table() {
         assert_eq!(line_of(TEXT, &["cluster"]), 1);
-        assert_eq!(line_of(TEXT, &["watchdog", "device"]), 4);
-        assert_eq!(line_of(TEXT, &["watchdog", "timeout"]), 3);
+        assert_eq!(line_of(TEXT, &["fence", "reset"]), 4);
+        assert_eq!(line_of(TEXT, &["fence", "on_unproven"]), 3);
         assert_eq!(line_of(TEXT, &["lease"]), 1);
     }
 
     #[test]
     fn a_span_names_its_key() {
         let at = TEXT.find("\"none\"").expect("it is there");
-        assert_eq!(key_at(TEXT, &(at..at + 6)).as_deref(), Some("watchdog.device"));
+        assert_eq!(key_at(TEXT, &(at..at + 6)).as_deref(), Some("fence.reset"));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use leasefence_core::fencing::StorageKind;
 use leasefence_core::format::WatchdogClass;
-use leasefence_core::terms::{self, Preset, Setting, Terms};
+use leasefence_core::terms::{self, Preset, Setting, Terms, WATCHDOG_GRANULE};
 use serde::{Deserialize, Deserializer};
 
 use crate::keys::StorageHint;
@@ -34,6 +34,15 @@ pub(crate) fn preset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     word.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
+/// A watchdog that a host has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct HasWatchdog {
+    /// What it proves to peers; not `none`.
+    pub class: WatchdogClass,
+    /// What its driver says that it is set to.
+    pub timeout: Duration,
+}
+
 impl Config {
     /// What it says about time; the preset `default` when it says nothing.
     #[must_use]
@@ -44,23 +53,35 @@ impl Config {
         }
     }
 
+    /// What the watchdog's device is set to, where there is one: whole seconds.
+    #[must_use]
+    pub fn watchdog_timeout(&self) -> Duration {
+        self.overrides.watchdog_timeout.unwrap_or(self.base_timing().watchdog_timeout)
+    }
+
     /// The terms and all that they are judged by, refused or not: for `leasefence config check`, which prints every bound.
     /// `storage` is the kind that takes longest to show quiet of those that are known; the configured hint wins.
     #[must_use]
-    pub fn setting(&self, storage: Option<StorageKind>) -> Setting {
-        // This version drives no watchdog, so every host is of class none (see `not_yet`).
-        let mut setting =
-            Setting::assumed(self.derived_terms(), WatchdogClass::None, self.storage_kind(storage));
+    pub fn setting(&self, storage: Option<StorageKind>, watchdog: Option<HasWatchdog>) -> Setting {
+        let without =
+            terms::Timing { terms: self.derived_terms(), watchdog_timeout: self.watchdog_timeout() };
+        let (terms, class) = match watchdog {
+            Some(HasWatchdog { class, timeout }) => {
+                (without.terms_with_watchdog(timeout, WATCHDOG_GRANULE), class)
+            }
+            None => (without.terms, WatchdogClass::None),
+        };
+        let mut setting = Setting::assumed(terms, class, self.storage_kind(storage));
         setting.unknown_hold = self.unknown_hold;
         setting
     }
 
-    /// The terms that this host promises.
+    /// The terms that this host promises, with the watchdog that it has.
     ///
     /// # Errors
     /// [`ConfigError::Unsafe`] with every bound that does not hold.
-    pub fn terms(&self) -> Result<Terms, ConfigError> {
-        let setting = self.setting(None);
+    pub fn terms(&self, watchdog: Option<HasWatchdog>) -> Result<Terms, ConfigError> {
+        let setting = self.setting(None, watchdog);
         let refusals: Vec<String> = setting.check().iter().map(ToString::to_string).collect();
         if refusals.is_empty() {
             Ok(setting.terms)
@@ -69,12 +90,15 @@ impl Config {
         }
     }
 
-    fn derived_terms(&self) -> Terms {
-        let base = match self.timing() {
+    fn base_timing(&self) -> terms::Timing {
+        match self.timing() {
             Timing::Preset(preset) => preset.timing(),
             Timing::LeaseTtl(ttl) => terms::Timing::derive(ttl),
         }
-        .terms;
+    }
+
+    fn derived_terms(&self) -> Terms {
+        let base = self.base_timing().terms;
         let given = &self.overrides;
         Terms {
             fence_budget: given.fence_budget.unwrap_or(base.fence_budget),
@@ -110,23 +134,38 @@ mod tests {
     #[test]
     fn every_preset_is_accepted_and_one_number_gives_all_the_others() {
         for preset in Preset::ALL {
-            let terms = parse(&format!("preset = \"{preset}\"")).terms().expect("presets are safe");
+            let terms = parse(&format!("preset = \"{preset}\"")).terms(None).expect("presets are safe");
             assert_eq!(terms.lease_ttl, preset.lease_ttl());
         }
-        let terms = parse("lease_ttl = \"12 s\"").terms().expect("it is safe");
+        let terms = parse("lease_ttl = \"12 s\"").terms(None).expect("it is safe");
         assert_eq!(terms.verdict_after(), Duration::from_millis(16_517));
     }
 
     #[test]
     fn an_override_changes_its_term_and_no_other() {
-        let terms = parse("preset = \"fast\"\n[terms]\nwrite_drain = \"3s\"").terms().expect("it is safe");
+        let terms =
+            parse("preset = \"fast\"\n[terms]\nwrite_drain = \"3s\"").terms(None).expect("it is safe");
         assert_eq!(terms, Terms { write_drain: Duration::from_secs(3), ..Preset::Fast.timing().terms });
+    }
+
+    #[test]
+    fn a_watchdogs_time_is_part_of_the_terms_and_fast_is_refused_with_one() {
+        let watchdog = HasWatchdog { class: WatchdogClass::Hardware, timeout: Duration::from_secs(5) };
+        let config = parse("lease_ttl = \"12 s\"");
+        assert_eq!(config.watchdog_timeout(), watchdog.timeout);
+        let terms = config.terms(Some(watchdog)).expect("it is safe");
+        assert_eq!(terms.watchdog_actual, Duration::from_secs(6));
+        assert_eq!(parse("[terms]\nwatchdog_timeout = \"10s\"").watchdog_timeout(), Duration::from_secs(10));
+        let fast = parse("preset = \"fast\"");
+        let watchdog = HasWatchdog { timeout: fast.watchdog_timeout(), ..watchdog };
+        let text = fast.terms(Some(watchdog)).expect_err("steps of a second").to_string();
+        assert!(text.contains("granule <= fence_budget is broken"), "{text}");
     }
 
     #[test]
     fn unsafe_timing_is_refused_with_the_bound_that_does_not_hold() {
         let error =
-            parse("lease_ttl = \"8s\"\n[terms]\nrenewal_interval = \"3s\"").terms().expect_err("unsafe");
+            parse("lease_ttl = \"8s\"\n[terms]\nrenewal_interval = \"3s\"").terms(None).expect_err("unsafe");
         let text = error.to_string();
         assert!(text.contains("lease_ttl >= 4 x renewal_interval is broken"), "{text}");
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use leasefence_config::{Config, ConfigError};
+use leasefence_config::{Config, ConfigError, Watchdog};
 
 fn packaged() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/leasefence.toml");
@@ -30,7 +30,7 @@ fn as_packaged_it_asks_for_the_two_keys_that_must_be_set() {
 #[test]
 fn every_key_that_it_explains_exists_and_has_an_allowed_value() {
     let config = Config::parse(&with_all_keys(), Path::new("leasefence.toml")).expect("all keys are known");
-    config.terms().expect("and safe");
+    config.terms(None).expect("and safe");
 }
 
 #[test]
@@ -38,10 +38,23 @@ fn the_values_that_it_shows_are_the_defaults() {
     let shown = Config::parse(&with_all_keys(), Path::new("leasefence.toml")).expect("all keys are known");
     let least = "cluster = \"prod\"\nlease = \"/mnt/lease/prod.lease\"\n";
     let default = Config::parse(least, Path::new("leasefence.toml")).expect("complete");
-    assert_eq!(shown.terms().expect("safe"), default.terms().expect("safe"));
+    assert_eq!(shown.terms(None).expect("safe"), default.terms(None).expect("safe"));
     assert_eq!((shown.run_dir, shown.state_dir), (default.run_dir, default.state_dir));
     assert_eq!((shown.libvirt, shown.log), (default.libvirt, default.log));
-    assert_eq!((shown.watchdog, shown.fence), (default.watchdog, default.fence));
+    assert_eq!(shown.fence, default.fence);
     assert_eq!((shown.storage, shown.unknown_hold), (default.storage, default.unknown_hold));
     assert_eq!(shown.expire_without_hardware, default.expire_without_hardware);
+}
+
+/// A file without the key, from before there was one or written by hand, opens no device.
+#[test]
+fn the_installed_file_looks_for_a_watchdog_and_one_without_the_key_does_not() {
+    let installed = format!("cluster = \"prod\"\nlease = \"/lease\"\n{}", packaged());
+    let installed = Config::parse(&installed, Path::new("leasefence.toml")).expect("complete");
+    assert_eq!(installed.watchdog, Watchdog::Auto);
+    let least = "cluster = \"prod\"\nlease = \"/mnt/lease/prod.lease\"\n";
+    assert_eq!(
+        Config::parse(least, Path::new("leasefence.toml")).expect("complete").watchdog,
+        Watchdog::None
+    );
 }

@@ -109,8 +109,9 @@ lease = "{lease}"
 lease_ttl = "{ttl}s"
 definitions_dir = "/mnt/lease/definitions"
 
-# These hosts are virtual, and their watchdog is not used yet. The lease file was made with `--accept virtual,none --test`,
-# which allows this in tests.
+# These hosts are virtual, and these scenarios are played without their watchdog: the fencer's kill is what is seen. The
+# lease file was made with `--accept virtual,none --test`, which allows this in tests.
+watchdog = "none"
 expire_without_hardware = true
 "#,
             lease = self.storage.lease(),

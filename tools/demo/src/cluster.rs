@@ -200,6 +200,7 @@ preset = "fast"
 storage = "one-kernel"
 
 # There is no watchdog in a namespace. The lease file was made with `--accept none --test`, which allows this in tests.
+watchdog = "none"
 expire_without_hardware = true
 
 [log]

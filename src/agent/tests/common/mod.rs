@@ -22,7 +22,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// A cluster that is a test and accepts hosts without a watchdog.
+    /// A cluster that is a test and accepts hosts without a watchdog, or with one that is software.
     pub(crate) fn new() -> Self {
         // The lease file must lie where O_DIRECT works, the sockets where paths are short.
         let lease_dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
@@ -45,7 +45,7 @@ impl Cluster {
         let config = dir.join("leasefence.toml");
         let text = format!(
             "cluster = \"lab\"\nlease = {lease:?}\nhost_name = {name:?}\npreset = \"fast\"\nstorage = \"one-kernel\"\n\
-             expire_without_hardware = true\nunknown_hold = \"2s\"\nrun_dir = {run:?}\nstate_dir = {state:?}\n\
+             watchdog = \"none\"\nexpire_without_hardware = true\nunknown_hold = \"2s\"\nrun_dir = {run:?}\nstate_dir = {state:?}\n\
              [libvirt]\nuri = \"qemu+unix:///system?socket={nowhere}\"\n",
             lease = self.lease(),
             run = dir.join("run"),
@@ -66,7 +66,7 @@ fn write_lease_file(path: &Path) {
         sector_size: 4096,
         max_hosts: 8,
         pages: 4,
-        policy: Policy::TEST.with(Policy::ACCEPT_NONE),
+        policy: Policy::TEST.with(Policy::ACCEPT_NONE).with(Policy::ACCEPT_SOFT),
         min_write_drain: Duration::from_secs(1),
         longest_verdict_after: LONGEST_VERDICT_AFTER_DEFAULT,
     };
