@@ -9,7 +9,8 @@ use leasefence_core::ids::Generation;
 use leasefence_core::member::{
     ClusterStatus, DomainStatus, HostStatus, LogLevel, MemberStatus, OwnStatus, RecoveryStatus,
 };
-use leasefence_core::time::Now;
+use leasefence_core::time::{Instant, Now};
+use leasefence_page::WatchdogReport;
 
 /// The word for a level.
 pub(crate) fn level(level: LogLevel) -> &'static str {
@@ -37,10 +38,26 @@ pub(crate) fn own(own: &OwnStatus, fencer: api::FencerInfo) -> api::OwnLease {
     }
 }
 
+/// What the fencer says of the watchdog.
+pub(crate) fn watchdog(report: &WatchdogReport, now: &Now) -> api::WatchdogInfo {
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let petted = report.open && report.last_pet != Instant::default();
+    api::WatchdogInfo {
+        class: report.class.as_str().to_owned(),
+        device: text(report.device.as_str()),
+        identity: text(report.identity.as_str()),
+        timeout_ms: report.open.then(|| ms(report.timeout)),
+        nowayout: report.nowayout,
+        last_pet_age_ms: petted.then(|| ms(now.instant.since_by_faster(report.last_pet))),
+        note: text(report.note.as_str()),
+    }
+}
+
 /// The fencer, by its half of the page; none before there is one.
-pub(crate) fn fencer(half: Option<&FencerHalf>, now: &Now) -> api::FencerInfo {
-    let Some(half) = half else { return api::FencerInfo::default() };
+pub(crate) fn fencer(half: Option<&FencerHalf>, watchdog: api::WatchdogInfo, now: &Now) -> api::FencerInfo {
+    let Some(half) = half else { return api::FencerInfo { watchdog, ..api::FencerInfo::default() } };
     api::FencerInfo {
+        watchdog,
         connected: true,
         beat_age_ms: Some(ms(now.instant.since_by_faster(half.beat))),
         armed: half.armed,

@@ -1,6 +1,8 @@
 //! The member and what it drives. Events and questions come in; the member decides; its commands are executed here, each
 //! before the next is polled. Nothing here waits: what may take its time happens on other threads.
 
+mod begin;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::remount::Remount;
 use crate::setup::Setup;
 use crate::start::Starter;
+use crate::watchdog::Watchdog;
 
 /// What the engine works with.
 pub(crate) struct Parts {
@@ -62,6 +65,7 @@ pub(crate) struct Engine {
     pub(crate) started: Now,
     pub(crate) member: Option<Member>,
     pub(crate) fencer: Option<Fencer>,
+    pub(crate) watchdog: Watchdog,
     pub(crate) link: Result<(), String>,
     pub(crate) medium: Option<LeaseMedium>,
     pub(crate) libvirt: Result<(), String>,
@@ -86,6 +90,7 @@ impl Engine {
     /// Begins without a page and without an open lease file: the member is made when the fencer has handed out its page.
     pub(crate) fn new(parts: Parts, remount: Remount) -> Self {
         Self {
+            watchdog: Watchdog::new(&parts.config),
             parts,
             started: leasefence_clock::now(),
             member: None,
@@ -140,6 +145,7 @@ impl Engine {
 
     /// Reads the fencer's half and tells the member.
     pub(crate) fn look_at_fencer(&mut self) {
+        self.look_at_watchdog();
         let half = self.fencer.as_mut().and_then(|fencer| fencer.read().cloned());
         if let Some(half) = half {
             self.ask_of_newcomers(&half);
@@ -188,7 +194,7 @@ impl Engine {
                     self.parts.config.lease.display()
                 )
             }
-            (Ok(()), Some(_)) => "starting".to_owned(),
+            (Ok(()), Some(_)) => "waiting for the fencer's word about the watchdog".to_owned(),
         }
     }
 
@@ -345,24 +351,15 @@ impl Engine {
             Ok(fencer) => self.fencer = Some(fencer),
             Err(error) => return self.end(format!("writing the page: {error}")),
         }
-        if self.member.is_none() {
-            self.begin();
-        } else {
+        if let Some(fencer) = &mut self.fencer {
+            fencer.ask_watchdog(self.watchdog.wish());
+            self.watchdog.asked(leasefence_clock::instant());
+        }
+        if self.member.is_some() {
             let text = "the fencer lost its page and made another: what it guarded has ended".to_owned();
             self.say(LogLevel::Error, "page", text);
         }
         self.look_at_fencer();
-    }
-
-    fn begin(&mut self) {
-        let predecessor = self.fencer.as_mut().and_then(Fencer::predecessor);
-        let config = self.parts.setup.member(&self.parts.config, predecessor);
-        self.member = Some(Member::new(config));
-        self.look_at_fencer();
-        if let Some(medium) = self.medium {
-            self.input(Input::Opened(medium));
-        }
-        self.parts.nudge.nudge();
     }
 
     fn domains_listed(&mut self, reports: Vec<DomainReport>) {

@@ -5,7 +5,7 @@ use leasefence_core::fencing::{AgentHalf, FencerHalf};
 use leasefence_core::ids::DomainId;
 use leasefence_core::member::Sight;
 use leasefence_core::time::Instant;
-use leasefence_page::{AgentPage, EncodeError, Page};
+use leasefence_page::{AgentPage, EncodeError, Page, WatchdogReport, WatchdogWish};
 
 use crate::kill::kill;
 
@@ -43,6 +43,16 @@ impl Fencer {
     /// Reads the fencer's half anew; none when there is nothing to be trusted.
     pub(crate) fn read(&mut self) -> Option<&FencerHalf> {
         self.sight.looked(self.page.read_fencer())
+    }
+
+    /// Says what the configuration wants of the watchdog.
+    pub(crate) fn ask_watchdog(&mut self, wish: &WatchdogWish) {
+        self.page.write_watchdog_wish(wish);
+    }
+
+    /// What the fencer says of the watchdog; none when it has said nothing yet.
+    pub(crate) fn watchdog(&mut self) -> Option<WatchdogReport> {
+        self.page.read_watchdog_report()
     }
 
     /// What this process has seen of the page.

@@ -24,6 +24,7 @@ mod server;
 mod setup;
 mod shared_gate;
 mod start;
+mod watchdog;
 
 use std::io;
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use leasefence_api::Status;
+use leasefence_api::{Status, WatchdogInfo};
 use leasefence_core::member::Note;
 use leasefence_core::storage::{IoDone, IoOp};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -41,6 +41,14 @@ struct StageLabels {
     stage: String,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WatchdogLabels {
+    class: String,
+    device: String,
+    identity: String,
+    nowayout: String,
+}
+
 type Seconds = Gauge<f64, std::sync::atomic::AtomicU64>;
 
 /// All metrics of the agent.
@@ -53,6 +61,9 @@ pub(crate) struct Metrics {
     renewal_age: Seconds,
     renewal_latency: Seconds,
     fencer_beat_age: Seconds,
+    watchdog_timeout: Seconds,
+    watchdog_pet_age: Seconds,
+    watchdog: Family<WatchdogLabels, Gauge>,
     unknown_writes: Gauge,
     warnings: Gauge,
     hosts: Family<StateLabels, Gauge>,
@@ -77,6 +88,9 @@ impl Metrics {
             renewal_age: Seconds::default(),
             renewal_latency: Seconds::default(),
             fencer_beat_age: Seconds::default(),
+            watchdog_timeout: Seconds::default(),
+            watchdog_pet_age: Seconds::default(),
+            watchdog: Family::default(),
             unknown_writes: Gauge::default(),
             warnings: Gauge::default(),
             hosts: Family::default(),
@@ -114,10 +128,13 @@ impl Metrics {
             ("renewal_age", "Since before the last renewal that was read back", &self.renewal_age),
             ("renewal_latency", "The last renewal with its read-back", &self.renewal_latency),
             ("fencer_beat_age", "Since the fencer last went round its loop", &self.fencer_beat_age),
+            ("watchdog_timeout", "What the watchdog is set to; 0 without one", &self.watchdog_timeout),
+            ("watchdog_pet_age", "Since the watchdog was last petted; 0 without one", &self.watchdog_pet_age),
         ];
         for (name, help, gauge) in seconds {
             registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
         }
+        registry.register("watchdog", "Always 1: the watchdog that is open", self.watchdog.clone());
         registry.register("unknown_writes", "Writes that may still land", self.unknown_writes.clone());
         registry.register("warnings", "What an operator should know or mend", self.warnings.clone());
         registry.register("hosts", "Hosts of the cluster by what is said of them", self.hosts.clone());
@@ -155,6 +172,7 @@ impl Metrics {
         self.renewal_age.set(seconds(status.own.last_renewal_age_ms));
         self.renewal_latency.set(seconds(status.own.renewal_latency_ms));
         self.fencer_beat_age.set(seconds(status.own.fencer.beat_age_ms));
+        self.take_watchdog(&status.own.fencer.watchdog);
         self.unknown_writes.set(i64::from(status.own.unknown_writes));
         self.warnings.set(i64::try_from(status.warnings.len()).unwrap_or(i64::MAX));
         self.hosts.clear();
@@ -165,6 +183,19 @@ impl Metrics {
         for recovery in &status.recoveries {
             self.recoveries.get_or_create(&StageLabels { stage: recovery.stage.clone() }).inc();
         }
+    }
+
+    fn take_watchdog(&self, watchdog: &WatchdogInfo) {
+        self.watchdog_timeout.set(seconds(watchdog.timeout_ms));
+        self.watchdog_pet_age.set(seconds(watchdog.last_pet_age_ms));
+        self.watchdog.clear();
+        let labels = WatchdogLabels {
+            class: watchdog.class.clone(),
+            device: watchdog.device.clone().unwrap_or_default(),
+            identity: watchdog.identity.clone().unwrap_or_default(),
+            nowayout: watchdog.nowayout.to_string(),
+        };
+        self.watchdog.get_or_create(&labels).set(1);
     }
 }
 

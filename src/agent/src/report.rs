@@ -99,7 +99,7 @@ impl Engine {
         let half = self.fencer.as_ref().and_then(|fencer| fencer.sight().seen());
         api::FencerInfo {
             connected: self.link.is_ok() && self.fencer.is_some(),
-            ..convert::fencer(half, now)
+            ..convert::fencer(half, convert::watchdog(&self.watchdog.report(), now), now)
         }
     }
 
@@ -112,6 +112,7 @@ impl Engine {
         if bad_reads > 0 {
             warnings.push(format!("The fencer's half of the page was unreadable {bad_reads} times."));
         }
+        warnings.extend(self.watchdog.warnings(leasefence_clock::instant()));
         warnings.extend(self.parts.connection.advice.iter().cloned());
         warnings.extend(member.warnings.iter().cloned());
         warnings

@@ -5,16 +5,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use leasefence_config::Config;
+use leasefence_config::{Config, HasWatchdog};
 use leasefence_core::fencing::AgentHalf;
+use leasefence_core::format::WatchdogClass;
 use leasefence_core::ids::{HostKey, Nonce};
 use leasefence_core::member::MemberConfig;
 use leasefence_core::recovery::RecoveryPolicy;
 use leasefence_core::terms::Terms;
 use leasefence_disk::{IdentityError, IdentityLock, IdentityStore, MachineFacts};
-
-/// The class of a host without a watchdog, by its code in the record.
-const CLASS_NONE: u8 = 0;
 
 /// Why the agent cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +42,7 @@ pub(crate) struct Setup {
     /// The host's name in its record.
     pub(crate) host_name: String,
     host_key: HostKey,
-    /// What this host promises.
+    /// What this host promises without a watchdog.
     pub(crate) terms: Terms,
     process_nonce: Nonce,
     seed: u64,
@@ -73,15 +71,24 @@ impl Setup {
     }
 
     /// What the member is told; `page` is the agent's half as the process before this one left it.
-    pub(crate) fn member(&self, config: &Config, page: Option<AgentHalf>) -> MemberConfig {
-        MemberConfig {
+    ///
+    /// # Errors
+    /// [`leasefence_config::ConfigError::Unsafe`] when this timing cannot be kept with this watchdog.
+    pub(crate) fn member(
+        &self,
+        config: &Config,
+        watchdog: Option<HasWatchdog>,
+        page: Option<AgentHalf>,
+    ) -> Result<MemberConfig, leasefence_config::ConfigError> {
+        let terms = if watchdog.is_some() { config.terms(watchdog)? } else { self.terms };
+        Ok(MemberConfig {
             host_key: self.host_key,
             boot_id: self.facts.boot_id,
             process_nonce: self.process_nonce,
             host_name: self.host_name.clone(),
             cluster_name: config.cluster.clone(),
-            terms: self.terms,
-            watchdog_class: CLASS_NONE,
+            terms,
+            watchdog_class: watchdog.map_or(WatchdogClass::None, |watchdog| watchdog.class).code(),
             // This version does not reset a host, whatever the configuration asks for (`Config::not_yet` says so).
             reset_on: false,
             expire_without_hardware: config.expire_without_hardware,
@@ -91,7 +98,7 @@ impl Setup {
             seed: self.seed,
             page,
             recovery: RecoveryPolicy::default(),
-        }
+        })
     }
 }
 

@@ -82,6 +82,9 @@ pub struct Terms {
     pub scan_interval_ms: u64,
     /// Bound on each oscillator's drift, in parts per million.
     pub clock_drift_ppm: u16,
+    /// What the watchdog's driver returned, plus the step in which it counts; 0 without one.
+    #[serde(default)]
+    pub watchdog_actual_ms: u64,
     /// From the last change of the record to the verdict, by the observer's clock.
     pub verdict_after_ms: u64,
 }
@@ -128,6 +131,28 @@ pub struct FencerInfo {
     pub unproven: bool,
     /// Domain processes that its last look at this host showed.
     pub processes: u32,
+    /// The watchdog that it pets.
+    #[serde(default)]
+    pub watchdog: WatchdogInfo,
+}
+
+/// The device that resets the host when its fencer cannot end its domains.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct WatchdogInfo {
+    /// What it proves to peers: `none`, `soft`, `virtual`, `hardware`.
+    pub class: String,
+    /// Its path; absent when none is open.
+    pub device: Option<String>,
+    /// Its driver's name for itself.
+    pub identity: Option<String>,
+    /// What its driver says that it is set to.
+    pub timeout_ms: Option<u64>,
+    /// True when it cannot be stopped once it was opened.
+    pub nowayout: bool,
+    /// How long ago it was last petted.
+    pub last_pet_age_ms: Option<u64>,
+    /// What people should know of it: why there is none, or why it counts for less.
+    pub note: Option<String>,
 }
 
 /// A host, as this one sees it.

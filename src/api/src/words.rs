@@ -53,6 +53,7 @@ pub fn class(verdict: &Verdict) -> VerdictClass {
 pub fn terms(terms: &leasefence_core::terms::Terms) -> Terms {
     Terms {
         lease_ttl_ms: ms(terms.lease_ttl),
+        watchdog_actual_ms: ms(terms.watchdog_actual),
         fence_budget_ms: ms(terms.fence_budget),
         write_drain_ms: ms(terms.write_drain),
         renewal_interval_ms: ms(terms.renewal_interval),

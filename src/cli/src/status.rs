@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasefence_api::{Client, Domain, Host, HostState, Recovery, Status};
+use leasefence_api::{Client, Domain, Host, HostState, Recovery, Status, WatchdogInfo};
 
 use crate::args::StatusArgs;
 use crate::outcome::{CliError, Exit, Outcome};
@@ -71,14 +71,30 @@ fn headline(status: &Status) -> String {
     let libvirt =
         status.hypervisor.error.as_ref().map(|error| format!("\nlibvirt: {error}")).unwrap_or_default();
     format!(
-        "cluster {}{test}, lease file {}\nthis host: {}, {}, {lease}, fencer {}; {}{error}{libvirt}",
+        "cluster {}{test}, lease file {}\nthis host: {}, {}, {lease}, fencer {}; {}\nwatchdog: {}{error}{libvirt}",
         status.cluster.name,
         status.cluster.lease_path,
         status.agent.host_name,
         own.state,
         fencer(status),
         status.agent.summary,
+        watchdog(&own.fencer.watchdog),
     )
+}
+
+/// `soft, softdog at /dev/watchdog0, 5 s, last pet 0.1 s ago`, or why there is none.
+fn watchdog(watchdog: &WatchdogInfo) -> String {
+    let note = watchdog.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
+    let (Some(device), Some(timeout)) = (&watchdog.device, watchdog.timeout_ms) else {
+        return format!("none{note}");
+    };
+    let identity = watchdog.identity.as_deref().unwrap_or("?");
+    let nowayout = if watchdog.nowayout { ", nowayout" } else { "" };
+    let petted = match watchdog.last_pet_age_ms {
+        Some(age) => format!("last pet {} ago", duration_ms(age)),
+        None => "not petted yet".to_owned(),
+    };
+    format!("{}, {identity} at {device}, {}{nowayout}, {petted}{note}", watchdog.class, duration_ms(timeout))
 }
 
 fn fencer(status: &Status) -> &'static str {
