@@ -289,6 +289,21 @@ fn wish_path(device: &FakeWatchdog) -> DevicePath {
     DevicePath::new(device.path().to_str().unwrap()).unwrap()
 }
 
+/// As when the operator changes the time-out in maintenance: the device is not closed for it.
+#[test]
+fn the_same_device_with_another_time_out_is_set_anew() {
+    if !in_namespace("the_same_device_with_another_time_out_is_set_anew") {
+        return;
+    }
+    let (_host, _fencer, mut page, device) = watched();
+    let wish = WatchdogWish { timeout: Duration::from_secs(5), ..wish_of(&device) };
+    page.write_watchdog_wish(&wish);
+    wait_until("answered", TTL, || report(&mut page).wish == wish);
+    assert_eq!(report(&mut page).timeout, Duration::from_secs(6));
+    assert_eq!((device.count(Deed::Open), device.count(Deed::Release)), (1, 0));
+    assert_eq!(device.count(Deed::SetTimeout(5)), 1);
+}
+
 #[test]
 fn a_device_whose_driver_is_unloaded_counts_as_none() {
     if !in_namespace("a_device_whose_driver_is_unloaded_counts_as_none") {

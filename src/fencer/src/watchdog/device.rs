@@ -17,6 +17,9 @@ const MAGIC_CLOSE: u32 = 0x0100;
 /// `WDIOF_ALARMONLY`: it raises an alarm and resets nothing.
 const ALARM_ONLY: u32 = 0x0400;
 
+/// `WDIOF_CARDRESET`: it has reset the machine.
+const CARD_RESET: c_int = 0x0020;
+
 /// `struct watchdog_info` of the kernel.
 #[repr(C)]
 #[derive(Default)]
@@ -27,6 +30,7 @@ pub(super) struct Info {
 }
 
 nix::ioctl_read!(get_support, b'W', 0, Info);
+nix::ioctl_read!(get_boot_status, b'W', 2, c_int);
 nix::ioctl_read!(keep_alive, b'W', 5, c_int);
 nix::ioctl_readwrite!(set_timeout, b'W', 6, c_int);
 nix::ioctl_read!(get_timeout, b'W', 7, c_int);
@@ -110,6 +114,14 @@ impl Device {
             Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
             _ => Err(io::Error::other("its driver does not say what it is set to")),
         }
+    }
+
+    /// True when it has reset the machine before this boot, as far as its driver says so (`WDIOC_GETBOOTSTATUS`).
+    pub(super) fn has_reset(&self) -> bool {
+        let mut status: c_int = 0;
+        // SAFETY: the descriptor is open, and `status` is an int that outlives the call.
+        let asked = unsafe { get_boot_status(self.file.as_raw_fd(), &raw mut status) };
+        asked.is_ok() && status & CARD_RESET != 0
     }
 
     /// The pet (`WDIOC_KEEPALIVE`).

@@ -17,6 +17,8 @@ use super::host::{Host, Shown};
 /// Time-outs for a device that cannot be stopped, when it is let go: long enough to shut a host down, as far as it goes.
 const LONGEST: [Duration; 3] = [Duration::from_secs(600), Duration::from_secs(255), Duration::from_secs(60)];
 
+const HAS_RESET: &str = "it has reset this host before this boot; ";
+
 /// Opens what is wanted. The report says what came of it, and has a device open exactly when one is returned: it was set
 /// and petted once, so that its class may be told.
 pub(super) fn open(host: &Host, wish: &WatchdogWish) -> (Option<Device>, WatchdogReport) {
@@ -113,14 +115,37 @@ fn judged(host: &Host, device: &Device, support: &Support) -> WatchdogReport {
         ..host.facts(&support.identity)
     };
     let (class, note) = judge(&facts);
+    let note = if device.has_reset() { format!("{HAS_RESET}{note}") } else { note.to_owned() };
     WatchdogReport {
         class,
         nowayout: shown.is_some_and(|shown| shown.nowayout) || !support.magic_close,
         device: DevicePath::cut(&device.path().to_string_lossy()),
         identity: Text::cut(&support.identity),
-        note: Text::cut(note),
+        note: Text::cut(&note),
         ..WatchdogReport::default()
     }
+}
+
+/// True when the device that is open is the one that `wish` would have opened.
+pub(super) fn is_wanted(host: &Host, device: &Device, wish: &WatchdogWish) -> bool {
+    match &wish.device {
+        WatchdogDevice::None => false,
+        WatchdogDevice::Path(path) => device.path() == Path::new(path.as_str()),
+        WatchdogDevice::Auto => {
+            strongest_first(host.watchdogs()).first().is_some_and(|strongest| strongest == device.path())
+        }
+    }
+}
+
+/// Sets an open device as another wish wants it.
+pub(super) fn set_anew(
+    device: &Device,
+    wish: &WatchdogWish,
+    report: &WatchdogReport,
+) -> io::Result<WatchdogReport> {
+    let timeout = device.set_timeout(wish.timeout, &device.support()?)?;
+    device.pet()?;
+    Ok(WatchdogReport { wish: *wish, timeout, last_pet: leasefence_clock::instant(), ..*report })
 }
 
 /// What a device is and what it is set to, of which only the descriptor was kept.

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::time::Instant;
@@ -19,6 +20,9 @@ use crate::manager::Manager;
 
 /// Enough for paths, sysfs and one record of the kernel's log; all of it is locked in memory.
 const STACK_BYTES: usize = 128 * 1024;
+/// How often a device is tried to be opened after one was let go.
+const TRIES: u32 = 20;
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// What the worker is asked to do beside petting.
 #[derive(Clone, Copy, Debug)]
@@ -162,9 +166,26 @@ impl Worker {
         self.keep();
     }
 
+    /// The device that is open is set anew where it is still what is wanted. Another is opened once it was let go: until the
+    /// service manager has closed its descriptor too, the same device is busy.
     fn take(&mut self, wish: &WatchdogWish) {
+        if let Some(device) = &self.device
+            && opening::is_wanted(&self.host, device, wish)
+            && let Ok(report) = opening::set_anew(device, wish, &self.report)
+        {
+            self.report = report;
+            return;
+        }
+        let had_one = self.device.is_some();
         self.let_go();
-        self.open(wish);
+        let tries = if had_one { TRIES } else { 1 };
+        for attempt in 1..=tries {
+            self.open(wish);
+            if self.device.is_some() || wish.device == WatchdogDevice::None || attempt == tries {
+                break;
+            }
+            thread::sleep(BETWEEN_TRIES);
+        }
         self.keep();
     }
 
