@@ -59,8 +59,8 @@ impl Watchdog {
     }
 
     /// Takes what the fencer says.
-    pub(crate) fn heard(&mut self, report: Option<WatchdogReport>) {
-        self.report = report;
+    pub(crate) fn heard(&mut self, report: Option<&WatchdogReport>) {
+        self.report = report.copied();
     }
 
     /// What the fencer said last.
@@ -170,35 +170,35 @@ mod tests {
         watchdog.asked(at(100));
         assert_eq!(watchdog.answer(at(101)), Answer::Waiting);
         let other = WatchdogWish { device: WatchdogDevice::Auto, ..*watchdog.wish() };
-        watchdog.heard(Some(open(other)));
+        watchdog.heard(Some(&open(other)));
         assert_eq!(watchdog.answer(at(104)), Answer::Waiting, "it answers another wish");
         let has = Some(HasWatchdog { class: WatchdogClass::Soft, timeout: Duration::from_secs(5) });
         assert_eq!(watchdog.answer(at(105)), Answer::Silent(has), "what is open counts");
-        watchdog.heard(Some(open(*watchdog.wish())));
+        watchdog.heard(Some(&open(*watchdog.wish())));
         assert_eq!(watchdog.answer(at(101)), Answer::Has(has));
     }
 
     #[test]
     fn a_watchdog_that_is_lost_or_another_makes_the_agent_begin_again() {
         let mut watchdog = watchdog();
-        watchdog.heard(Some(open(*watchdog.wish())));
+        watchdog.heard(Some(&open(*watchdog.wish())));
         assert_eq!(watchdog.has_changed(), None, "nobody was told yet");
         watchdog.told(watchdog.has());
         assert_eq!(watchdog.has_changed(), None);
         let lost = WatchdogReport { class: WatchdogClass::None, open: false, ..open(*watchdog.wish()) };
-        watchdog.heard(Some(lost));
+        watchdog.heard(Some(&lost));
         let said = watchdog.has_changed().expect("it is gone");
         assert!(said.contains("was soft (5 s) and is none"), "{said}");
         assert!(watchdog.warnings(at(100))[0].contains("No watchdog"));
         // A fencer that begins again has not answered yet.
-        watchdog.heard(Some(WatchdogReport::default()));
+        watchdog.heard(Some(&WatchdogReport::default()));
         assert_eq!(watchdog.has_changed(), None);
     }
 
     #[test]
     fn missed_pets_are_said() {
         let mut watchdog = watchdog();
-        watchdog.heard(Some(open(*watchdog.wish())));
+        watchdog.heard(Some(&open(*watchdog.wish())));
         assert!(watchdog.warnings(at(101)).is_empty());
         assert!(watchdog.warnings(at(103))[0].contains("resets this host in 2 s"));
     }

@@ -18,9 +18,8 @@ pub(crate) fn check(path: &Path, json: bool) -> Outcome {
     // Whether "auto" finds one is not known here: it may be another host's file.
     let with = if assumed.is_some() { config.terms(assumed) } else { Ok(Terms::default()) };
     let (judged, watchdog_advice) = match (without, with, &config.watchdog) {
-        (Err(error), ..) => (Err(error), None),
         (Ok(_), Err(error), Watchdog::Auto) => (Ok(()), Some(format!("where a watchdog is found, {error}"))),
-        (Ok(_), Err(error), _) => (Err(error), None),
+        (Err(error), ..) | (Ok(_), Err(error), _) => (Err(error), None),
         (Ok(_), Ok(_), _) => (Ok(()), None),
     };
     let refused = judged.as_ref().err().map(ToString::to_string);

@@ -175,7 +175,7 @@ impl Daemon {
         let has_page = restored.is_some();
         let mut page = FencerPage::new(restored.map_or_else(Page::create, Ok)?);
         let known = if has_page { page.read_watchdog_report() } else { None };
-        let watchdog = Watchdog::start(device, known).map_err(StartError::WatchdogThread)?;
+        let watchdog = Watchdog::start(device, known.as_ref()).map_err(StartError::WatchdogThread)?;
         let (fencer, own) = begin(boot_id, &state, has_page.then_some(&mut page));
         let discovery = Discovery::new(&options.libvirt_run_dir, &own.processes)
             .map_err(file("starting the thread that reads command lines of", Path::new("/proc")))?;
@@ -243,6 +243,7 @@ impl Daemon {
     }
 
     fn beat(&mut self) {
+        self.hands.must_not_arm = self.watchdog.is_changing();
         let mut beat = Beat::default();
         while let Some(step) = beat.step(&leasefence_clock::now(), &mut self.fencer, &mut self.hands) {
             if matches!(step, Step::Kill | Step::KillFound) {

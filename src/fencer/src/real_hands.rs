@@ -15,6 +15,8 @@ pub(crate) struct RealHands {
     pub(crate) state: StateFile,
     pub(crate) discovery: Discovery,
     pub(crate) log: Log,
+    /// While the watchdog is being changed nothing is armed: it is tried again in the next beat.
+    pub(crate) must_not_arm: bool,
     marker_fails: bool,
     page_full: bool,
     /// How many were signalled, and how many could not be, by a kill of which nothing was said yet.
@@ -29,6 +31,7 @@ impl RealHands {
             state,
             discovery,
             log,
+            must_not_arm: false,
             marker_fails: false,
             page_full: false,
             unsaid: None,
@@ -63,6 +66,9 @@ impl Hands for RealHands {
     }
 
     fn write_marker(&mut self, marker: &Marker) -> bool {
+        if self.must_not_arm && matches!(marker, Marker::Armed(_)) {
+            return false;
+        }
         let written = self.state.write(marker);
         if let Err(error) = &written
             && !self.marker_fails

@@ -285,6 +285,29 @@ fn another_device_is_taken_only_once_nothing_is_armed() {
     assert!(!report(&mut page).deferred);
 }
 
+/// A record that comes with an arming says which watchdog there is: so that must be settled first.
+#[test]
+fn nothing_is_armed_while_a_device_is_being_opened() {
+    if !in_namespace("nothing_is_armed_while_a_device_is_being_opened") {
+        return;
+    }
+    let mut host = Host::new();
+    let _fencer = host.start_fencer();
+    let device = FakeWatchdog::at(&host.path("watchdog"));
+    // The pet that ends an opening is not answered.
+    device.behaves(|manners| manners.hangs = true);
+    let mut page = host.attach(None).unwrap();
+    page.write_watchdog_wish(&wish_of(&device));
+    wait_until("set", TTL, || device.count(Deed::SetTimeout(2)) == 1);
+    host.publish(&mut page, Wish::Armed, TTL);
+    std::thread::sleep(SOON);
+    assert!(!fencer_half(&mut page).armed);
+    // The file goes, and with it what hangs: there is no watchdog, and that is settled.
+    drop(device);
+    wait_until("armed", OFTEN, || fencer_half(&mut page).armed);
+    assert_eq!(report(&mut page).class, WatchdogClass::None);
+}
+
 fn wish_path(device: &FakeWatchdog) -> DevicePath {
     DevicePath::new(device.path().to_str().unwrap()).unwrap()
 }

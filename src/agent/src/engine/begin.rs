@@ -12,7 +12,7 @@ impl Engine {
     /// What the fencer says of the watchdog: the member begins by it, and the process begins again when it has changed.
     pub(super) fn look_at_watchdog(&mut self) {
         let Some(fencer) = &mut self.fencer else { return };
-        self.watchdog.heard(fencer.watchdog());
+        self.watchdog.heard(fencer.watchdog().as_ref());
         if self.member.is_none() {
             self.begin_when_answered();
         } else if let Some(change) = self.watchdog.has_changed() {

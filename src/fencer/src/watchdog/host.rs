@@ -135,7 +135,7 @@ impl Host {
         self.read("proc/cmdline").is_some_and(|line| sets(&line)) || options.any(|line| sets(&line))
     }
 
-    /// The last "softdog: initialized. soft_noboot=N …" in the kernel's log.
+    /// What the last line "softdog: initialized. …" says in the kernel's log.
     fn kernel_log_says(&self) -> Option<bool> {
         let path = self.root.join("dev/kmsg");
         let mut log = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path).ok()?;

@@ -51,7 +51,7 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     /// Starts the thread. `restored` is the device that the service manager kept, `known` what the page says of it.
-    pub(crate) fn start(restored: Option<OwnedFd>, known: Option<WatchdogReport>) -> std::io::Result<Self> {
+    pub(crate) fn start(restored: Option<OwnedFd>, known: Option<&WatchdogReport>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let was_kept = restored.is_some();
         let mut this = Self {
@@ -64,7 +64,7 @@ impl Watchdog {
             changed: true,
         };
         if was_kept || known.is_some_and(|known| known.open) {
-            this.go_on(&known.unwrap_or_default());
+            this.go_on(known.unwrap_or(&WatchdogReport::default()));
         }
         Ok(this)
     }
@@ -78,7 +78,7 @@ impl Watchdog {
         self.given = (known.open && !known.deferred).then_some(known.wish);
         // Until the worker has said so itself: what holds the host up counts from now on.
         self.report = *known;
-        self.ask(Task::GoOn(*known));
+        self.ask(&Task::GoOn(*known));
     }
 
     /// Takes what the agent wants. While something is armed, what is open stays as it is, and so does what is not.
@@ -90,14 +90,14 @@ impl Watchdog {
         if !fencer.half().armed {
             self.given = Some(wish);
             self.deferred = None;
-            self.ask(Task::Take(wish));
+            self.ask(&Task::Take(wish));
         } else if self.deferred != Some(wish) {
             self.deferred = Some(wish);
             self.changed = true;
         }
     }
 
-    fn ask(&self, task: Task) {
+    fn ask(&self, task: &Task) {
         self.shared.leave(task);
         self.thread.unpark();
     }
@@ -105,14 +105,17 @@ impl Watchdog {
     /// Once a beat, after it: hears the worker, tells the core how long the device holds, and has it petted where the core
     /// permits it.
     pub(crate) fn tend(&mut self, now: Instant, fencer: &mut Fencer) {
+        // In this order: a pet that has ended by now is in the report that is read after it.
+        let is_petting = self.shared.is_petting();
         if let Some(news) = self.shared.news(&mut self.seen) {
             self.report = news;
             self.changed = true;
         }
+        let knows_last_pet = !is_petting && !self.shared.has_news(self.seen);
         let holds = if self.report.open { self.report.timeout + WATCHDOG_GRANULE } else { Duration::ZERO };
         fencer.watchdog_holds(holds);
         let due = now.since_by_faster(self.report.last_pet) >= PET_INTERVAL;
-        if self.report.open && due && !self.shared.is_petting() && self.may_pet(now, fencer) {
+        if self.report.open && due && knows_last_pet && self.may_pet(now, fencer) {
             self.shared.ask_pet(now.plus(GRACE));
             self.thread.unpark();
         }
@@ -120,6 +123,12 @@ impl Watchdog {
 
     fn may_pet(&self, now: Instant, fencer: &Fencer) -> bool {
         fencer.may_pet(now.plus(GRACE), self.report.last_pet)
+    }
+
+    /// True while the device is being opened, changed or let go: nothing is armed meanwhile, since the record that comes with
+    /// it says what there is.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.shared.is_busy()
     }
 
     /// What is to be told, when it has changed.
@@ -146,7 +155,7 @@ impl Watchdog {
         if !self.report.open {
             return;
         }
-        self.ask(Task::LetGo);
+        self.ask(&Task::LetGo);
         let begun = std::time::Instant::now();
         while self.shared.is_busy() && begun.elapsed() < LETTING_GO {
             thread::sleep(Duration::from_millis(5));

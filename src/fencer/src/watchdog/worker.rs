@@ -59,9 +59,9 @@ impl Shared {
     }
 
     /// Leaves a task. Not while another is under way.
-    pub(super) fn leave(&self, task: Task) {
+    pub(super) fn leave(&self, task: &Task) {
         self.busy.store(true, Ordering::Release);
-        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(*task);
     }
 
     /// True while a pet was asked for and has not ended.
@@ -76,6 +76,11 @@ impl Shared {
         self.asked.fetch_add(1, Ordering::Release);
     }
 
+    /// True when there is a newer report than `seen`.
+    pub(super) fn has_news(&self, seen: u64) -> bool {
+        self.version.load(Ordering::Acquire) != seen
+    }
+
     /// The newest report, where it is another than `seen` and can be had at once.
     pub(super) fn news(&self, seen: &mut u64) -> Option<WatchdogReport> {
         let version = self.version.load(Ordering::Acquire);
@@ -88,8 +93,10 @@ impl Shared {
     }
 
     fn tell(&self, report: &WatchdogReport) {
-        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = *report;
+        let mut told = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        *told = *report;
         self.version.fetch_add(1, Ordering::Release);
+        drop(told);
     }
 
     fn pet_is_asked_for(&self) -> Option<Instant> {

@@ -27,8 +27,10 @@ pub(crate) fn until(manager: &UnixDatagram, last: &str) -> OwnedFd {
                 kept = fds.next();
             }
         }
-        if text.contains(last) && kept.is_some() {
-            return kept.unwrap();
+        if text.contains(last)
+            && let Some(kept) = kept.take()
+        {
+            return kept;
         }
     }
 }
