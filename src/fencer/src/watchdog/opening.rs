@@ -17,6 +17,10 @@ use super::host::{Host, Shown};
 /// Time-outs for a device that cannot be stopped, when it is let go: long enough to shut a host down, as far as it goes.
 const LONGEST: [Duration; 3] = [Duration::from_secs(600), Duration::from_secs(255), Duration::from_secs(60)];
 
+/// What people must know of a device that was opened and cannot be stopped.
+pub(super) const RUNS_ON: &str =
+    "it cannot be stopped (nowayout): it resets this host unless somebody pets it";
+
 const HAS_RESET: &str = "it has reset this host before this boot; ";
 
 /// Opens what is wanted. The report says what came of it, and has a device open exactly when one is returned: it was set
@@ -72,23 +76,18 @@ fn strongest_first(shown: Vec<Shown>) -> Vec<PathBuf> {
 fn open_one(host: &Host, path: &Path, timeout: Duration) -> Result<(Device, WatchdogReport), String> {
     // Before it is opened: opening starts its timer, and one that cannot be stopped then runs until the next boot.
     let number = path.metadata().map_err(|error| refused("", &error, path))?.rdev();
-    if let Some(shown) = host.watchdog_of(number)
-        && let (WatchdogClass::None, why) = judge(&shown.facts)
-    {
+    let shown = host.watchdog_of(number);
+    if let Some((WatchdogClass::None, why)) = shown.as_ref().map(|shown| judge(&shown.facts)) {
         return Err(why.to_owned());
     }
     let device = Device::open(path).map_err(|error| refused("", &error, path))?;
-    match set_up(host, &device, timeout) {
-        Ok(report) if report.class != WatchdogClass::None => Ok((device, report)),
-        Ok(report) => {
-            let_go(device, report.nowayout).ok();
-            Err(report.note.as_str().to_owned())
-        }
-        Err(why) => {
-            let_go(device, false).ok();
-            Err(why)
-        }
-    }
+    let (why, nowayout) = match set_up(host, &device, timeout) {
+        Ok(report) if report.class != WatchdogClass::None => return Ok((device, report)),
+        Ok(report) => (report.note.as_str().to_owned(), report.nowayout),
+        Err(why) => (why, shown.is_some_and(|shown| shown.nowayout)),
+    };
+    let stopped = let_go(device, nowayout).is_ok() && !nowayout;
+    Err(if stopped { why } else { format!("{why}; {RUNS_ON}") })
 }
 
 /// Sets a device that has just been opened, and pets it once.

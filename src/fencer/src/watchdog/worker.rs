@@ -217,7 +217,7 @@ impl Worker {
         if let Err(why) = said {
             self.note(&why);
         } else if nowayout {
-            self.note("the device cannot be stopped (nowayout): it resets this host unless somebody pets it");
+            self.note(opening::RUNS_ON);
         }
     }
 
