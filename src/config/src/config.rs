@@ -358,6 +358,8 @@ mod tests {
         assert_eq!(watchdog("watchdog = \"/dev/watchdog1\""), Watchdog::Path("/dev/watchdog1".into()));
         let text = refusal(&format!("{LEAST}watchdog = \"/{}\"\n", "d".repeat(128)));
         assert!(text.contains("128 bytes"), "{text}");
+        let text = refusal(&format!("{LEAST}[watchdog]\ndevice = \"auto\"\n"));
+        assert!(text.contains("line 3, `watchdog`") && text.contains("(no table)"), "{text}");
         let text = refusal(&format!("{LEAST}[terms]\nwatchdog_timeout = \"2500ms\"\n"));
         assert!(text.contains("`terms.watchdog_timeout`") && text.contains("whole seconds"), "{text}");
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// The longest path of a watchdog's device: what agent and fencer can tell each other.
@@ -71,15 +72,30 @@ impl fmt::Display for Watchdog {
 
 impl<'de> Deserialize<'de> for Watchdog {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        match word.as_str() {
-            "auto" => Ok(Self::Auto),
-            "none" => Ok(Self::None),
-            path if path.starts_with('/') && path.len() <= DEVICE_PATH_BYTES => Ok(Self::Path(path.into())),
-            other => Err(serde::de::Error::custom(format!(
-                "`{other}` is no watchdog; allowed are \"none\", \"auto\" and a path like \"/dev/watchdog0\", of at most \
-                 {DEVICE_PATH_BYTES} bytes"
-            ))),
+        deserializer.deserialize_str(WatchdogWord)
+    }
+}
+
+struct WatchdogWord;
+
+impl Visitor<'_> for WatchdogWord {
+    type Value = Watchdog;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "\"none\", \"auto\", or a path like \"/dev/watchdog0\" of at most {DEVICE_PATH_BYTES} bytes (no table)"
+        )
+    }
+
+    fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Watchdog, E> {
+        match word {
+            "auto" => Ok(Watchdog::Auto),
+            "none" => Ok(Watchdog::None),
+            path if path.starts_with('/') && path.len() <= DEVICE_PATH_BYTES => {
+                Ok(Watchdog::Path(path.into()))
+            }
+            other => Err(E::invalid_value(Unexpected::Str(other), &self)),
         }
     }
 }
