@@ -176,3 +176,43 @@ fn refused(doing: &str, error: &io::Error, path: &Path) -> String {
         _ => format!("{doing}{error}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(number: u32, identity: &str, has_parent: bool, virtual_host: bool) -> Shown {
+        let facts = Facts {
+            identity: identity.to_owned(),
+            is_device: true,
+            has_parent: Some(has_parent),
+            virtual_host,
+            soft_noboot: Some(false),
+            ..Facts::default()
+        };
+        Shown { path: format!("/dev/watchdog{number}").into(), facts, nowayout: false }
+    }
+
+    #[test]
+    fn the_strongest_is_tried_first_and_among_equals_the_first() {
+        let all = vec![
+            shown(0, "Software Watchdog", false, false),
+            shown(1, "a driver of tomorrow", true, false),
+            shown(2, "iTCO_wdt", true, false),
+            shown(3, "SP5100 TCO timer", true, false),
+        ];
+        let order: Vec<_> = strongest_first(all).iter().map(|path| path.display().to_string()).collect();
+        assert_eq!(order, ["/dev/watchdog2", "/dev/watchdog3", "/dev/watchdog0", "/dev/watchdog1"]);
+    }
+
+    /// Nothing of this machine is looked at: the path does not exist.
+    #[test]
+    fn what_cannot_be_opened_says_why_and_leaves_nothing_open() {
+        let path = DevicePath::cut("/nonexistent/watchdog");
+        let wish = WatchdogWish { device: WatchdogDevice::Path(path), timeout: Duration::from_secs(5) };
+        let (device, report) = open(&Host::default(), &wish);
+        assert!(device.is_none() && !report.open && report.class == WatchdogClass::None);
+        assert_eq!(report.wish, wish, "it is an answer all the same");
+        assert!(report.note.as_str().contains("is its driver's module loaded?"), "{report:?}");
+    }
+}
