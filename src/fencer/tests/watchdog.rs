@@ -267,6 +267,22 @@ fn a_device_that_is_busy_is_explained_and_counts_as_none() {
     assert!(said.note.as_str().contains(&format!("(pid {})", std::process::id())), "{said:?}");
 }
 
+/// The kernel stops it as soon as the fencer dies.
+#[test]
+fn a_device_that_its_driver_stops_at_every_close_counts_as_none() {
+    if !in_namespace("a_device_that_its_driver_stops_at_every_close_counts_as_none") {
+        return;
+    }
+    let mut host = Host::new();
+    let _fencer = host.start_fencer();
+    let device = FakeWatchdog::at(&host.path("watchdog"));
+    device.behaves(|manners| manners.magic_close = false);
+    let mut page = host.attach(None).unwrap();
+    let said = watch(&mut page, &device);
+    assert_eq!((said.class, said.open), (WatchdogClass::None, false), "{said:?}");
+    assert!(said.note.as_str().contains("would not outlive the fencer"), "{said:?}");
+}
+
 #[test]
 fn another_device_is_taken_only_once_nothing_is_armed() {
     if !in_namespace("another_device_is_taken_only_once_nothing_is_armed") {

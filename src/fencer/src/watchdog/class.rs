@@ -3,21 +3,25 @@
 
 use leasefence_core::format::WatchdogClass;
 
-/// Drivers of hardware that resets a machine whatever its kernel does, by their identities (the kernel's drivers/watchdog).
-/// Another counts as `soft` until somebody has read its driver.
-const HARDWARE: [&str; 11] = [
-    "iTCO_wdt",
-    "wdat_wdt",
-    "SP5100 TCO timer",
-    "HPE iLO2+ HW Watchdog Timer",
-    "IPMI",
-    "i6300ESB timer",
-    "iamt_wdt",
-    "NV_TCO",
-    "ie6xx_wdt",
-    "IT87 WDT",
-    "SBSA Generic Watchdog",
-];
+/// Drivers whose hardware resets this machine whatever its kernel does, by their identities: each was read (drivers/watchdog of
+/// Linux 6.1). Another counts as `soft` until somebody has read it.
+const HARDWARE: [&str; 4] = ["iTCO_wdt", "wdat_wdt", "SP5100 TCO timer", "HPE iLO2+ HW Watchdog Timer"];
+
+/// QEMU's. The chip that it stands for is of 2004: where this shows, the host is a virtual machine, whatever else it says.
+const EMULATED: &str = "i6300ESB timer";
+
+/// What softdog does when it fires, by what it says in the kernel's log as it is loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Softdog {
+    /// Resets the machine at once.
+    Resets,
+    /// `soft_noboot`: nothing.
+    Ignores,
+    /// `soft_panic`: a kernel that has crashed still answers interrupts, and may send what its sockets hold.
+    Panics,
+    /// `soft_reboot_cmd`: it shuts down in order, and resets a minute later where that hangs.
+    ShutsDown,
+}
 
 /// What is known of a device.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -32,8 +36,10 @@ pub(super) struct Facts {
     pub(super) virtual_host: bool,
     /// `WDIOF_ALARMONLY`.
     pub(super) alarm_only: bool,
-    /// softdog's `soft_noboot`; none where it was not to be found out.
-    pub(super) soft_noboot: Option<bool>,
+    /// True when its driver stops it as its last descriptor closes (neither `WDIOF_MAGICCLOSE` nor nowayout).
+    pub(super) stops_when_closed: bool,
+    /// What softdog does; none where it was not to be found out.
+    pub(super) softdog: Option<Softdog>,
     /// The IPMI driver's `action`; none where it was not to be found out.
     pub(super) ipmi_action: Option<String>,
 }
@@ -45,34 +51,48 @@ pub(super) fn judge(facts: &Facts) -> (WatchdogClass, &'static str) {
     if facts.alarm_only {
         return (None, "it raises an alarm and resets nothing");
     }
+    if facts.stops_when_closed {
+        return (None, "its driver stops it when it is closed: it would not outlive the fencer");
+    }
     if identity == "Software Watchdog" {
-        return match facts.soft_noboot {
-            Some(false) => (Soft, "a crashed kernel does not run it"),
-            Some(true) => (None, "softdog was loaded with soft_noboot=1: it resets nothing"),
+        return match facts.softdog {
+            Some(Softdog::Resets) => (Soft, "a crashed kernel does not run it"),
+            Some(Softdog::Ignores) => (None, "softdog was loaded with soft_noboot: it resets nothing"),
+            Some(Softdog::Panics) => (
+                None,
+                "softdog was loaded with soft_panic: a crashed kernel is no reset, it may still send writes",
+            ),
+            Some(Softdog::ShutsDown) => (
+                None,
+                "softdog was loaded with soft_reboot_cmd: it shuts down in order, which may take a minute",
+            ),
             Option::None => (
                 None,
-                "softdog: whether it was loaded with soft_noboot is not to be seen in the kernel's log; load it again",
+                "softdog: how it was loaded is not to be seen in the kernel's log any more; load it again",
             ),
         };
     }
     if identity == "IPMI" {
-        match facts.ipmi_action.as_deref() {
-            Some("reset" | "power_cycle" | "power_off") => {}
-            Some("none") => return (None, "ipmi_watchdog has action=none: it resets nothing"),
-            _ => return (None, "ipmi_watchdog: its action is not to be found out"),
-        }
+        return match facts.ipmi_action.as_deref() {
+            Some("reset" | "power_cycle" | "power_off") => (
+                Soft,
+                "ipmi_watchdog gives a kernel that crashes 255 s more (panic_wdt_timeout): it counts as soft",
+            ),
+            Some("none") => (None, "ipmi_watchdog has action=none: it resets nothing"),
+            _ => (None, "ipmi_watchdog: its action is not to be found out"),
+        };
     }
     if !facts.is_device {
         return (Soft, "it is no device: no driver is known to stand behind it");
     }
-    if facts.virtual_host {
+    if facts.virtual_host || identity == EMULATED {
         return (
             Virtual,
             "a virtual machine's: what its hypervisor does when it fires cannot be seen from inside (it must reset)",
         );
     }
     match facts.has_parent {
-        Some(true) if HARDWARE.iter().any(|known| identity.starts_with(known)) => (Hardware, ""),
+        Some(true) if HARDWARE.contains(&identity) => (Hardware, ""),
         Some(true) => {
             (Soft, "its driver is not among those that are known to reset a machine: it counts as soft")
         }
@@ -90,27 +110,33 @@ mod tests {
         Facts { identity: identity.to_owned(), is_device: true, has_parent: Some(true), ..Facts::default() }
     }
 
+    fn softdog(softdog: Option<Softdog>) -> Facts {
+        Facts { has_parent: Some(false), softdog, ..hardware("Software Watchdog") }
+    }
+
+    fn ipmi(action: Option<&str>) -> Facts {
+        Facts { ipmi_action: action.map(str::to_owned), ..hardware("IPMI") }
+    }
+
     #[test]
     fn a_device_that_resets_nothing_counts_as_none_and_what_is_not_known_counts_low() {
-        let softdog =
-            |soft_noboot| Facts { has_parent: Some(false), soft_noboot, ..hardware("Software Watchdog") };
-        let ipmi =
-            |action: Option<&str>| Facts { ipmi_action: action.map(str::to_owned), ..hardware("IPMI") };
         let table = [
             (hardware("iTCO_wdt"), Hardware),
             (hardware("HPE iLO2+ HW Watchdog Timer"), Hardware),
-            (Facts { virtual_host: true, ..hardware("i6300ESB timer") }, Virtual),
             (Facts { virtual_host: true, ..hardware("iTCO_wdt") }, Virtual),
-            (hardware("i6300ESB timer"), Hardware),
-            (softdog(Some(false)), Soft),
-            (Facts { virtual_host: true, ..softdog(Some(false)) }, Soft),
-            (softdog(Some(true)), None),
+            (hardware("i6300ESB timer"), Virtual),
+            (softdog(Some(Softdog::Resets)), Soft),
+            (Facts { virtual_host: true, ..softdog(Some(Softdog::Resets)) }, Soft),
+            (softdog(Some(Softdog::Ignores)), None),
+            (softdog(Some(Softdog::Panics)), None),
+            (softdog(Some(Softdog::ShutsDown)), None),
             (softdog(Option::None), None),
-            (ipmi(Some("reset")), Hardware),
+            (ipmi(Some("reset")), Soft),
             (ipmi(Some("none")), None),
             (ipmi(Option::None), None),
             (Facts { alarm_only: true, ..hardware("iTCO_wdt") }, None),
-            (hardware("a driver of tomorrow"), Soft),
+            (Facts { stops_when_closed: true, ..hardware("iTCO_wdt") }, None),
+            (hardware("iTCO_wdt of tomorrow"), Soft),
             (Facts { has_parent: Some(false), ..hardware("iTCO_wdt") }, Soft),
             (Facts { has_parent: Option::None, ..hardware("iTCO_wdt") }, Soft),
             (Facts { is_device: false, ..hardware("iTCO_wdt") }, Soft),

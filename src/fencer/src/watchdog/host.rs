@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::libc::O_NONBLOCK;
 
-use super::class::Facts;
+use super::class::{Facts, Softdog};
 
 /// The longest record of the kernel's log.
 const RECORD_BYTES: usize = 8192;
@@ -78,13 +78,14 @@ impl Host {
         Facts {
             identity: identity.to_owned(),
             virtual_host: self.is_virtual(),
-            soft_noboot: (identity == "Software Watchdog").then(|| self.soft_noboot()).flatten(),
+            softdog: (identity == "Software Watchdog").then(|| self.softdog()).flatten(),
             ipmi_action: self.read("sys/module/ipmi_watchdog/parameters/action"),
             ..Facts::default()
         }
     }
 
-    /// True when this host is a virtual machine, as its processor or firmware says; also when neither can be asked.
+    /// True when this host is a virtual machine, as its processor or firmware says; also when both say nothing (an arm64 that
+    /// was booted without firmware).
     fn is_virtual(&self) -> bool {
         let vendors = [
             "QEMU",
@@ -98,45 +99,24 @@ impl Host {
             "Google",
             "Amazon EC2",
         ];
-        let by_processor = self.read("proc/cpuinfo").is_none_or(|text| {
-            let flags = text.lines().find(|line| line.starts_with("flags"));
-            flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "hypervisor"))
+        let by_processor = self.read("proc/cpuinfo").and_then(|text| {
+            let flags = text.lines().find(|line| line.starts_with("flags"))?;
+            Some(flags.split_whitespace().any(|flag| flag == "hypervisor"))
         });
-        let firmware =
-            ["sys_vendor", "product_name"].map(|name| self.read(format!("sys/class/dmi/id/{name}")));
+        let firmware = ["sys_vendor", "product_name"];
+        let firmware: Vec<String> =
+            firmware.iter().filter_map(|name| self.read(format!("sys/class/dmi/id/{name}"))).collect();
         let by_firmware = firmware
-            .into_iter()
-            .flatten()
+            .iter()
             .any(|text| vendors.iter().any(|vendor| text.starts_with(vendor)) || text == "Virtual Machine");
-        by_processor || by_firmware || self.root.join("sys/hypervisor/type").exists()
+        by_processor.unwrap_or(firmware.is_empty())
+            || by_firmware
+            || self.root.join("sys/hypervisor/type").exists()
     }
 
-    /// softdog's `soft_noboot`. It stands in no file of sysfs; the driver says it once in the kernel's log, and it can only
-    /// come from the kernel's command line or modprobe's configuration, unless somebody loaded it by hand.
-    fn soft_noboot(&self) -> Option<bool> {
-        let said = self.kernel_log_says();
-        said.or_else(|| self.is_configured_not_to_boot().then_some(true))
-    }
-
-    fn is_configured_not_to_boot(&self) -> bool {
-        let sets = |text: &str| {
-            let mut values = text.split_whitespace().filter_map(|word| word.split_once("soft_noboot="));
-            values.any(|(_, value)| value != "0")
-        };
-        let options = ["etc", "run", "usr/lib", "lib"].into_iter().flat_map(|place| {
-            let files = fs::read_dir(self.root.join(place).join("modprobe.d")).into_iter().flatten();
-            files.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok()).collect::<Vec<_>>()
-        });
-        let lines = options.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
-        let mut options = lines.filter(|line| {
-            let mut words = line.split_whitespace();
-            words.next() == Some("options") && words.next() == Some("softdog")
-        });
-        self.read("proc/cmdline").is_some_and(|line| sets(&line)) || options.any(|line| sets(&line))
-    }
-
-    /// What the last line "softdog: initialized. …" says in the kernel's log.
-    fn kernel_log_says(&self) -> Option<bool> {
+    /// What softdog does when it fires. Its parameters stand in no file of sysfs (their mode is 0); it says them once in the
+    /// kernel's log, when it is loaded.
+    fn softdog(&self) -> Option<Softdog> {
         let path = self.root.join("dev/kmsg");
         let mut log = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path).ok()?;
         let mut said = None;
@@ -144,7 +124,7 @@ impl Host {
         loop {
             match log.read(&mut record) {
                 Ok(0) => return said,
-                Ok(bytes) => said = noboot_in(&String::from_utf8_lossy(&record[..bytes])).or(said),
+                Ok(bytes) => said = softdog_in(&String::from_utf8_lossy(&record[..bytes]), said),
                 // Records were overwritten meanwhile: the next one is there.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
                 Err(_) => return said,
@@ -153,10 +133,27 @@ impl Host {
     }
 }
 
-fn noboot_in(text: &str) -> Option<bool> {
-    let lines = text.lines().filter(|line| line.contains("softdog: initialized."));
-    let value = lines.filter_map(|line| line.split_once("soft_noboot=")).next_back()?.1;
-    Some(!value.starts_with("0 "))
+/// What softdog does, by the next lines of the log and by those `before` them. It says itself in two lines.
+fn softdog_in(text: &str, before: Option<Softdog>) -> Option<Softdog> {
+    text.lines().fold(before, |before, line| {
+        let Some((_, words)) = line.split_once("softdog: ") else { return before };
+        let is_off = |key| words.split_once(key).is_some_and(|(_, value)| value.starts_with("0 "));
+        match before {
+            _ if words.starts_with("initialized.") => Some(if !is_off("soft_noboot=") {
+                Softdog::Ignores
+            } else if !is_off("soft_panic=") {
+                Softdog::Panics
+            } else {
+                Softdog::Resets
+            }),
+            Some(Softdog::Resets)
+                if words.contains("soft_reboot_cmd=") && !words.contains("soft_reboot_cmd=<not set>") =>
+            {
+                Some(Softdog::ShutsDown)
+            }
+            _ => before,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -185,13 +182,39 @@ mod tests {
         let [itco, soft] = host.watchdogs().try_into().unwrap();
         assert_eq!((itco.path.to_str(), itco.nowayout), (Some("/dev/watchdog0"), true));
         assert_eq!((itco.facts.has_parent, itco.facts.virtual_host), (Some(true), false));
-        assert_eq!((soft.facts.has_parent, soft.facts.soft_noboot), (Some(false), None));
+        assert_eq!((soft.facts.has_parent, soft.facts.softdog), (Some(false), None));
         assert_eq!(host.watchdog_of(nix::sys::stat::makedev(10, 130)), Some(itco));
-        // The log's last word counts, and without one modprobe's.
-        write(root, "etc/modprobe.d/x.conf", "options softdog soft_margin=5 soft_noboot=1\n");
-        assert_eq!(host.soft_noboot(), Some(true));
-        write(root, "dev/kmsg", "6,1,2,-;softdog: initialized. soft_noboot=0 soft_margin=60 sec\n");
-        assert_eq!(host.soft_noboot(), Some(false));
+    }
+
+    #[test]
+    fn what_softdog_does_is_what_it_said_last_as_it_was_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host { root: dir.path().to_owned() };
+        let loaded = |noboot: u8, panic: u8, command: &str| {
+            format!(
+                "6,1,2,-;softdog: initialized. soft_noboot={noboot} soft_margin=60 sec soft_panic={panic} (nowayout=0)\n\
+                 6,2,2,-;softdog:              soft_reboot_cmd={command} soft_active_on_boot=0\n"
+            )
+        };
+        let mut log = "6,0,1,-;somebody: soft_noboot=0 \n".to_owned();
+        let table = [
+            (String::new(), None),
+            (loaded(1, 0, "<not set>"), Some(Softdog::Ignores)),
+            (loaded(0, 0, "<not set>"), Some(Softdog::Resets)),
+            (loaded(0, 1, "<not set>"), Some(Softdog::Panics)),
+            (loaded(0, 0, "bios"), Some(Softdog::ShutsDown)),
+            (
+                "6,9,9,-;softdog: initialized. soft_noboot=0 soft_margin=5 sec soft_panic=0 (nowayout=1)\n"
+                    .to_owned(),
+                Some(Softdog::Resets),
+            ),
+            ("6,9,9,-;softdog: initialized. somehow\n".to_owned(), Some(Softdog::Ignores)),
+        ];
+        for (lines, does) in table {
+            log.push_str(&lines);
+            write(dir.path(), "dev/kmsg", &log);
+            assert_eq!(host.softdog(), does, "{lines}");
+        }
     }
 
     #[test]
@@ -205,5 +228,11 @@ mod tests {
         assert!(!host.is_virtual());
         write(dir.path(), "sys/class/dmi/id/sys_vendor", "QEMU\n");
         assert!(host.is_virtual());
+        // An arm64's: no flags, and its firmware decides.
+        write(dir.path(), "proc/cpuinfo", "processor : 0\nFeatures : fp asimd\n");
+        write(dir.path(), "sys/class/dmi/id/sys_vendor", "Ampere\n");
+        assert!(!host.is_virtual());
+        fs::remove_file(dir.path().join("sys/class/dmi/id/sys_vendor")).unwrap();
+        assert!(host.is_virtual(), "nothing says what it is");
     }
 }

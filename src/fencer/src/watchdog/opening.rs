@@ -107,9 +107,11 @@ fn set_up(host: &Host, device: &Device, timeout: Duration) -> Result<WatchdogRep
 /// What an open device is, by its driver and by what this host shows of it.
 fn judged(host: &Host, device: &Device, support: &Support) -> WatchdogReport {
     let shown = device.number().and_then(|number| host.watchdog_of(number));
+    let nowayout = shown.as_ref().is_some_and(|shown| shown.nowayout);
     let facts = Facts {
         is_device: device.number().is_some(),
         alarm_only: support.alarm_only,
+        stops_when_closed: !support.magic_close && !nowayout,
         has_parent: shown.as_ref().and_then(|shown| shown.facts.has_parent),
         ..host.facts(&support.identity)
     };
@@ -117,7 +119,7 @@ fn judged(host: &Host, device: &Device, support: &Support) -> WatchdogReport {
     let note = if device.has_reset() { format!("{HAS_RESET}{note}") } else { note.to_owned() };
     WatchdogReport {
         class,
-        nowayout: shown.is_some_and(|shown| shown.nowayout) || !support.magic_close,
+        nowayout,
         device: DevicePath::cut(&device.path().to_string_lossy()),
         identity: Text::cut(&support.identity),
         note: Text::cut(&note),
@@ -180,6 +182,7 @@ fn refused(doing: &str, error: &io::Error, path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watchdog::class::Softdog;
 
     fn shown(number: u32, identity: &str, has_parent: bool, virtual_host: bool) -> Shown {
         let facts = Facts {
@@ -187,7 +190,7 @@ mod tests {
             is_device: true,
             has_parent: Some(has_parent),
             virtual_host,
-            soft_noboot: Some(false),
+            softdog: Some(Softdog::Resets),
             ..Facts::default()
         };
         Shown { path: format!("/dev/watchdog{number}").into(), facts, nowayout: false }

@@ -15,8 +15,9 @@ use leasefence_core::time::Instant;
 use nix::libc::{EBUSY, ENODEV, ENOSYS, ENOTTY};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-/// `WDIOF_SETTIMEOUT | WDIOF_MAGICCLOSE | WDIOF_KEEPALIVEPING`.
-const OPTIONS: u32 = 0x8180;
+/// `WDIOF_SETTIMEOUT | WDIOF_PRETIMEOUT | WDIOF_KEEPALIVEPING`.
+const OPTIONS: u32 = 0x8280;
+const MAGIC_CLOSE: u32 = 0x0100;
 const IN_HEADER: usize = 40;
 
 /// What somebody did to it.
@@ -36,6 +37,8 @@ pub(crate) enum Deed {
 pub(crate) struct Manners {
     pub(crate) identity: &'static str,
     /// The driver sets a multiple of it, at least as much as asked for, in seconds.
+    /// `WDIOF_MAGICCLOSE`.
+    pub(crate) magic_close: bool,
     pub(crate) step: u32,
     /// No pet is answered any more.
     pub(crate) hangs: bool,
@@ -65,8 +68,13 @@ impl FakeWatchdog {
         let fuse = OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
         let options = format!("fd={},rootmode=100600,user_id=0,group_id=0,allow_other", fuse.as_raw_fd());
         mount(Some("watchdog"), path, Some("fuse"), MsFlags::MS_NOSUID, Some(options.as_str())).unwrap();
-        let manners =
-            Arc::new(Mutex::new(Manners { identity: "A test's", step: 1, hangs: false, is_gone: false }));
+        let manners = Arc::new(Mutex::new(Manners {
+            identity: "A test's",
+            magic_close: true,
+            step: 1,
+            hangs: false,
+            is_gone: false,
+        }));
         let seen = Arc::<Mutex<Seen>>::default();
         let server = Server { fuse, manners: Arc::clone(&manners), seen: Arc::clone(&seen) };
         let server = std::thread::spawn(move || server.serve());
@@ -204,7 +212,8 @@ impl Server {
         let mut out = vec![0; 16];
         match command & 0xff {
             0 => {
-                out.extend(words(&[OPTIONS, 0], &[], &[]));
+                let magic_close = if manners.magic_close { MAGIC_CLOSE } else { 0 };
+                out.extend(words(&[OPTIONS | magic_close, 0], &[], &[]));
                 let mut identity = [0; 32];
                 identity[..manners.identity.len()].copy_from_slice(manners.identity.as_bytes());
                 out.extend(identity);
