@@ -74,7 +74,7 @@ impl Watchdog {
 
     fn has(&self) -> Option<HasWatchdog> {
         let report = self.report.filter(|report| report.open && report.class != WatchdogClass::None)?;
-        Some(HasWatchdog { class: report.class, timeout: report.timeout })
+        Some(HasWatchdog { class: report.class, timeout: report.holds() })
     }
 
     /// Whether the agent may begin.
@@ -126,9 +126,9 @@ impl Watchdog {
         }
         let age = now.since_by_faster(report.last_pet);
         if report.open && age > PET_INTERVAL * MISSED {
-            let left = report.timeout.saturating_sub(age).as_secs();
+            let left = report.holds().saturating_sub(age).as_secs();
             let text = format!(
-                "The watchdog was last petted {:.1} s ago: it resets this host in {left} s, unless the fencer may pet it again",
+                "The watchdog was last petted {:.1} s ago: it resets this host within {left} s, unless the fencer may pet it again",
                 age.as_secs_f64()
             );
             warnings.push(text);
@@ -200,6 +200,6 @@ mod tests {
         let mut watchdog = watchdog();
         watchdog.heard(Some(&open(*watchdog.wish())));
         assert!(watchdog.warnings(at(101)).is_empty());
-        assert!(watchdog.warnings(at(103))[0].contains("resets this host in 2 s"));
+        assert!(watchdog.warnings(at(103))[0].contains("resets this host within 2 s"));
     }
 }

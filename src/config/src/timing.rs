@@ -39,7 +39,7 @@ pub(crate) fn preset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 pub struct HasWatchdog {
     /// What it proves to peers; not `none`.
     pub class: WatchdogClass,
-    /// What its driver says that it is set to.
+    /// How long it holds at most after a pet, but for the steps in which it counts.
     pub timeout: Duration,
 }
 

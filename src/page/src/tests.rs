@@ -368,3 +368,13 @@ fn what_is_said_of_the_watchdog_arrives_and_a_page_without_it_has_nothing_to_say
     agent.write(&agent_half(1, 2)).unwrap();
     assert_eq!(fencer.read_watchdog_wish(), Some(wish));
 }
+
+/// Who counts the TCO timer once pets it for a time-out too long.
+#[test]
+fn a_timer_that_may_have_to_run_out_twice_counts_twice() {
+    for (identity, seconds) in [("iTCO_wdt", 10), ("wdat_wdt", 10), ("SP5100 TCO timer", 5)] {
+        let timeout = std::time::Duration::from_secs(5);
+        let report = WatchdogReport { identity: Text::cut(identity), timeout, ..WatchdogReport::default() };
+        assert_eq!(report.holds().as_secs(), seconds, "{identity}");
+    }
+}

@@ -57,3 +57,15 @@ pub struct WatchdogReport {
     /// What people should know of it: why there is none, why it counts for less, what was not to be found out.
     pub note: Text<NOTE_BYTES>,
 }
+
+impl WatchdogReport {
+    /// How long the device holds at most after a pet, but for the steps in which it counts. The TCO timer behind these two
+    /// resets the machine when it has run out twice, unless the firmware does so at the first. `iTCO_wdt` counts on the firmware:
+    /// a patch that did not was reverted in Linux 5.15 (6e7733ef0bb9), which "may result in some boards to only reset after
+    /// twice the configured timeout".
+    #[must_use]
+    pub fn holds(&self) -> Duration {
+        let may_run_out_twice = ["iTCO_wdt", "wdat_wdt"].contains(&self.identity.as_str());
+        self.timeout * if may_run_out_twice { 2 } else { 1 }
+    }
+}

@@ -112,7 +112,7 @@ impl Watchdog {
             self.changed = true;
         }
         let knows_last_pet = !is_petting && !self.shared.has_news(self.seen);
-        let holds = if self.report.open { self.report.timeout + WATCHDOG_GRANULE } else { Duration::ZERO };
+        let holds = if self.report.open { self.report.holds() + WATCHDOG_GRANULE } else { Duration::ZERO };
         fencer.watchdog_holds(holds);
         let due = now.since_by_faster(self.report.last_pet) >= PET_INTERVAL;
         if self.report.open && due && knows_last_pet && self.may_pet(now, fencer) {

@@ -12,9 +12,12 @@ impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(report) = self;
         if report.open {
-            let seconds = report.timeout.as_secs();
+            let (seconds, most) = (report.timeout.as_secs(), report.holds().as_secs());
             write!(f, "watchdog {} ({}), class {}", report.device, report.identity, report.class.as_str())?;
             write!(f, ", resets this host {seconds} s after the last pet")?;
+            if most > seconds {
+                write!(f, ", or {most} s: it may have to run out twice")?;
+            }
             if report.nowayout {
                 f.write_str(", cannot be stopped (nowayout)")?;
             }
