@@ -89,6 +89,7 @@ fn a_device_is_opened_when_it_is_asked_for_and_petted_while_nothing_is_armed() {
     assert_eq!((said.timeout, said.class, said.nowayout), (RETURNED, WatchdogClass::Soft, false), "{said:?}");
     assert_eq!((said.device.as_str(), said.identity.as_str()), (device.path().to_str().unwrap(), "A test's"));
     assert!(said.note.as_str().contains("no driver is known"), "what is not known is said: {said:?}");
+    assert_eq!(device.count(Deed::SetPretimeout(0)), 1, "no crash in the place of the reset");
     let opened = leasefence_clock::instant();
     std::thread::sleep(Duration::from_secs(3));
     assert!(device.pets().len() >= 3, "{:?}", device.deeds());

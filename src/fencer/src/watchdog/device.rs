@@ -14,6 +14,8 @@ use nix::libc::c_int;
 const SETS_TIMEOUT: u32 = 0x0080;
 /// `WDIOF_MAGICCLOSE`: without the magic letter it runs on.
 const MAGIC_CLOSE: u32 = 0x0100;
+/// `WDIOF_PRETIMEOUT`: it can interrupt the kernel before it resets.
+const PRETIMEOUT: u32 = 0x0200;
 /// `WDIOF_ALARMONLY`: it raises an alarm and resets nothing.
 const ALARM_ONLY: u32 = 0x0400;
 
@@ -34,6 +36,7 @@ nix::ioctl_read!(get_boot_status, b'W', 2, c_int);
 nix::ioctl_read!(keep_alive, b'W', 5, c_int);
 nix::ioctl_readwrite!(set_timeout, b'W', 6, c_int);
 nix::ioctl_read!(get_timeout, b'W', 7, c_int);
+nix::ioctl_readwrite!(set_pretimeout, b'W', 8, c_int);
 
 /// What the driver says of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -42,6 +45,7 @@ pub(super) struct Support {
     pub(super) magic_close: bool,
     pub(super) alarm_only: bool,
     sets_timeout: bool,
+    has_pretimeout: bool,
 }
 
 /// A device that is open.
@@ -85,16 +89,23 @@ impl Device {
             magic_close: info.options & MAGIC_CLOSE != 0,
             alarm_only: info.options & ALARM_ONLY != 0,
             sets_timeout: info.options & SETS_TIMEOUT != 0,
+            has_pretimeout: info.options & PRETIMEOUT != 0,
         })
     }
 
     /// Sets the time-out, in whole seconds and at least one, and returns what the driver then says that it has. A driver
-    /// rounds and limits; one that takes none says what it has.
+    /// rounds and limits; one that takes none says what it has. An interrupt before the reset is turned off, where there is
+    /// one: it would crash the kernel in the place of the reset (hpwdt, by default 9 s before, then stops its own timer).
     pub(super) fn set_timeout(&self, wanted: Duration, support: &Support) -> io::Result<Duration> {
         let mut seconds = c_int::try_from(wanted.as_secs().max(1)).unwrap_or(c_int::MAX);
         if support.sets_timeout {
             // SAFETY: the descriptor is open, and `seconds` is an int that outlives the call.
             unsafe { set_timeout(self.file.as_raw_fd(), &raw mut seconds) }?;
+        }
+        if support.has_pretimeout {
+            let mut off: c_int = 0;
+            // SAFETY: the descriptor is open, and `off` is an int that outlives the call.
+            unsafe { set_pretimeout(self.file.as_raw_fd(), &raw mut off) }.ok();
         }
         let said = self.timeout();
         if !support.sets_timeout {

@@ -25,6 +25,7 @@ const IN_HEADER: usize = 40;
 pub(crate) enum Deed {
     Open,
     SetTimeout(u32),
+    SetPretimeout(u32),
     Pet,
     /// A write; true for the magic letter.
     Write(bool),
@@ -36,9 +37,9 @@ pub(crate) enum Deed {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Manners {
     pub(crate) identity: &'static str,
-    /// The driver sets a multiple of it, at least as much as asked for, in seconds.
     /// `WDIOF_MAGICCLOSE`.
     pub(crate) magic_close: bool,
+    /// The driver sets a multiple of it, at least as much as asked for, in seconds.
     pub(crate) step: u32,
     /// No pet is answered any more.
     pub(crate) hangs: bool,
@@ -226,6 +227,10 @@ impl Server {
                 self.seen.lock().unwrap().timeout = set;
                 self.did(Deed::SetTimeout(asked));
                 out.extend(set.to_le_bytes());
+            }
+            8 => {
+                self.did(Deed::SetPretimeout(u32_at(data, 0)));
+                out.extend(0_u32.to_le_bytes());
             }
             7 => out.extend(self.seen.lock().unwrap().timeout.to_le_bytes()),
             _ => return Some(Err(ENOTTY)),
