@@ -212,6 +212,29 @@ fn a_fencer_that_lost_the_device_opens_it_again_though_it_is_armed() {
     assert_eq!(report(&mut page).wish, wish_of(&device));
 }
 
+/// Opening it is a pet: one that is made at each start of a fencer that dies again would put the reset off for ever.
+#[test]
+fn a_device_that_was_lost_is_not_opened_again_while_it_may_not_be_petted() {
+    if !in_namespace("a_device_that_was_lost_is_not_opened_again_while_it_may_not_be_petted") {
+        return;
+    }
+    let (mut host, fencer, mut page, device) = watched();
+    host.half.quiesce[0].kind = StorageKind::Unprovable;
+    let mut domain = host.start_domain(1);
+    host.wait_for_scan_of(&mut page, &domain);
+    host.arm(&mut page, Duration::from_millis(1500));
+    domain.assert_killed(TTL);
+    wait_until("unproven", TTL, || fencer_half(&mut page).unproven);
+    fencer.signal(Signal::KILL);
+    wait_until("released", TTL, || device.count(Deed::Release) == 1);
+    let _fencer = host.start_fencer();
+    assert!(host.attach(Some(&page)).is_none(), "the agent's copy is taken over");
+    wait_until("taken over", TTL, || host.log().contains("page taken over"));
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(device.count(Deed::Open), 1, "the device must bite: {}", host.log());
+    assert!(report(&mut page).open, "it runs");
+}
+
 #[test]
 fn the_magic_letter_is_written_only_while_nothing_is_guarded() {
     if !in_namespace("the_magic_letter_is_written_only_while_nothing_is_guarded") {
@@ -282,6 +305,30 @@ fn a_device_that_its_driver_stops_at_every_close_counts_as_none() {
     let said = watch(&mut page, &device);
     assert_eq!((said.class, said.open), (WatchdogClass::None, false), "{said:?}");
     assert!(said.note.as_str().contains("would not outlive the fencer"), "{said:?}");
+}
+
+/// That there is none was the answer, also to a fencer that is started again: no other is configured.
+#[test]
+fn a_wish_that_was_answered_is_not_put_off_after_a_restart() {
+    if !in_namespace("a_wish_that_was_answered_is_not_put_off_after_a_restart") {
+        return;
+    }
+    let mut host = Host::new();
+    let mut fencer = host.start_fencer();
+    let device = FakeWatchdog::at(&host.path("watchdog"));
+    let _held = std::fs::File::options().write(true).open(device.path()).unwrap();
+    let mut page = host.attach(None).unwrap();
+    assert!(!watch(&mut page, &device).open);
+    host.arm(&mut page, TTL);
+    fencer.signal(Signal::KILL);
+    wait_until("gone", SOON, || fencer.ended().is_some());
+    let _fencer = host.start_fencer();
+    assert!(host.attach(Some(&page)).is_none(), "the agent's copy is taken over");
+    host.publish(&mut page, Wish::Armed, TTL);
+    std::thread::sleep(SOON);
+    let said = report(&mut page);
+    assert!(!said.deferred && said.wish == wish_of(&device), "{said:?}");
+    assert!(fencer_half(&mut page).armed, "{}", host.log());
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(crate) struct Watchdog {
     given: Option<WatchdogWish>,
     /// A wish that waits until nothing is armed.
     deferred: Option<WatchdogWish>,
+    /// A device that a page says is open and that nobody kept: it runs out, and is opened again once it may be petted.
+    lost: Option<WatchdogReport>,
     /// What is to be told has changed since it was last asked for.
     changed: bool,
 }
@@ -54,6 +56,7 @@ impl Watchdog {
     pub(crate) fn start(restored: Option<OwnedFd>, known: Option<&WatchdogReport>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let was_kept = restored.is_some();
+        let known = known.copied().unwrap_or_default();
         let mut this = Self {
             thread: worker::start(Arc::clone(&shared), restored)?,
             shared,
@@ -61,24 +64,31 @@ impl Watchdog {
             seen: 0,
             given: None,
             deferred: None,
+            lost: None,
             changed: true,
         };
-        if was_kept || known.is_some_and(|known| known.open) {
-            this.go_on(known.unwrap_or(&WatchdogReport::default()));
+        if was_kept {
+            this.report = known;
+            this.given = (known.open && !known.deferred).then_some(known.wish);
+            this.ask(&Task::GoOn(known));
+        } else {
+            this.go_on(&known);
         }
         Ok(this)
     }
 
-    /// Goes on from what a page says: this process's first, or an agent's copy that was taken over.
+    /// Goes on from what a page says, where nobody kept a device: this process's first page, or an agent's copy that was taken
+    /// over. What runs out counts from now on.
     pub(crate) fn go_on(&mut self, known: &WatchdogReport) {
         self.changed = true;
         if self.report.open || self.shared.is_busy() {
             return;
         }
-        self.given = (known.open && !known.deferred).then_some(known.wish);
-        // Until the worker has said so itself: what holds the host up counts from now on.
         self.report = *known;
-        self.ask(&Task::GoOn(*known));
+        if known.open {
+            self.given = (!known.deferred).then_some(known.wish);
+            self.lost = Some(*known);
+        }
     }
 
     /// Takes what the agent wants. While something is armed, what is open stays as it is, and so does what is not.
@@ -89,9 +99,9 @@ impl Watchdog {
         }
         if !fencer.half().armed {
             self.given = Some(wish);
-            self.deferred = None;
+            (self.deferred, self.lost) = (None, None);
             self.ask(&Task::Take(wish));
-        } else if self.deferred != Some(wish) {
+        } else if self.deferred != Some(wish) && self.report.wish != wish {
             self.deferred = Some(wish);
             self.changed = true;
         }
@@ -116,6 +126,11 @@ impl Watchdog {
         fencer.watchdog_holds(holds);
         let due = now.since_by_faster(self.report.last_pet) >= PET_INTERVAL;
         if self.report.open && due && knows_last_pet && self.may_pet(now, fencer) {
+            // Opening it is a pet, and has its rule.
+            if let Some(lost) = self.lost.take() {
+                self.ask(&Task::GoOn(lost));
+                return;
+            }
             self.shared.ask_pet(now.plus(GRACE));
             self.thread.unpark();
         }

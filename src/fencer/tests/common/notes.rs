@@ -12,6 +12,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 
 /// Reads notes up to one that contains `last`. Returns the last descriptor that was sent to be kept.
 pub(crate) fn until(manager: &UnixDatagram, last: &str) -> OwnedFd {
+    // None that comes is a failure, not a wait for ever.
+    manager.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
     let mut kept = None;
     let start = Instant::now();
     loop {
@@ -19,7 +21,8 @@ pub(crate) fn until(manager: &UnixDatagram, last: &str) -> OwnedFd {
         let (mut bytes, mut space) = ([0; 512], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))]);
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC;
-        let got = recvmsg(manager, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags).unwrap().bytes;
+        let got = recvmsg(manager, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags);
+        let got = got.unwrap_or_else(|error| panic!("{last} never came: {error}")).bytes;
         let text = String::from_utf8_lossy(&bytes[..got]).into_owned();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(mut fds) = message {
