@@ -127,7 +127,7 @@ check_contents() {
     in_root getent group leasefence >/dev/null || fail "no group leasefence"
     in_root systemd-tmpfiles --create leasefence.conf
     [ "$(in_root stat -c '%a %G' /run/leasefence)" = "2755 leasefence" ] || fail "the run directory is not as tmpfiles.d says"
-    in_root systemd-analyze verify --man=no leasefence-fencer.service leasefence-agent.service leasefence-sleep.path \
+    in_root systemd-analyze verify --man=no leasefence-fencer.service leasefence-agent.service leasefence-release.service leasefence-sleep.path \
         leasefence-sleep.timer leasefence-inhibit.service
 }
 
@@ -199,4 +199,32 @@ check_sleep() {
     calls_were "start --no-block leasefence-inhibit.service (hook)" "stop --no-block leasefence-inhibit.service (hook)"
     forget_systemctl
     rm "$root/run/leasefence/state"
+}
+
+check_release() {
+    say "a host that shuts down releases its lease, again while that is refused; no other stop does, nor a host in maintenance"
+    local stand_in=$root/stand-in/bin
+    mkdir -p "$stand_in"
+    cat >"$stand_in/systemctl" <<'SCRIPT'
+#!/bin/sh
+[ "$1" != is-system-running ] || cat /stand-in/system-state
+SCRIPT
+    cat >"$stand_in/leasefence" <<'SCRIPT'
+#!/bin/sh
+echo "$*" >>/stand-in/asked
+[ "$(wc -l </stand-in/asked)" -ge 2 ]
+SCRIPT
+    chmod +x "$stand_in"/*
+    # Usage: stop_asks TIMES MARKER STATE
+    stop_asks() {
+        echo "$2 boot=0 arm=1 end" >"$root/run/leasefence/state"
+        echo "$3" >"$root/stand-in/system-state"
+        : >"$root/stand-in/asked"
+        in_root PATH=/stand-in/bin:/usr/bin:/bin /usr/libexec/leasefence/release-at-shutdown
+        [ "$(grep -cx release "$root/stand-in/asked")" = "$1" ] || fail "$2, $3: asked for: $(cat "$root/stand-in/asked")"
+    }
+    stop_asks 2 armed stopping
+    stop_asks 0 armed running
+    stop_asks 0 disarmed stopping
+    rm -r "$root/stand-in" "$root/run/leasefence/state"
 }
