@@ -1,5 +1,9 @@
 //! The device's calls (the kernel's Documentation/watchdog/watchdog-api.rst). Opening it starts its timer. When its last
 //! descriptor closes without the magic letter the kernel pets it once more and lets it run on (`watchdog_release`).
+//!
+//! After that nobody feeds it: the kernel does so by itself only before a device is first opened (a timer that the firmware
+//! started: `WATCHDOG_HANDLE_BOOT_ENABLED`, `open_timeout`), and after the letter where its driver cannot stop it. With nowayout
+//! the letter does nothing (`watchdog_stop`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
