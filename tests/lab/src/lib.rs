@@ -12,6 +12,7 @@ pub mod machine;
 pub mod qemu;
 pub mod qmp;
 pub mod report;
+pub mod resets;
 pub mod run;
 pub mod runner;
 pub mod scenario;

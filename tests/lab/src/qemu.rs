@@ -98,9 +98,10 @@ fn drive(name: &str, path: &Path, format: &str) -> Vec<String> {
     ["-drive".into(), drive, "-device".into(), format!("virtio-blk-pci,drive={name},serial={name}")].into()
 }
 
-/// The serial console is a file, the monitor a socket.
+/// The serial console is a file, the monitor a socket. A second monitor is listened to alone: one has room for one connection.
 fn channels(name: &str, run: &RunDir) -> Vec<String> {
     let (console, monitor) = (text(&run.file(name, "console")), text(&run.file(name, "monitor.sock")));
+    let events = text(&run.file(name, "events.sock"));
     [
         "-chardev".into(),
         format!("file,id=console,path={console},append=on"),
@@ -110,6 +111,10 @@ fn channels(name: &str, run: &RunDir) -> Vec<String> {
         format!("socket,id=monitor,path={monitor},server=on,wait=off"),
         "-mon".into(),
         "chardev=monitor,mode=control".into(),
+        "-chardev".into(),
+        format!("socket,id=events,path={events},server=on,wait=off"),
+        "-mon".into(),
+        "chardev=events,mode=control".into(),
     ]
     .into()
 }

@@ -1,11 +1,15 @@
-//! Speaking to a machine's QEMU: one connection a command, a line of JSON each way.
+//! Speaking to a machine's QEMU: one connection a command, a line of JSON each way. And listening to what it says by itself.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Deserialize;
 use serde_json::{Value, json};
+
+/// How long it is listened before somebody asks whether that is to go on.
+const LISTENS: Duration = Duration::from_secs(1);
 
 /// Why QEMU does not do it.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +20,60 @@ pub enum QmpError {
     /// It refuses.
     #[error("QEMU refuses `{0}`: {1}")]
     Refused(String, String),
+}
+
+/// What QEMU says by itself.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+pub struct Event {
+    /// Its name.
+    #[serde(rename = "event")]
+    pub name: String,
+    /// What comes with it.
+    #[serde(default)]
+    pub data: Value,
+    timestamp: Timestamp,
+}
+
+/// This machine's wall clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+struct Timestamp {
+    seconds: u64,
+    microseconds: u64,
+}
+
+impl Event {
+    /// When it happened, by this machine's wall clock.
+    #[must_use]
+    pub fn at(&self) -> SystemTime {
+        let Timestamp { seconds, microseconds } = self.timestamp;
+        UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(microseconds)
+    }
+}
+
+/// Listens to the monitor at `socket` until QEMU ends, or `is_over` says so.
+///
+/// # Errors
+/// When QEMU does not answer.
+pub fn listen(socket: &Path, is_over: impl Fn() -> bool, mut told: impl FnMut(&Event)) -> io::Result<()> {
+    let mut qmp = Qmp::connect(socket)?;
+    qmp.call("qmp_capabilities", &json!({}))?;
+    qmp.stream.set_read_timeout(Some(LISTENS))?;
+    let mut line = Vec::new();
+    while !is_over() {
+        match qmp.lines.read_until(b'\n', &mut line) {
+            Ok(0) => break,
+            // What was read of a line before the time was over stays there.
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error),
+            Ok(_) => {
+                if let Ok(event) = serde_json::from_slice(&line) {
+                    told(&event);
+                }
+                line.clear();
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A connection.

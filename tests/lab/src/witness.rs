@@ -1,6 +1,6 @@
-//! Watches from outside, with this machine's own clock: each write that reaches the guest's disk, and each process of the guest
-//! that comes or goes. A watcher in each machine looks (see [`crate::inside`]) and prints over the management card, which
-//! no cut of the lab's networks touches.
+//! Watches from outside, with this machine's own clock: each write that reaches the guest's disk, each process of the guest
+//! that comes or goes, and each reset of a hypervisor. A watcher in each machine looks (see [`crate::inside`]) and prints over the
+//! management card, which no cut of the lab's networks touches; resets are QEMU's to tell.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -16,6 +16,8 @@ use crate::guest;
 use crate::inside::Line;
 use crate::lab::Lab;
 use crate::machine::{STORAGE, hypervisors};
+use crate::qmp;
+use crate::resets::{By, Reset, Resets};
 
 /// Until a watcher that ended is started again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -28,24 +30,28 @@ type Watched = Arc<Mutex<Option<Child>>>;
 pub struct Witness {
     shared: Arc<Shared>,
     watchers: Vec<(Watched, JoinHandle<()>)>,
+    listeners: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
     seen: Mutex<Vec<Seen>>,
+    resets: Mutex<Vec<Reset>>,
 }
 
 impl Witness {
     /// Begins to watch a cluster's guest and its disk.
     #[must_use]
     pub fn start(cluster: &Cluster) -> Self {
-        let mut witness = Self { shared: Arc::default(), watchers: Vec::new() };
+        let mut witness = Self { shared: Arc::default(), watchers: Vec::new(), listeners: Vec::new() };
         let disk = cluster.storage().guest_disk_at_home();
         witness.watch(cluster.lab(), STORAGE, format!("/lab/leasefence-lab inside writes {disk}"));
         for host in hypervisors() {
             let command = format!("/lab/leasefence-lab inside processes {}", guest::NAME);
             witness.watch(cluster.lab(), host, command);
+            let (lab, shared) = (cluster.lab().clone(), Arc::clone(&witness.shared));
+            witness.listeners.push(thread::spawn(move || listen(&lab, host, &shared)));
         }
         witness
     }
@@ -68,6 +74,12 @@ impl Witness {
     pub fn since(&self, start: SystemTime) -> Vec<Seen> {
         lock(&self.shared.seen).iter().filter(|(at, _)| *at >= start).cloned().collect()
     }
+
+    /// All resets since `start`, oldest first.
+    #[must_use]
+    pub fn resets_since(&self, start: SystemTime) -> Vec<Reset> {
+        lock(&self.shared.resets).iter().filter(|reset| reset.at >= start).copied().collect()
+    }
 }
 
 impl Drop for Witness {
@@ -79,6 +91,28 @@ impl Drop for Witness {
             }
             thread.join().ok();
         }
+        for thread in self.listeners.drain(..) {
+            thread.join().ok();
+        }
+    }
+}
+
+/// Listens to what a machine's QEMU says of its resets.
+fn listen(lab: &Lab, host: &'static str, shared: &Shared) {
+    let is_over = || shared.stop.load(Ordering::Relaxed);
+    let socket = lab.run_dir().file(host, "events.sock");
+    while !is_over() {
+        let mut resets = Resets::of(host);
+        let told = |event: &qmp::Event| {
+            let Some(reset) = resets.next(event) else { return };
+            lock(&shared.resets).push(reset);
+            // Nobody has told the kept connection that its other end is gone. Whoever presses the button does.
+            if reset.by != By::Button {
+                lab.ssh(host).forget();
+            }
+        };
+        qmp::listen(&socket, is_over, told).ok();
+        thread::sleep(PAUSE);
     }
 }
 
