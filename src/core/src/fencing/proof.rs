@@ -170,8 +170,8 @@ impl Fencer {
         (unnamed || self.quiesce.is_empty() && end.ran) && !planted!(ReceiptBeforeQuiescence)
     }
 
-    /// Without a proof at the end of the budget the host is to be reset; until that exists it says `unproven`. A storage
-    /// without a proof is said at once: waiting does not help.
+    /// Without a proof at the end of the budget the host is to be reset: its watchdog, where it has one, is petted no more. Until
+    /// then, and where nothing resets it, it says `unproven`. A storage without a proof is said at once: waiting does not help.
     pub(super) fn say_when_unproven(&mut self, now: Instant) {
         let State::Ended(end) = &self.state else { return };
         let hopeless = matches!(end.obstacle, Unproven::StorageUnprovable | Unproven::StorageUnknown);
