@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leasefence_api::Status;
 use leasefence_demo::wait::{self, WaitError};
@@ -23,6 +23,15 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// emulated machine needs a good part.
 pub const LEASE_TTL: Duration = Duration::from_secs(20);
 
+/// The watchdog that all hosts have: i6300esb, of QEMU.
+pub const WATCHDOG: (&str, &str) = ("auto", "virtual");
+
+/// Longest that a host without a proof waits for its watchdog.
+const WATCHDOG_BITES_WITHIN: Duration = Duration::from_secs(15);
+
+/// The configuration.
+const CONFIGURATION: &str = "/etc/leasefence/leasefence.toml";
+
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -42,7 +51,7 @@ pub enum ClusterError {
 pub struct Held {
     /// Its generation.
     pub generation: u32,
-    /// Whether it took a reboot.
+    /// Whether somebody had to reboot it.
     pub rebooted: bool,
 }
 
@@ -82,19 +91,19 @@ impl Cluster {
         self.on_each(|host| {
             self.lab.exec_for(host, &self.storage.set_up(), PATIENCE)?;
             self.lab.exec_for(host, "dpkg -i /lab/leasefence.deb", PATIENCE)?;
-            let write =
-                format!("cat >/etc/leasefence/leasefence.toml <<'TEXT'\n{}TEXT", self.configuration());
+            let write = format!("cat >{CONFIGURATION} <<'TEXT'\n{}TEXT", self.configuration());
             self.lab.exec(host, &write)?;
             Ok(())
         })?;
         tell("lease file");
-        let init = "--cluster lab --max-hosts 8 --accept virtual,none --test";
+        let init = "--cluster lab --max-hosts 8 --accept soft,virtual,none --test";
         self.lab.exec("host-1", &format!("leasefence init {} {init}", self.storage.lease()))?;
         tell("fencer and agent on three hosts");
         self.on_each(|host| {
             let start = "systemctl enable --now leasefence-fencer leasefence-agent";
             self.lab.exec_for(host, start, PATIENCE)?;
-            self.wait_until_held(host, 0).map(drop)
+            self.wait_until_held(host, 0)?;
+            self.wait_until_watched(host, WATCHDOG.1)
         })?;
         tell("a guest on host-1");
         self.define_guest()?;
@@ -109,13 +118,19 @@ lease = "{lease}"
 lease_ttl = "{ttl}s"
 definitions_dir = "/mnt/lease/definitions"
 
-# These hosts are virtual, and these scenarios are played without their watchdog: the fencer's kill is what is seen. The
-# lease file was made with `--accept virtual,none --test`, which allows this in tests.
-watchdog = "none"
+# These hosts are virtual, and so is their watchdog. The lease file was made with `--accept soft,virtual,none --test`, which
+# allows this in tests, and what some of them do for a while: a software watchdog, or none.
+watchdog = "{watchdog}"
 expire_without_hardware = true
+
+# An emulated host takes up to 2.2 s to show its storage quiet. Of the 3.5 s that a real one has, its watchdog, which holds for 5 s
+# and counts in steps of one, would leave it 1.7.
+[terms]
+fence_budget = "6s"
 "#,
             lease = self.storage.lease(),
             ttl = LEASE_TTL.as_secs(),
+            watchdog = WATCHDOG.0,
         )
     }
 
@@ -224,16 +239,53 @@ expire_without_hardware = true
         })?)
     }
 
+    /// Has a host use another watchdog, as its administrator would: none is changed while the host is armed. Waits until the host
+    /// is armed again. Its configuration then says what it said before the first change, so that a host which boots anew has
+    /// the watchdog that all have.
+    ///
+    /// # Errors
+    /// When the host does not come to have one of this class.
+    pub fn use_watchdog(&self, host: &'static str, device: &str, class: &str) -> Result<(), ClusterError> {
+        let configure =
+            |device| format!("sed -i 's,^watchdog = .*,watchdog = \"{device}\",' {CONFIGURATION}");
+        self.leasefence(host, "disarm")?;
+        self.lab.exec_for(
+            host,
+            &format!("{} && systemctl restart leasefence-agent", configure(device)),
+            PATIENCE,
+        )?;
+        self.wait_until_watched(host, class)?;
+        self.lab.exec(host, &configure(WATCHDOG.0))?;
+        self.look(&format!("{host} to be armed"), PATIENCE, || self.leasefence(host, "arm").ok())?;
+        self.wait_until_held(host, 0).map(drop)
+    }
+
+    /// Waits until a host's watchdog, as its fencer says, is of this class.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_until_watched(&self, host: &'static str, class: &str) -> Result<(), ClusterError> {
+        let what = format!("{host} to have a watchdog of class {class}");
+        let has = |status: Status| status.own.fencer.watchdog.class == class;
+        self.look(&what, PATIENCE, || self.status(host).ok().is_some_and(has).then_some(()))
+    }
+
     /// Waits until a host holds its lease under a generation above `above`, and returns it. A host that could not prove that
-    /// its fence left nothing behind needs a reboot, as its status says: it gets one, as from its administrator.
+    /// its fence left nothing behind is reset by its watchdog. Without one it needs a reboot, as its status says, and gets it, as
+    /// from its administrator; so does one whose watchdog does not bite.
     ///
     /// # Errors
     /// When it does not in time.
     pub fn wait_until_held(&self, host: &'static str, above: u32) -> Result<Held, ClusterError> {
         let mut rebooted = false;
+        let mut unproven = None;
         let held = || {
             let own = self.status(host).ok()?.own;
             if own.fencer.unproven && !rebooted {
+                let since: Instant = *unproven.get_or_insert_with(Instant::now);
+                if own.fencer.watchdog.device.is_some() && since.elapsed() < WATCHDOG_BITES_WITHIN {
+                    return None;
+                }
                 rebooted = true;
                 if let Err(error) = self.reboot(host) {
                     return Some(Err(error));

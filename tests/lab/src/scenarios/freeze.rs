@@ -1,5 +1,5 @@
 //! The whole host stands still for longer than everything, and goes on where it stood: no timer of its own can end it in time,
-//! and its watchdog is not used. Outside the promise, and said so.
+//! and its watchdog, which is emulated, stood still with it. Outside the promise, and said so.
 
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;

@@ -45,7 +45,7 @@ pub(super) const TRAP: Scenario = Scenario::new(
 .known_red(&[KnownRed {
     on: Storage::Nfs,
     red: Red::LateWrite,
-    why: "a dying QEMU waits for its lock's server: it takes a reset of the host, which is not built yet",
+    why: "a dying QEMU waits for its lock's server: it takes a reset of the host; not played with a watchdog yet",
 }]);
 
 /// Without locks nothing should keep a dying QEMU, and what it had under way could be cut off.

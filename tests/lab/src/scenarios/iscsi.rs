@@ -31,7 +31,7 @@ pub(super) const LOGOUT: Scenario = Scenario::new(
         stage.on_victim("(timeout 60 iscsiadm -m node --logout >/dev/null 2>&1 </dev/null &)")?;
         stage.sees_takeover()?;
         stage.note(Kind::Mended, "iscsiadm --login");
-        stage.on_victim("iscsiadm -m node --login; udevadm settle")?;
+        stage.undo_on_victim("iscsiadm -m node --login; udevadm settle")?;
         stage.sees_return()
     },
 )

@@ -22,6 +22,7 @@ mod processes;
 mod server;
 mod unkillable;
 mod upgrade;
+mod watchdog;
 
 use crate::scenario::Scenario;
 
@@ -45,10 +46,14 @@ pub const ALL: &[Scenario] = &[
     export::FULL,
     iscsi::TARGET_RESET,
     maintenance::DISARMED,
+    maintenance::UNWATCHED,
     processes::AGENT_STOPPED,
     processes::FENCER_STOPPED,
     processes::FENCER_KILLED_CUT,
     panic::SCENARIO,
+    panic::HANGS,
+    watchdog::FENCER,
+    watchdog::SOFTDOG,
     maintenance::PLANNED_FENCE,
     cut_past_verdict::SCENARIO,
     cut_past_verdict::NOT_QUIESCED,

@@ -1,5 +1,6 @@
 //! Our own processes die or stop.
 
+use crate::cluster::WATCHDOG;
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
 use leasefence_demo::story::Kind;
@@ -37,10 +38,16 @@ pub(super) const AGENT_STOPPED: Scenario = Scenario::new(
     |stage| stopped(stage, "agent"),
 );
 
+/// The second line of a host that nothing would reset. With a watchdog see `watchdog-fencer`.
 pub(super) const FENCER_STOPPED: Scenario = Scenario::new(
     "fencer-stopped",
-    "has its fencer stopped: its agent renews no more and ends the guest itself, which runs elsewhere; it comes back",
-    |stage| stopped(stage, "fencer"),
+    "has no watchdog, and its fencer stopped: its agent renews no more and ends the guest itself, which runs elsewhere; it comes back",
+    |stage| {
+        stage.uses_watchdog("none", "none")?;
+        stopped(stage, "fencer")?;
+        let (device, class) = WATCHDOG;
+        stage.uses_watchdog(device, class)
+    },
 );
 
 fn killed(stage: &mut Stage<'_>, which: &str) -> Result<(), Failure> {
@@ -53,16 +60,16 @@ fn stopped(stage: &mut Stage<'_>, which: &str) -> Result<(), Failure> {
     signal(stage, which, "STOP")?;
     stage.sees_takeover()?;
     stage.note(Kind::Mended, format!("SIGCONT to the {which}"));
-    send(stage, which, "CONT")?;
+    stage.undo_on_victim(&sends(which, "CONT"))?;
     stage.sees_return()
 }
 
 fn signal(stage: &mut Stage<'_>, which: &str, signal: &str) -> Result<(), Failure> {
     stage.note(Kind::Fault, format!("SIG{signal} to the {which}"));
-    send(stage, which, signal)
+    stage.on_victim(&sends(which, signal))?;
+    Ok(())
 }
 
-fn send(stage: &Stage<'_>, which: &str, signal: &str) -> Result<(), Failure> {
-    stage.on_victim(&format!("systemctl kill --kill-whom=main --signal={signal} leasefence-{which}"))?;
-    Ok(())
+fn sends(which: &str, signal: &str) -> String {
+    format!("systemctl kill --kill-whom=main --signal={signal} leasefence-{which}")
 }

@@ -1,6 +1,6 @@
 //! A guest that cannot die: its disk is cut off, and a QEMU waits for its writes before it ends. The lease is well, on a session
 //! of its own, so that nothing but an operator's fence ends it. What the old one has in
-//! flight must not land once the peers have started it.
+//! flight must not land once the peers have started it. What cannot be cut off is reset.
 
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
@@ -25,7 +25,7 @@ fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     // The new guest writes over what the old one had in flight.
     stage.wait_ttl(0.5)?;
     stage.note(Kind::Mended, "the disk's path is whole again");
-    stage.on_victim(&format!("ip neigh del {DISKS_PORTAL} dev storage"))?;
+    stage.undo_on_victim(&format!("ip neigh del {DISKS_PORTAL} dev storage"))?;
     stage.wait_ttl(1.0)?;
     seen?;
     stage.sees_return()

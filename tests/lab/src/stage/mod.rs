@@ -15,6 +15,7 @@ use crate::cluster::{Cluster, LEASE_TTL, PATIENCE};
 use crate::inside::{Judgement, Renewal};
 use crate::lab::{Directions, Lab};
 use crate::machine::{Machine, Network, STORAGE, hypervisors};
+use crate::resets::Reset;
 use crate::scenario::{Failure, Scenario};
 use crate::switch::Effect;
 use crate::witness::Witness;
@@ -33,10 +34,14 @@ pub struct Stage<'a> {
     observers: Vec<&'static str>,
     /// Of each host that had one when the scenario began.
     generations: BTreeMap<&'static str, u32>,
+    /// How often each host had come up when the scenario began.
+    boots: BTreeMap<&'static str, usize>,
     /// By what the others said that the victim is gone: its next incarnation hides it.
     evidence: Vec<(&'static str, String)>,
     /// From its last renewal to the earliest verdict by time, as the victim promised when the scenario began.
     verdict_after: Duration,
+    /// From its last renewal to the end of its fence budget: by then it is quiet, or was reset.
+    over_after: Duration,
     /// Whether somebody asked the victim to fence itself: then its lease is shorter than it had promised.
     fence_asked: bool,
     start: SystemTime,
@@ -72,8 +77,10 @@ impl<'a> Stage<'a> {
             victim,
             observers: hypervisors().filter(|host| *host != victim).collect(),
             generations: BTreeMap::new(),
+            boots: hypervisors().map(|host| (host, cluster.lab().boots(host))).collect(),
             evidence: Vec::new(),
             verdict_after: Duration::from_millis(terms.verdict_after_ms),
+            over_after: Duration::from_millis(terms.lease_ttl_ms + terms.fence_budget_ms),
             fence_asked: false,
             start: SystemTime::now(),
         };
@@ -199,6 +206,50 @@ impl<'a> Stage<'a> {
     /// When it fails.
     pub fn on_victim(&self, command: &str) -> Result<String, Failure> {
         Ok(self.lab().exec_for(self.victim, command, PATIENCE)?)
+    }
+
+    /// Takes back what was done on the victim by a shell command. A host that was reset since has forgotten what was done to it.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn undo_on_victim(&self, command: &str) -> Result<(), Failure> {
+        if self.was_reset() {
+            return Ok(());
+        }
+        match self.on_victim(command) {
+            Err(_) if self.was_reset() => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
+    /// All resets of hypervisors since the scenario began.
+    fn resets(&self) -> Vec<Reset> {
+        self.witness.resets_since(self.start)
+    }
+
+    /// Whether the victim was reset since the scenario began.
+    fn was_reset(&self) -> bool {
+        self.resets().iter().any(|reset| reset.host == self.victim)
+    }
+
+    /// Waits until a host that was reset since the scenario began is up: on a busy machine that takes longer than anything else.
+    fn wait_until_up(&self, host: &'static str) -> Result<(), Failure> {
+        if self.resets().iter().any(|reset| reset.host == host) {
+            let before = self.boots.get(host).copied().unwrap_or_default();
+            self.lab().wait_for_boot(host, before + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Has the victim use this watchdog, as its administrator would. What is to be seen counts from then on.
+    ///
+    /// # Errors
+    /// When it does not come to have one of this class, or the guest is not protected any more.
+    pub fn uses_watchdog(&mut self, device: &str, class: &str) -> Result<(), Failure> {
+        let victim = self.victim;
+        self.cluster.use_watchdog(victim, device, class)?;
+        self.generations.insert(victim, self.renewal(victim)?.generation);
+        Ok(self.cluster.wait_until_protected(self.cluster.runner()?)?)
     }
 
     /// Runs `leasefence fence VICTIM` on another host, as an operator.

@@ -9,6 +9,7 @@ use leasefence_demo::witness::Sight;
 use super::Stage;
 use crate::cluster::{LEASE_TTL, PATIENCE};
 use crate::machine::hypervisors;
+use crate::resets::By;
 use crate::scenario::Failure;
 
 /// How much two machines' clocks, as they were compared when the scenario began, may be wrong together.
@@ -149,14 +150,62 @@ impl Stage<'_> {
         Ok(won)
     }
 
+    /// Waits until the victim is reset by what `by` says, without anybody's help: before the end of its lease and its budget.
+    ///
+    /// # Errors
+    /// When it is not, or too late, or by something else.
+    pub fn sees_reset(&mut self, by: By) -> Result<(), Failure> {
+        let victim = self.victim;
+        let first = || self.resets().into_iter().find(|reset| reset.host == victim);
+        let reset = self.cluster.look(&format!("{victim} to be reset"), PATIENCE, first)?;
+        self.story.enter(reset.at, victim, Kind::GuestKilled, format!("the host is reset by {}", reset.by));
+        if reset.by != by {
+            return Err(Failure::Unmet(format!("{victim} was to be reset by {by}; it was by {}", reset.by)));
+        }
+        let renewal = self.renewal(victim)?;
+        let last = self.clocks.here(victim, Duration::from_nanos(renewal.wall_ns));
+        let took = reset.at.duration_since(last).unwrap_or_default();
+        let due = self.over_after;
+        if renewal.generation == self.generation_before(victim) && took > due + CLOCK_ERROR {
+            return Err(Failure::Unmet(format!(
+                "{victim} was reset {took:?} after its last renewal, due was {due:?} at the latest"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Waits until the victim's watchdog is of this class.
+    ///
+    /// # Errors
+    /// When it does not come to be.
+    pub fn sees_watched(&self, class: &str) -> Result<(), Failure> {
+        Ok(self.cluster.wait_until_watched(self.victim, class)?)
+    }
+
+    /// No hypervisor was reset since the scenario began.
+    ///
+    /// # Errors
+    /// When one was.
+    pub fn sees_no_reset(&self) -> Result<(), Failure> {
+        match self.resets().first() {
+            None => Ok(()),
+            Some(reset) => Err(Failure::Unmet(format!("{} was reset by {}", reset.host, reset.by))),
+        }
+    }
+
     /// Waits until the victim holds a lease under a higher generation.
     ///
     /// # Errors
     /// When it does not.
     pub fn sees_return(&mut self) -> Result<(), Failure> {
         let (victim, before) = (self.victim, self.generation_before(self.victim));
+        self.wait_until_up(victim)?;
         let held = self.cluster.wait_until_held(victim, before)?;
-        let how = if held.rebooted { ", after the reboot that its status asked for" } else { "" };
+        let how = match self.resets().iter().any(|reset| reset.host == victim && reset.by == By::Watchdog) {
+            _ if held.rebooted => ", after the reboot that its status asked for",
+            true => ", after its watchdog has reset it",
+            false => "",
+        };
         let text = format!("holds a lease again, in generation {} (it was {before}){how}", held.generation);
         self.note(Kind::Rejoined, text);
         Ok(())
@@ -170,6 +219,7 @@ impl Stage<'_> {
     /// When somebody was fenced.
     pub fn sees_nobody_fenced(&mut self) -> Result<(), Failure> {
         wait::pause(LEASE_TTL / 2)?;
+        self.sees_no_reset()?;
         for host in hypervisors() {
             let own = self.cluster.status(host)?.own;
             if own.state != "held" {
@@ -233,9 +283,12 @@ impl Stage<'_> {
     /// # Errors
     /// When it is not so.
     pub fn sees_all_return(&mut self) -> Result<(), Failure> {
+        hypervisors().try_for_each(|host| self.wait_until_up(host))?;
         let rebooted = self.cluster.wait_until_all_held(|host| self.generation_before(host))?;
         let text = format!(
-            "all three were fenced and hold their leases again; {rebooted} took the reboot that their status asked for"
+            "all three were fenced and hold their leases again; {} were reset by their watchdogs, {rebooted} took the reboot that \
+             their status asked for",
+            self.resets().iter().filter(|reset| reset.by == By::Watchdog).count()
         );
         self.note(Kind::Rejoined, text);
         self.sees_guest_ended()?;
@@ -261,6 +314,7 @@ impl Stage<'_> {
     /// # Errors
     /// When one does not.
     pub fn sees_all_held(&mut self) -> Result<(), Failure> {
+        hypervisors().try_for_each(|host| self.wait_until_up(host))?;
         let rebooted = self.cluster.wait_until_all_held(|_| 0)?;
         let text =
             format!("all three hold their leases; {rebooted} took the reboot that their status asked for");
