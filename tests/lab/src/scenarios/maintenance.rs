@@ -1,6 +1,8 @@
 //! What an operator does: a planned fence, and maintenance.
 
 use crate::cluster::WATCHDOG;
+use crate::guest;
+use crate::resets::By;
 use crate::scenario::{EVERYWHERE, Scenario};
 use leasefence_demo::story::Kind;
 
@@ -52,5 +54,27 @@ pub(super) const UNWATCHED: Scenario = Scenario::new(
         stage.wait_ttl(1.0)?;
         stage.sees_no_reset()?;
         stage.sees_guest_unharmed()
+    },
+);
+
+/// Libvirt-guests would shut the guest down, which this one does not hear.
+pub(super) const REBOOTED: Scenario = Scenario::new(
+    "reboot",
+    "has its guest stopped by a user, and is rebooted in order: it releases its lease, its watchdog does not bite, and it comes back",
+    |stage| {
+        let (victim, guest) = (stage.victim(), guest::NAME);
+        let boots = stage.lab().boots(victim);
+        stage.note(Kind::Fault, "virsh destroy; systemctl reboot");
+        stage.on_victim(&format!("leasefence ha disable {guest} && virsh --quiet destroy {guest}"))?;
+        // The answer never comes.
+        stage.on_victim("(sleep 1; systemctl reboot) >/dev/null 2>&1 </dev/null &")?;
+        stage.sees_verdicts()?;
+        stage.sees_evidence("released")?;
+        stage.sees_reset(By::Kernel)?;
+        stage.lab().wait_for_boot(victim, boots + 1)?;
+        stage.note(Kind::Mended, "it has booted");
+        stage.sees_return()?;
+        stage.cluster().start_guest(victim)?;
+        stage.sees_guest_on_one_host()
     },
 );

@@ -47,6 +47,7 @@ pub const ALL: &[Scenario] = &[
     iscsi::TARGET_RESET,
     maintenance::DISARMED,
     maintenance::UNWATCHED,
+    maintenance::REBOOTED,
     processes::AGENT_STOPPED,
     processes::FENCER_STOPPED,
     processes::FENCER_KILLED_CUT,
