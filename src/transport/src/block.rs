@@ -1,5 +1,6 @@
 //! A block device, and what lies beneath it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
@@ -25,23 +26,16 @@ impl BlockDevice {
     /// The device that `path` names; none where that is something else, or nothing.
     pub(crate) fn at(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_block_device())?;
-        Some(Self::read(Path::new("/"), &format!("{}:{}", major(metadata.rdev()), minor(metadata.rdev()))))
+        Some(Self::read(Path::new("/"), metadata.rdev()))
     }
 
     /// The device with this number, as the files below `root` describe it.
-    fn read(root: &Path, number: &str) -> Self {
-        let (mut sessions, mut unknown) = (Vec::new(), Vec::new());
-        match fs::canonicalize(root.join("sys/dev/block").join(number)) {
-            Ok(place) => beneath(&place, DEEPEST, &mut sessions, &mut unknown),
-            Err(_) => unknown.push(number.to_owned()),
-        }
-        sessions.sort_unstable();
-        sessions.dedup();
-        unknown.sort_unstable();
-        unknown.dedup();
+    fn read(root: &Path, device: u64) -> Self {
+        let beneath = Beneath::below(root, device)
+            .unwrap_or_else(|| Beneath { unknown: BTreeSet::from([number(device)]), ..Beneath::default() });
         Self {
-            sessions: sessions.into_iter().map(|number| IscsiSession::read(root, number)).collect(),
-            unknown,
+            sessions: beneath.sessions.iter().map(|session| IscsiSession::read(root, *session)).collect(),
+            unknown: beneath.unknown.into_iter().collect(),
         }
     }
 
@@ -58,24 +52,57 @@ impl BlockDevice {
     }
 }
 
-/// The sessions beneath the device that sysfs describes at `place`, and the names of what is none. A partition lies below its
-/// disk's place, and one of a device with layers beneath has them at its disk.
-fn beneath(place: &Path, depth: u8, sessions: &mut Vec<u32>, unknown: &mut Vec<String>) {
-    if let Some(session) = place.components().find_map(session_in) {
-        sessions.push(session);
-        return;
+/// What a block device lies on, through however many layers. Told by sysfs alone.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Beneath {
+    /// The numbers of the iSCSI sessions.
+    pub sessions: BTreeSet<u32>,
+    /// The kernel's names of the devices that are of no session.
+    pub unknown: BTreeSet<String>,
+}
+
+impl Beneath {
+    /// What lies beneath the device with this number; none when there is no such device, or too many layers.
+    #[must_use]
+    pub fn device(device: u64) -> Option<Self> {
+        Self::below(Path::new("/"), device)
     }
-    let whole = if place.join("partition").exists() { place.parent().unwrap_or(place) } else { place };
-    let slaves: Vec<PathBuf> = fs::read_dir(whole.join("slaves"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|slave| fs::canonicalize(slave.path()).ok())
-        .collect();
-    match depth.checked_sub(1).filter(|_| !slaves.is_empty()) {
-        Some(depth) => slaves.iter().for_each(|slave| beneath(slave, depth, sessions, unknown)),
-        None => unknown.push(whole.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+
+    fn below(root: &Path, device: u64) -> Option<Self> {
+        let mut this = Self::default();
+        this.add(&place_in_sysfs(root, device)?, DEEPEST)?;
+        Some(this)
     }
+
+    /// A partition lies below its disk's place, and one of a device with layers beneath has them at its disk.
+    fn add(&mut self, place: &Path, depth: u8) -> Option<()> {
+        if let Some(session) = place.components().find_map(session_in) {
+            self.sessions.insert(session);
+            return Some(());
+        }
+        let whole = if place.join("partition").exists() { place.parent().unwrap_or(place) } else { place };
+        let slaves: Vec<PathBuf> = fs::read_dir(whole.join("slaves"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|slave| fs::canonicalize(slave.path()).ok())
+            .collect();
+        if slaves.is_empty() {
+            self.unknown.insert(whole.file_name().unwrap_or_default().to_string_lossy().into_owned());
+            return Some(());
+        }
+        let depth = depth.checked_sub(1)?;
+        slaves.iter().try_for_each(|slave| self.add(slave, depth))
+    }
+}
+
+/// Where sysfs describes the device with this number; none when there is no such device.
+pub(crate) fn place_in_sysfs(root: &Path, device: u64) -> Option<PathBuf> {
+    fs::canonicalize(root.join("sys/dev/block").join(number(device))).ok()
+}
+
+fn number(device: u64) -> String {
+    format!("{}:{}", major(device), minor(device))
 }
 
 fn session_in(part: Component<'_>) -> Option<u32> {
@@ -86,6 +113,8 @@ fn session_in(part: Component<'_>) -> Option<u32> {
 mod tests {
     use std::io;
     use std::os::unix::fs::symlink;
+
+    use nix::sys::stat::makedev;
 
     use super::*;
 
@@ -123,10 +152,10 @@ mod tests {
             fs::create_dir_all(&connection)?;
             fs::write(connection.join("ping_tmo"), "60")?;
         }
-        for (number, sessions, unknown) in
-            [("8:0", 1, vec![]), ("253:0", 2, vec![]), ("253:1", 2, vec!["nvme0n1"]), ("9:9", 0, vec!["9:9"])]
+        for (major, minor, sessions, unknown) in
+            [(8, 0, 1, vec![]), (253, 0, 2, vec![]), (253, 1, 2, vec!["nvme0n1"]), (9, 9, 0, vec!["9:9"])]
         {
-            let device = BlockDevice::read(root, number);
+            let device = BlockDevice::read(root, makedev(major, minor));
             assert_eq!(
                 (device.sessions.len(), &device.unknown),
                 (sessions, &unknown.iter().map(|name| (*name).to_owned()).collect())

@@ -29,9 +29,8 @@ pub struct IscsiSession {
 impl IscsiSession {
     /// The session with this number, as the files below `root` describe it.
     pub(crate) fn read(root: &Path, number: u32) -> Self {
-        let session = root.join(format!("sys/class/iscsi_session/session{number}"));
         let connection = root.join(format!("sys/class/iscsi_connection/connection{number}:0"));
-        let target = text(&session.join("targetname")).unwrap_or_default();
+        let target = target_of(root, number);
         Self {
             ping_interval: text(&connection.join("recv_tmo")).and_then(|text| text.parse().ok()),
             ping_timeout: text(&connection.join("ping_tmo")).and_then(|text| text.parse().ok()),
@@ -61,6 +60,11 @@ impl IscsiSession {
         }
         advice
     }
+}
+
+/// The name of a session's target; empty where the kernel does not say.
+pub(crate) fn target_of(root: &Path, session: u32) -> String {
+    text(&root.join(format!("sys/class/iscsi_session/session{session}/targetname"))).unwrap_or_default()
 }
 
 fn text(path: &Path) -> Option<String> {

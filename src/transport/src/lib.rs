@@ -1,11 +1,12 @@
-//! The transport under the lease file: an NFS connection or an iSCSI session.
+//! The transport under the lease file and the disks: NFS connections and iSCSI sessions.
 //!
 //! A link that is cut for some seconds stalls the storage for longer, since TCP sends again at growing intervals: a cut of
 //! 26 s stalled an NFS mount for 34 to 37 s, and iSCSI's default settings made 26 s out of 5. That costs leases which the
 //! timing would have let live. So an NFS connection that is stuck is made anew ([`Keeper`]); of an iSCSI session the settings
 //! are judged ([`Transport::advice`]), which do the same there.
 //!
-//! Nothing here is on the safety path: a lease ends by its own clock, whatever becomes of a connection.
+//! No lease hangs on this: it ends by its own clock, whatever becomes of a connection. What leads to the storages of the
+//! domains ([`NfsWay`], [`IscsiWay`]) is what the fencer shows them quiet by.
 
 mod block;
 mod iscsi;
@@ -18,11 +19,13 @@ mod place;
 mod rule;
 mod sockets;
 mod transport;
+mod way;
 
-pub use block::BlockDevice;
+pub use block::{Beneath, BlockDevice};
 pub use iscsi::IscsiSession;
 pub use keeper::{Activity, Keeper};
-pub use mounts::{HOST_MOUNTS, Mount, mount_of, mounts};
+pub use mounts::{HOST_MOUNTS, Mount, host_mounts, mount_of, mounts};
 pub use nfs::NfsMount;
 pub use sockets::{Sockets, TcpSocket, destroy, sockets_to};
 pub use transport::Transport;
+pub use way::{IscsiWay, NfsWay, Obstacle, nfs_is_known};

@@ -33,6 +33,20 @@ pub(crate) fn all_mounts(proc: &Path) -> io::Result<String> {
     Ok(fs::read_to_string(proc.join("1/mountinfo")).unwrap_or_default() + &ours)
 }
 
+/// Where and how the host has mounted the file system with this device number.
+///
+/// # Errors
+/// When the list cannot be read.
+pub fn host_mounts(device: u64) -> io::Result<Vec<Mount>> {
+    mounts_with(Path::new("/"), device)
+}
+
+/// The same, by the files below `root`.
+pub(crate) fn mounts_with(root: &Path, device: u64) -> io::Result<Vec<Mount>> {
+    let text = fs::read_to_string(root.join(HOST_MOUNTS.trim_start_matches('/')))?;
+    Ok(mounts(&text).filter(|mount| mount.device == device).collect())
+}
+
 /// One mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mount {

@@ -1,0 +1,183 @@
+//! The way to a device of an iSCSI session.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::Obstacle;
+use crate::block::place_in_sysfs;
+use crate::iscsi::target_of;
+use crate::mounts::mounts_with;
+
+/// The way to a device of an iSCSI session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IscsiWay {
+    /// Its SCSI device in sysfs.
+    pub place: PathBuf,
+    /// The target's name; empty where the kernel does not say.
+    pub target: String,
+    /// Where it was told to log in, and where it is logged in, which the kernel does not know of a session that is cut off.
+    pub portals: Vec<SocketAddr>,
+    /// Where the file system on it is mounted, if there is one.
+    pub mounted: Option<PathBuf>,
+}
+
+impl IscsiWay {
+    /// The way to the disk or partition with this device number; none when there is none of this number now.
+    ///
+    /// # Errors
+    /// An [`Obstacle`] to showing it quiet.
+    pub fn to(device: u64) -> Result<Option<Self>, Obstacle> {
+        Self::below(Path::new("/"), device)
+    }
+
+    fn below(root: &Path, device: u64) -> Result<Option<Self>, Obstacle> {
+        let Some(full) = place_in_sysfs(root, device) else { return Ok(None) };
+        let (place, session) = scsi_device_of(&full).ok_or(Obstacle::NotOfSession)?;
+        if host_driver(root, &place).as_deref() != Some("iscsi_tcp") {
+            return Err(Obstacle::ForeignDriver);
+        }
+        let connection = Path::new("sys/class/iscsi_connection").join(format!("connection{session}:0"));
+        let mut portals: Vec<SocketAddr> =
+            ["persistent_", ""].iter().filter_map(|which| portal(&root.join(&connection), which)).collect();
+        portals.dedup();
+        if portals.is_empty() {
+            return Err(Obstacle::NoPortal(Path::new("/").join(connection)));
+        }
+        let mounted =
+            mounts_with(root, device).unwrap_or_default().into_iter().next().map(|mount| mount.point);
+        Ok(Some(Self { place, target: target_of(root, session), portals, mounted }))
+    }
+}
+
+/// `…/sessionN/targetH:C:I/H:C:I:L` within the place of a disk or partition in sysfs, and N.
+fn scsi_device_of(full: &Path) -> Option<(PathBuf, u32)> {
+    let mut place = PathBuf::new();
+    let mut session = None;
+    for part in full.components() {
+        place.push(part);
+        let name = part.as_os_str().to_str()?;
+        if session.is_some() && name.split(':').filter(|number| number.parse::<u32>().is_ok()).count() == 4 {
+            return Some((place, session?));
+        }
+        session = session.or_else(|| name.strip_prefix("session")?.parse().ok());
+    }
+    None
+}
+
+/// The driver of the SCSI host that a device hangs on: `iscsi_tcp`, or that of an adapter or of iSER.
+fn host_driver(root: &Path, place: &Path) -> Option<String> {
+    let mut names = place.components().rev().filter_map(|part| part.as_os_str().to_str());
+    let host = names.find(|name| name.strip_prefix("host").is_some_and(|n| n.parse::<u32>().is_ok()))?;
+    let name = fs::read_to_string(root.join("sys/class/scsi_host").join(host).join("proc_name")).ok()?;
+    Some(name.trim().to_owned())
+}
+
+fn portal(connection: &Path, which: &str) -> Option<SocketAddr> {
+    let read = |name: &str| fs::read_to_string(connection.join(format!("{which}{name}"))).ok();
+    let (address, port) = (read("address")?, read("port")?);
+    Some(SocketAddr::new(address.trim().parse().ok()?, port.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::os::unix::fs::symlink;
+
+    use nix::sys::stat::makedev;
+
+    use super::*;
+
+    #[test]
+    fn the_scsi_device_and_its_session_are_found_below_a_partition() {
+        let place = "/sys/devices/platform/host2/session7/target2:0:0/2:0:0:1";
+        let found = scsi_device_of(&Path::new(place).join("block/sdb/sdb1"));
+        assert_eq!(found, Some((PathBuf::from(place), 7)));
+        assert_eq!(scsi_device_of(Path::new("/sys/devices/pci0000:00/0000:00:05.0/virtio2/block/vda")), None);
+        assert_eq!(scsi_device_of(Path::new("/sys/devices/virtual/block/dm-0")), None);
+    }
+
+    /// A kernel with one session, and a mapped device of its own.
+    struct Kernel(tempfile::TempDir);
+
+    impl Kernel {
+        fn new(driver: &str) -> io::Result<Self> {
+            let this = Self(tempfile::tempdir()?);
+            let disk = "sys/devices/platform/host2/session7/target2:0:0/2:0:0:1/block/sdb";
+            for (number, place) in [("8:16", disk), ("253:0", "sys/devices/virtual/block/dm-0")] {
+                fs::create_dir_all(this.root().join(place))?;
+                fs::create_dir_all(this.root().join("sys/dev/block"))?;
+                symlink(this.root().join(place), this.root().join("sys/dev/block").join(number))?;
+            }
+            this.write("sys/class/scsi_host/host2/proc_name", &format!("{driver}\n"))?;
+            this.write("sys/class/iscsi_session/session7/targetname", "iqn.2026-01.t:x\n")?;
+            Ok(this)
+        }
+
+        fn root(&self) -> &Path {
+            self.0.path()
+        }
+
+        fn write(&self, path: &str, text: &str) -> io::Result<()> {
+            let path = self.root().join(path);
+            fs::create_dir_all(path.parent().unwrap_or(&path))?;
+            fs::write(path, text)
+        }
+
+        fn portal(&self, which: &str, address: &str) -> io::Result<()> {
+            let connection = "sys/class/iscsi_connection/connection7:0";
+            self.write(&format!("{connection}/{which}address"), &format!("{address}\n"))?;
+            self.write(&format!("{connection}/{which}port"), "3260\n")
+        }
+
+        fn way(&self, major: u64, minor: u64) -> Result<Option<IscsiWay>, Obstacle> {
+            IscsiWay::below(self.root(), makedev(major, minor))
+        }
+    }
+
+    #[test]
+    fn a_disk_of_a_session_is_found_with_what_is_mounted_of_it() -> io::Result<()> {
+        let kernel = Kernel::new("iscsi_tcp")?;
+        kernel.portal("persistent_", "10.0.0.1")?;
+        kernel.portal("", "10.0.0.2")?;
+        kernel.write("proc/1/mountinfo", "40 22 8:16 / /mnt/disks rw - ext4 /dev/sdb rw\n")?;
+        let way = kernel.way(8, 16).expect("nothing in the way").expect("there");
+        assert!(way.place.ends_with("session7/target2:0:0/2:0:0:1"), "{}", way.place.display());
+        assert_eq!(
+            (way.target.as_str(), way.mounted),
+            ("iqn.2026-01.t:x", Some(PathBuf::from("/mnt/disks")))
+        );
+        assert_eq!(
+            way.portals,
+            ["10.0.0.1:3260".parse().expect("one"), "10.0.0.2:3260".parse().expect("another")]
+        );
+        assert_eq!(kernel.way(8, 32), Ok(None), "no such device");
+        Ok(())
+    }
+
+    #[test]
+    fn a_session_that_is_cut_off_names_the_portal_that_it_was_told() -> io::Result<()> {
+        let kernel = Kernel::new("iscsi_tcp")?;
+        // Reading where it is logged in fails then; here it is not there.
+        kernel.portal("persistent_", "10.0.0.1")?;
+        let way = kernel.way(8, 16).expect("nothing in the way").expect("there");
+        assert_eq!(way.portals, ["10.0.0.1:3260".parse().expect("an address")]);
+        Ok(())
+    }
+
+    /// Each keeps the fencer from deleting a device whose requests may leave unseen. Catches: a mapped device, or an adapter's
+    /// session, that counts as shown quiet.
+    #[test]
+    fn what_cannot_be_shown_quiet_has_its_reason() -> io::Result<()> {
+        let adapter = Kernel::new("qla4xxx")?;
+        adapter.portal("persistent_", "10.0.0.1")?;
+        assert_eq!(adapter.way(8, 16), Err(Obstacle::ForeignDriver));
+        let kernel = Kernel::new("iscsi_tcp")?;
+        assert_eq!(kernel.way(253, 0), Err(Obstacle::NotOfSession));
+        // A name is no address that a connection could be told by.
+        kernel.portal("persistent_", "storage.example")?;
+        let connection = PathBuf::from("/sys/class/iscsi_connection/connection7:0");
+        assert_eq!(kernel.way(8, 16), Err(Obstacle::NoPortal(connection)));
+        Ok(())
+    }
+}

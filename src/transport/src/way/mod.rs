@@ -1,0 +1,12 @@
+//! What leads from this host to a storage, found by its device number ahead of need: what must be known to show it quiet once
+//! its writers are gone (ARCHITECTURE 6), or why that is not possible. The fencer goes by it, and `status` says it.
+//!
+//! It reads /proc and /sys and nothing else, so that a dead server holds nobody up.
+
+mod iscsi;
+mod nfs;
+mod obstacle;
+
+pub use iscsi::IscsiWay;
+pub use nfs::{NfsWay, nfs_is_known};
+pub use obstacle::Obstacle;

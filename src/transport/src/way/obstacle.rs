@@ -1,0 +1,57 @@
+//! Why a storage cannot be shown quiet, and what would make it so.
+
+use std::path::{Path, PathBuf};
+
+/// What keeps a storage from being shown quiet. Its text is a reason without a subject: "its mount names no …".
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// A file of the kernel's cannot be read: its path, and what the kernel says.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The device number is not that of an NFS file system.
+    #[error("something else has its device number now")]
+    NumberReused,
+    /// Mounted over UDP or RDMA, or without an address.
+    #[error("its mount names no TCP server address")]
+    NoTcpServer,
+    /// Its connections are out of sight.
+    #[error("it was mounted in another network namespace")]
+    OtherNamespace,
+    /// Data servers of pNFS.
+    #[error("its server lets writes go to other servers (pNFS), of which nothing is known")]
+    ParallelNfs,
+    /// Device mapper, multipath or RAID over sessions, or a device of another kind.
+    #[error("it is not itself a device of an iSCSI session")]
+    NotOfSession,
+    /// An adapter's session, or one over RDMA (iSER).
+    #[error("its session is not the kernel's own over TCP")]
+    ForeignDriver,
+    /// The session's connection in sysfs has no address that can be read.
+    #[error("{} names no portal", .0.display())]
+    NoPortal(PathBuf),
+}
+
+impl Obstacle {
+    /// What an operator can do about it: a whole sentence.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "Let agent and fencer run as root and see the host's own /proc and /sys.",
+            Self::NumberReused => "It passes within a minute; if not, start its domains again.",
+            Self::NoTcpServer => "Mount it with proto=tcp.",
+            Self::OtherNamespace => "Mount it in the host's own network namespace.",
+            Self::ParallelNfs => "Turn pNFS off for this export at its server, and mount it anew.",
+            Self::NotOfSession => {
+                "Give the domain a session's own disk or a partition of it, without device mapper (LVM, multipath) or RAID."
+            }
+            Self::ForeignDriver => {
+                "Log in through the kernel's own initiator over TCP: iface.transport_name = tcp."
+            }
+            Self::NoPortal(_) => "Discover the target by its IP address, and log in anew.",
+        }
+    }
+
+    pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+        Self::Unreadable(format!("{}: {error}", path.display()))
+    }
+}
