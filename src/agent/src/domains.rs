@@ -126,7 +126,10 @@ impl Lister {
     fn report(&self, domain: &Domain) -> DomainReport {
         let version = self.store.version(domain.id, domain.chain_hash());
         let storages = self.storages.of(&domain.disks, self.one_kernel.load(Ordering::Relaxed));
-        let mut report = domain.report(version, storages);
+        let mut targets: Vec<_> = storages.into_iter().map(|storage| storage.target).collect();
+        // Network disks have no device: they are one target.
+        targets.dedup();
+        let mut report = domain.report(version, targets);
         let uuid = domain.id.to_string();
         report.protection.exempt |= self.exempt.iter().any(|word| *word == domain.name || *word == uuid);
         report

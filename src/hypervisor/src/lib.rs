@@ -2,7 +2,7 @@
 //! them, and what changes.
 //!
 //! It owns the connection (keepalive, a deadline on every call, reconnection), the store of definitions beside the
-//! lease file, the start barrier, and the question on which kind of storage a disk lies. It never decides whether a
+//! lease file, the start barrier, and the question on which kind of storage a disk lies and whether that can be shown quiet. It never decides whether a
 //! domain may start, and it never touches the lease file.
 
 mod barrier;
@@ -20,8 +20,10 @@ mod host_stopping;
 mod hypervisor;
 mod libvirt;
 mod medium;
+mod no_proof;
 mod storages;
 mod stored;
+mod ways;
 
 pub use barrier::{BarrierError, barrier};
 pub use chain::{ChainLink, Disk, DiskSource, chain_hash};
@@ -37,5 +39,6 @@ pub use guard::GUARD_NAMESPACE;
 pub use host_stopping::host_is_stopping;
 pub use hypervisor::Hypervisor;
 pub use libvirt::{Libvirt, LibvirtConfig};
-pub use storages::Storages;
+pub use no_proof::NoProof;
+pub use storages::{Storage, Storages};
 pub use stored::StoredDefinition;

@@ -4,14 +4,16 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use leasefence_transport::mount_of;
-use rustix::fs::{major, minor, statfs};
+use leasefence_transport::{Beneath, mount_of};
+use rustix::fs::{major, statfs};
 
-/// More layers of mapped devices than this are not followed.
-const DEEPEST_STACK: u8 = 8;
+use crate::no_proof::NoProof;
+
+/// The mounts that this process sees.
+pub(crate) const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// The kinds of storage that are told apart.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Medium {
     /// An NFS mount.
     Nfs,
@@ -20,7 +22,7 @@ pub(crate) enum Medium {
     /// A file system, or a loop device, of this kernel alone.
     Local,
     /// Anything else, and what cannot be found.
-    Other,
+    Other(NoProof),
 }
 
 /// File systems by their magic numbers (statfs(2), linux/magic.h).
@@ -45,9 +47,9 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Nothing is known.
-    pub(crate) fn nothing() -> Self {
-        Self { medium: Medium::Other, device: 0, path: PathBuf::new() }
+    /// Nothing is known, and why.
+    pub(crate) fn nothing(why: NoProof) -> Self {
+        Self { medium: Medium::Other(why), device: 0, path: PathBuf::new() }
     }
 
     /// Whether the kernel's table of mounts still has it so, which takes no call to any file system: something else may be
@@ -56,64 +58,59 @@ impl Found {
         self.medium != Medium::Nfs
             || mount_of(mountinfo, &self.path).is_some_and(|mount| mount.device == self.device)
     }
+
+    /// What the kernel calls it: what is mounted, or the device's path. None where nothing was found.
+    pub(crate) fn place(&self, mountinfo: &str) -> Option<String> {
+        let mounted = mount_of(mountinfo, &self.path).filter(|mount| mount.device == self.device);
+        let path = || self.path.display().to_string();
+        let place = mounted.map_or_else(path, |mount| mount.source);
+        (!place.is_empty()).then_some(place)
+    }
 }
 
 /// What lies behind a path.
 pub(crate) fn medium_of(path: &Path) -> Found {
     let found = fs::canonicalize(path).and_then(|path| Ok((fs::metadata(&path)?, path)));
-    let Ok((metadata, path)) = found else { return Found::nothing() };
+    let (metadata, path) = match found {
+        Ok(found) => found,
+        Err(error) => return Found::nothing(NoProof::NotFound(error.to_string())),
+    };
     let (medium, device) = match metadata.file_type().is_block_device() {
-        true => (device_medium(metadata.rdev(), DEEPEST_STACK), metadata.rdev()),
+        true => (device_medium(metadata.rdev()), metadata.rdev()),
         false => (file_system_medium(&path, metadata.dev()), metadata.dev()),
     };
     Found { medium, device, path }
 }
 
 fn file_system_medium(path: &Path, device: u64) -> Medium {
-    let Ok(found) = statfs(path) else { return Medium::Other };
-    match u64::try_from(found.f_type) {
-        Ok(NFS) => Medium::Nfs,
+    let magic = match statfs(path) {
+        Ok(found) => u64::try_from(found.f_type).unwrap_or_default(),
+        Err(error) => return Medium::Other(NoProof::NotFound(error.to_string())),
+    };
+    match magic {
+        NFS => Medium::Nfs,
         // A device with major 0 is none: tmpfs, overlayfs, btrfs.
-        Ok(magic) if LOCAL.contains(&magic) && major(device) == 0 => Medium::Local,
-        Ok(magic) if LOCAL.contains(&magic) => device_medium(device, DEEPEST_STACK),
-        _ => Medium::Other,
+        _ if LOCAL.contains(&magic) && major(device) == 0 => Medium::Local,
+        _ if LOCAL.contains(&magic) => device_medium(device),
+        _ => Medium::Other(NoProof::FileSystem(type_of(path, magic))),
     }
 }
 
-/// A device is iSCSI when its place in sysfs lies under a session. A mapped device (multipath, LVM, crypt) is what all
-/// the devices under it are, if they agree.
-fn device_medium(device: u64, depth: u8) -> Medium {
-    let link = PathBuf::from(format!("/sys/dev/block/{}:{}", major(device), minor(device)));
-    let Ok(place) = fs::canonicalize(&link) else { return Medium::Other };
-    if is_under_session(&place) {
-        return Medium::Iscsi;
+fn type_of(path: &Path, magic: u64) -> String {
+    let mount = mount_of(&fs::read_to_string(MOUNTS).unwrap_or_default(), path);
+    mount.map_or_else(|| format!("{magic:#x}"), |mount| mount.fs_type)
+}
+
+/// A mapped device (multipath, LVM, crypt) is what all the devices under it are, if they agree.
+fn device_medium(device: u64) -> Medium {
+    let Some(beneath) = Beneath::device(device) else {
+        return Medium::Other(NoProof::NotFound(
+            "the kernel does not say what its device lies on".to_owned(),
+        ));
+    };
+    match (beneath.sessions.is_empty(), beneath.unknown.is_empty()) {
+        (false, true) => Medium::Iscsi,
+        (true, _) => Medium::Local,
+        (false, false) => Medium::Other(NoProof::Mixed),
     }
-    match slaves(&place) {
-        below if below.is_empty() => Medium::Local,
-        below => common(below.into_iter().map(|device| match depth.checked_sub(1) {
-            Some(depth) => device_medium(device, depth),
-            None => Medium::Other,
-        })),
-    }
-}
-
-fn is_under_session(place: &Path) -> bool {
-    let number = |name: &str| name.strip_prefix("session").is_some_and(|rest| rest.parse::<u32>().is_ok());
-    place.components().any(|part| part.as_os_str().to_str().is_some_and(number))
-}
-
-fn slaves(place: &Path) -> Vec<u64> {
-    let Ok(entries) = fs::read_dir(place.join("slaves")) else { return Vec::new() };
-    entries.flatten().filter_map(|entry| device_number(&entry.path())).collect()
-}
-
-fn device_number(place: &Path) -> Option<u64> {
-    let text = fs::read_to_string(place.join("dev")).ok()?;
-    let (major, minor) = text.trim().split_once(':')?;
-    Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))
-}
-
-fn common(mut media: impl Iterator<Item = Medium>) -> Medium {
-    let Some(first) = media.next() else { return Medium::Other };
-    if media.all(|medium| medium == first) { first } else { Medium::Other }
 }

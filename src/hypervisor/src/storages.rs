@@ -1,4 +1,4 @@
-//! On which kind of storage a disk lies: what the fencer must show quiet after it has killed the domain.
+//! On which kind of storage a disk lies: what the fencer must show quiet after it has killed the domain, and whether it can.
 //!
 //! It asks the kernel, in threads of its own with a deadline, since a dead mount answers no question; what has no
 //! answer is `unprovable`. It never tries to prove anything.
@@ -11,15 +11,26 @@ use std::time::{Duration, Instant};
 
 use leasefence_core::fencing::{QuiesceTarget, StorageKind};
 
-use crate::medium::{Found, Medium, medium_of};
+use crate::medium::{Found, MOUNTS, Medium, medium_of};
+use crate::no_proof::NoProof;
+use crate::ways::{Way, Ways};
 use crate::{Disk, DiskSource};
 
 /// How long the answer of one path is waited for.
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
-/// The mounts that this process sees.
-const MOUNTS: &str = "/proc/self/mountinfo";
 /// After this an answer is asked for again: something else may be mounted there by now.
 const ANSWER_AGE: Duration = Duration::from_secs(30);
+
+/// A storage that carries disks of a domain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Storage {
+    /// What the fencer must show quiet.
+    pub target: QuiesceTarget,
+    /// Where it is, for people: `server:/export`, a target and its portals, a device, or what libvirt calls it.
+    pub place: String,
+    /// Why it cannot be shown quiet at a fence; none where it can.
+    pub no_proof: Option<NoProof>,
+}
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -32,6 +43,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Storages {
     entries: Mutex<HashMap<PathBuf, Entry>>,
+    ways: Ways,
 }
 
 impl Storages {
@@ -45,31 +57,46 @@ impl Storages {
     /// lease file's header has the test bit: only then does a local file system count as provable, by process exits
     /// alone. Blocks for at most half a second a path; a path that does not answer keeps its last answer for as long as the
     /// kernel's table of mounts says the same.
-    pub fn of(&self, disks: &[Disk], one_kernel: bool) -> Vec<QuiesceTarget> {
+    pub fn of(&self, disks: &[Disk], one_kernel: bool) -> Vec<Storage> {
         let mountinfo = std::fs::read_to_string(MOUNTS).unwrap_or_default();
         let links = disks.iter().filter(|disk| !disk.readonly).flat_map(|disk| &disk.chain);
-        let mut targets = BTreeMap::new();
+        let mut storages = BTreeMap::new();
         for link in links {
-            let target = self.target(&link.source, one_kernel, &mountinfo);
-            targets.insert((target.device, kind_order(target.kind)), target);
+            let storage = self.storage(&link.source, one_kernel, &mountinfo);
+            let order = (storage.target.device, kind_order(storage.target.kind), storage.place.clone());
+            storages.insert(order, storage);
         }
-        targets.into_values().collect()
+        storages.into_values().collect()
     }
 
-    fn target(&self, source: &DiskSource, one_kernel: bool, mountinfo: &str) -> QuiesceTarget {
-        let found = match source {
-            DiskSource::File(path) | DiskSource::Block(path) | DiskSource::Directory(path) => {
-                self.answer(Path::new(path), mountinfo)
-            }
-            DiskSource::Network { .. } | DiskSource::Volume { .. } | DiskSource::Other(_) => Found::nothing(),
-        };
+    fn storage(&self, source: &DiskSource, one_kernel: bool, mountinfo: &str) -> Storage {
+        let found = self.find(source, mountinfo);
         let kind = match found.medium {
             Medium::Nfs => StorageKind::Nfs,
             Medium::Iscsi => StorageKind::Iscsi,
             Medium::Local if one_kernel => StorageKind::OneKernel,
-            Medium::Local | Medium::Other => StorageKind::Unprovable,
+            Medium::Local | Medium::Other(_) => StorageKind::Unprovable,
         };
-        QuiesceTarget { kind, device: found.device }
+        let target = QuiesceTarget { kind, device: found.device };
+        let Way { place, no_proof } = self.ways.to(&target);
+        let no_proof = no_proof.or_else(|| match &found.medium {
+            Medium::Other(why) => Some(why.clone()),
+            Medium::Local => (!one_kernel).then_some(NoProof::Local),
+            Medium::Nfs | Medium::Iscsi => None,
+        });
+        let place = place.or_else(|| found.place(mountinfo)).unwrap_or_else(|| source.describe());
+        Storage { target, place, no_proof }
+    }
+
+    fn find(&self, source: &DiskSource, mountinfo: &str) -> Found {
+        match source {
+            DiskSource::File(path) | DiskSource::Block(path) | DiskSource::Directory(path) => {
+                self.answer(Path::new(path), mountinfo)
+            }
+            DiskSource::Network { protocol, .. } => Found::nothing(NoProof::Network(protocol.clone())),
+            DiskSource::Volume { .. } => Found::nothing(NoProof::Volume),
+            DiskSource::Other(_) => Found::nothing(NoProof::Other),
+        }
     }
 
     fn answer(&self, path: &Path, mountinfo: &str) -> Found {
@@ -88,7 +115,8 @@ impl Storages {
             // No thread could be made: ask again next time.
             Err(RecvTimeoutError::Disconnected) => {}
         }
-        entry.answer.as_ref().map_or_else(Found::nothing, |(found, _)| found.clone())
+        let nothing = || Found::nothing(NoProof::NoAnswer);
+        entry.answer.as_ref().map_or_else(nothing, |(found, _)| found.clone())
     }
 }
 

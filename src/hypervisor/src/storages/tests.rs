@@ -16,28 +16,70 @@ fn file(path: &Path) -> DiskSource {
     DiskSource::File(path.to_str().expect("a path").to_owned())
 }
 
+fn network(protocol: &str) -> DiskSource {
+    DiskSource::Network { protocol: protocol.to_owned(), name: "a".to_owned(), servers: Vec::new() }
+}
+
+/// The storage of one disk.
+fn storage_of(source: DiskSource) -> Storage {
+    let found = Storages::new().of(&[disk(source, false)], false);
+    found.into_iter().next().expect("it has one")
+}
+
 #[test]
 fn a_local_disk_is_provable_only_where_the_header_has_the_test_bit() {
     let image = tempfile::NamedTempFile::new().expect("a file");
     let device = image.as_file().metadata().expect("metadata").dev();
     let disks = [disk(file(image.path()), false), disk(file(image.path()), false)];
     let storages = Storages::new();
-    let kinds = |one_kernel| storages.of(&disks, one_kernel);
-    assert_eq!(kinds(true), [QuiesceTarget { kind: StorageKind::OneKernel, device }], "each storage once");
-    assert_eq!(kinds(false), [QuiesceTarget { kind: StorageKind::Unprovable, device }]);
+    let found = |one_kernel| {
+        let found = storages.of(&disks, one_kernel);
+        found.into_iter().map(|storage| (storage.target, storage.no_proof)).collect::<Vec<_>>()
+    };
+    let target = |kind| QuiesceTarget { kind, device };
+    assert_eq!(found(true), [(target(StorageKind::OneKernel), None)], "each storage once");
+    assert_eq!(found(false), [(target(StorageKind::Unprovable), Some(NoProof::Local))]);
+}
+
+/// Catches: a storage without a proof that has none of the reasons, and so looks like one with a proof.
+#[test]
+fn what_cannot_be_found_or_is_no_file_is_unprovable_and_says_why() {
+    let volume = DiskSource::Volume { pool: "p".to_owned(), volume: "v".to_owned() };
+    for (source, place, why) in [
+        (network("rbd"), "network rbd a ", NoProof::Network("rbd".to_owned())),
+        (volume, "volume p/v", NoProof::Volume),
+        (DiskSource::Other("scsi".to_owned()), "other scsi", NoProof::Other),
+    ] {
+        let target = QuiesceTarget { kind: StorageKind::Unprovable, device: 0 };
+        assert_eq!(storage_of(source), Storage { target, place: place.to_owned(), no_proof: Some(why) });
+    }
+    let missing = storage_of(file(Path::new("/nowhere/disk")));
+    assert_eq!(
+        (missing.target.kind, missing.place.as_str()),
+        (StorageKind::Unprovable, "file /nowhere/disk")
+    );
+    assert!(matches!(missing.no_proof, Some(NoProof::NotFound(_))), "{missing:?}");
+    let foreign = storage_of(file(Path::new("/proc/self/status")));
+    assert_eq!(foreign.target.kind, StorageKind::Unprovable);
+    assert_eq!(foreign.no_proof, Some(NoProof::FileSystem("proc".to_owned())));
 }
 
 #[test]
-fn what_cannot_be_found_or_is_no_file_is_unprovable() {
+fn two_storages_without_a_device_are_two_and_what_is_only_read_is_none() {
     let storages = Storages::new();
-    let none = [QuiesceTarget { kind: StorageKind::Unprovable, device: 0 }];
-    assert_eq!(storages.of(&[disk(file(Path::new("/nowhere/disk")), false)], true), none);
-    let network =
-        DiskSource::Network { protocol: "rbd".to_owned(), name: "a".to_owned(), servers: Vec::new() };
-    assert_eq!(storages.of(&[disk(network, false)], true), none);
-    assert_eq!(
-        storages.of(&[disk(file(Path::new("/proc/self/status")), false)], true)[0].kind,
-        StorageKind::Unprovable
-    );
-    assert_eq!(storages.of(&[disk(DiskSource::Other("scsi".to_owned()), true)], true), [], "never written");
+    let disks = [disk(network("rbd"), false), disk(network("nbd"), false), disk(network("ssh"), true)];
+    let places: Vec<String> = storages.of(&disks, true).into_iter().map(|storage| storage.place).collect();
+    assert_eq!(places, ["network nbd a ", "network rbd a "]);
+}
+
+/// Catches: a mount that does not answer, said to be in order.
+#[test]
+fn a_path_that_does_not_answer_says_so() {
+    let storages = Storages::new();
+    let (_never, open) = mpsc::channel();
+    let path = PathBuf::from("/mnt/dead/disk");
+    let entry = Entry { answer: None, open: Some(open) };
+    storages.entries.lock().expect("not poisoned").insert(path.clone(), entry);
+    let found = storages.of(&[disk(file(&path), false)], true);
+    assert_eq!(found[0].no_proof, Some(NoProof::NoAnswer));
 }

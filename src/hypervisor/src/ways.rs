@@ -1,0 +1,94 @@
+//! Whether a storage can be shown quiet, asked of the kernel in the words that the fencer asks.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use leasefence_core::fencing::{QuiesceTarget, StorageKind};
+use leasefence_transport::{IscsiWay, NfsWay, Obstacle};
+
+use crate::no_proof::NoProof;
+
+/// How long an answer counts: as often the fencer looks at a storage anew.
+const ANSWER_AGE: Duration = Duration::from_secs(5);
+
+/// What is known of the way to a storage.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Way {
+    /// Where it leads, where that says more than the kernel's name of the device.
+    pub(crate) place: Option<String>,
+    /// Why it cannot be shown quiet; none where it can.
+    pub(crate) no_proof: Option<NoProof>,
+}
+
+/// The ways to all storages that were asked for, each asked of the kernel once for all domains.
+#[derive(Debug, Default)]
+pub(crate) struct Ways(Mutex<HashMap<QuiesceTarget, (Way, Instant)>>);
+
+impl Ways {
+    /// The way to an NFS file system or a device of a session. Reads /proc and /sys alone.
+    pub(crate) fn to(&self, target: &QuiesceTarget) -> Way {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (_, at)| at.elapsed() < ANSWER_AGE);
+        let (way, _) = known.entry(target.clone()).or_insert_with(|| (look(target), Instant::now()));
+        way.clone()
+    }
+}
+
+fn look(target: &QuiesceTarget) -> Way {
+    match target.kind {
+        StorageKind::Nfs => of_nfs(NfsWay::to(target.device)),
+        StorageKind::Iscsi => of_iscsi(IscsiWay::to(target.device)),
+        StorageKind::OneKernel | StorageKind::Unprovable => Way { place: None, no_proof: None },
+    }
+}
+
+fn of_nfs(found: Result<Option<NfsWay>, Obstacle>) -> Way {
+    let no_proof = match found {
+        Ok(Some(way)) => (way.version < (4, 0)).then_some(NoProof::OldNfs),
+        Ok(None) => Some(NoProof::Gone),
+        Err(obstacle) => Some(obstacle.into()),
+    };
+    Way { place: None, no_proof }
+}
+
+fn of_iscsi(found: Result<Option<IscsiWay>, Obstacle>) -> Way {
+    match found {
+        Ok(Some(way)) => {
+            let portals: Vec<String> = way.portals.iter().map(ToString::to_string).collect();
+            Way { place: Some(format!("{} at {}", way.target, portals.join(", "))), no_proof: None }
+        }
+        Ok(None) => Way { place: None, no_proof: Some(NoProof::Gone) },
+        Err(obstacle) => Way { place: None, no_proof: Some(obstacle.into()) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_says_of_a_way_is_passed_on_in_words() {
+        let server = "10.0.0.1:2049".parse().expect("an address");
+        for (found, no_proof) in [
+            (Ok(Some(NfsWay { server, version: (4, 2) })), None),
+            (Ok(Some(NfsWay { server, version: (3, 0) })), Some(NoProof::OldNfs)),
+            (Ok(None), Some(NoProof::Gone)),
+            (Err(Obstacle::ParallelNfs), Some(NoProof::Way(Obstacle::ParallelNfs))),
+        ] {
+            assert_eq!(of_nfs(found), Way { place: None, no_proof });
+        }
+        let way = IscsiWay {
+            place: PathBuf::from("/sys/devices/x"),
+            target: "iqn.2026-01.t:x".to_owned(),
+            portals: vec!["10.0.0.1:3260".parse().expect("an address")],
+            mounted: None,
+        };
+        let place = Some("iqn.2026-01.t:x at 10.0.0.1:3260".to_owned());
+        assert_eq!(of_iscsi(Ok(Some(way))), Way { place, no_proof: None });
+        let mapped = of_iscsi(Err(Obstacle::NotOfSession));
+        assert_eq!(mapped.no_proof.map(|why| why.to_string()), Some(Obstacle::NotOfSession.to_string()));
+    }
+}
