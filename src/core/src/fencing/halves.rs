@@ -23,9 +23,9 @@ pub enum Wish {
 pub enum StorageKind {
     /// A local file system shared by "hosts" on one kernel (header's `test` bit): process exits are the proof.
     OneKernel,
-    /// NFS. Its proof is not built yet.
+    /// An NFS file system: unmounted, forgotten by the kernel, and no connection left over which it has sent.
     Nfs,
-    /// iSCSI. Its proof is not built yet.
+    /// A device of an iSCSI session, or a file system on one: deleted, and no connection left over which it has sent.
     Iscsi,
     /// Anything for which there is no proof.
     #[default]
