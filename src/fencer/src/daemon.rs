@@ -24,7 +24,7 @@ use crate::hardening::{self, PidNamespace};
 use crate::log::Log;
 use crate::manager::{self, Manager, Restored};
 use crate::options::Options;
-use crate::quiesce::Quiescence;
+use crate::quiesce::{self, Quiescence};
 use crate::real_hands::RealHands;
 use crate::state_file::StateFile;
 use crate::watchdog::{self, Watchdog};
@@ -93,6 +93,9 @@ pub(crate) fn run(options: &Options) -> Result<Stopped, StartError> {
     let restored = manager::restored();
     check_namespace(options)?;
     let mut daemon = Daemon::start(options, restored)?;
+    if let Err(error) = quiesce::announce(&options.run_dir, options.no_quiesce) {
+        daemon.hands.log.line(format_args!("warning: saying whether storages are shown quiet: {error}"));
+    }
     daemon.manager_hears();
     Ok(daemon.run())
 }

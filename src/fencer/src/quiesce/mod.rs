@@ -10,6 +10,9 @@ mod nfs;
 mod probe;
 mod worker;
 
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use leasefence_core::fencing::{Fencer, QuiesceTarget, Quiet, StorageKind};
@@ -17,8 +20,22 @@ use leasefence_core::time::Instant;
 
 use worker::{Answer, Worker};
 
+/// In the run directory while this is refused: the agent's `status` then calls no storage provable that only this can show quiet.
+const REFUSED: &str = "no-quiesce";
 /// Between two orders to a storage that could not be shown quiet.
 const AGAIN: Duration = Duration::from_millis(20);
+
+/// Says in the run directory whether this fencer was told to leave storages alone.
+pub(crate) fn announce(run_dir: &Path, refused: bool) -> io::Result<()> {
+    let file = run_dir.join(REFUSED);
+    match refused {
+        true => fs::write(file, ""),
+        false => fs::remove_file(file).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        }),
+    }
+}
 
 /// The storages and their threads.
 #[derive(Debug, Default)]
@@ -41,7 +58,7 @@ struct Storage {
 impl Quiescence {
     /// Gives each storage that the page names a thread, and takes it from those that it names no more. While a proof is owed
     /// none is taken away. Words for the log, where a thread cannot be had.
-    pub(crate) fn prepare(&mut self, fencer: &Fencer) -> Option<std::io::Error> {
+    pub(crate) fn prepare(&mut self, fencer: &Fencer) -> Option<io::Error> {
         let wanted = |target: &QuiesceTarget| fencer.storages().contains(target);
         if !fencer.kills() {
             self.storages.retain(|storage| wanted(&storage.target) && !storage.used);
@@ -92,5 +109,21 @@ impl Quiescence {
                 (storage.ordered, storage.used) = (Some(now), true);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_fencer_was_told_is_forgotten() -> io::Result<()> {
+        let run_dir = tempfile::tempdir()?;
+        let said = || run_dir.path().join(REFUSED).exists();
+        for refused in [false, true, true, false, false] {
+            announce(run_dir.path(), refused)?;
+            assert_eq!(said(), refused);
+        }
+        Ok(())
     }
 }
