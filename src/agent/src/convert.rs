@@ -133,8 +133,8 @@ fn answer(host: &HostStatus, generation: Generation, said: &Verdict, reason: Str
     }
 }
 
-/// A domain.
-pub(crate) fn domain(domain: &DomainStatus) -> api::Domain {
+/// A domain and its storages.
+pub(crate) fn domain(domain: &DomainStatus, storages: Option<&Vec<api::Storage>>) -> api::Domain {
     api::Domain {
         uuid: domain.domain.to_string(),
         name: domain.name.clone(),
@@ -145,6 +145,7 @@ pub(crate) fn domain(domain: &DomainStatus) -> api::Domain {
         lease: domain.lease.clone(),
         term: domain.term.map(|term| term.0),
         hold: domain.hold,
+        storages: storages.cloned().unwrap_or_default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What libvirt knows, told to the main loop: a thread that lists the domains after each event and every few seconds.
 //! Its calls have deadlines; while libvirt does not answer it says so, and nothing else waits for it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +9,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use leasefence_api as api;
+use leasefence_core::ids::DomainId;
 use leasefence_core::member::{DomainReport, Listing, StopReason};
-use leasefence_hypervisor::{Domain, Hypervisor, HypervisorError, HypervisorEvent, StopDetail, Storages};
+use leasefence_hypervisor::{
+    Domain, Hypervisor, HypervisorError, HypervisorEvent, StopDetail, Storage, Storages,
+};
 
 use crate::definitions::DefinitionStore;
 use crate::event::{Event, Events, send};
+use crate::storages::SetUp;
 
 /// How often the thread looks whether somebody else wants a listing.
 const NUDGE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The storages of each domain, for people.
+pub(crate) type DomainStorages = BTreeMap<DomainId, Vec<api::Storage>>;
 
 /// Asks for a listing soon, from any thread.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +57,8 @@ pub(crate) struct Lister {
     pub(crate) events: Events,
     /// Which storage the disks lie on.
     pub(crate) storages: Storages,
+    /// What of this host's set-up may keep a storage from being shown quiet.
+    pub(crate) set_up: SetUp,
     /// Whether this host is shutting down.
     pub(crate) host_is_stopping: fn() -> bool,
 }
@@ -112,8 +123,8 @@ impl Lister {
     fn list(&self) {
         match self.hypervisor.domains() {
             Ok(domains) => {
-                let reports = domains.iter().map(|domain| self.report(domain)).collect();
-                send(&self.events, Event::Domains(reports));
+                let (reports, storages) = self.reports(&domains);
+                send(&self.events, Event::Domains(reports, storages));
             }
             Err(HypervisorError::Away(why)) => send(&self.events, Event::LibvirtAway(why)),
             Err(error) => send(&self.events, Event::LibvirtAway(error.to_string())),
@@ -123,9 +134,19 @@ impl Lister {
         }
     }
 
-    fn report(&self, domain: &Domain) -> DomainReport {
+    /// What the member is told of the domains, and what people are told of their storages.
+    fn reports(&self, domains: &[Domain]) -> (Vec<DomainReport>, DomainStorages) {
+        let (sight, one_kernel) = (self.set_up.look(), self.one_kernel.load(Ordering::Relaxed));
+        let report = |domain: &Domain| {
+            let storages = self.storages.of(&domain.disks, one_kernel);
+            let described = storages.iter().map(|storage| sight.describe(storage)).collect();
+            (self.report(domain, storages), (domain.id, described))
+        };
+        domains.iter().map(report).unzip()
+    }
+
+    fn report(&self, domain: &Domain, storages: Vec<Storage>) -> DomainReport {
         let version = self.store.version(domain.id, domain.chain_hash());
-        let storages = self.storages.of(&domain.disks, self.one_kernel.load(Ordering::Relaxed));
         let mut targets: Vec<_> = storages.into_iter().map(|storage| storage.target).collect();
         // Network disks have no device: they are one target.
         targets.dedup();
@@ -138,7 +159,54 @@ impl Lister {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use leasefence_config::Config;
+    use leasefence_core::fencing::StorageKind;
+    use leasefence_hypervisor::FakeHypervisor;
+    use tokio::sync::mpsc::unbounded_channel;
+
     use super::*;
+
+    /// Catches: a storage that the page leaves out since another without a device was named, and one that people are not told of.
+    #[test]
+    fn the_page_is_told_each_storage_once_and_people_are_told_of_each_disk_without_a_proof() {
+        const NETWORK: &str = "<disk type='network'><source protocol='rbd' name='a'/><target dev='vda'/></disk>\
+                               <disk type='network'><source protocol='nbd' name='b'/><target dev='vdb'/></disk>";
+        let (hypervisor, _changes) = FakeHypervisor::new();
+        let (events, _inbox) = unbounded_channel();
+        let config = Config::parse("cluster = \"test\"\nlease = \"/nonexistent/lease\"\n", Path::new("toml"));
+        let config = config.expect("a configuration");
+        let nudge = Nudge::default();
+        let store = DefinitionStore::start(
+            config.clone(),
+            "host-1".to_owned(),
+            hypervisor.clone(),
+            nudge.clone(),
+            events.clone(),
+        );
+        let lister = Lister {
+            hypervisor: hypervisor.clone(),
+            store: store.expect("a thread"),
+            exempt: Vec::new(),
+            one_kernel: Arc::default(),
+            nudge,
+            events,
+            storages: Storages::new(),
+            set_up: SetUp::new(&config.lease, &config.run_dir),
+            host_is_stopping: || false,
+        };
+        let image = tempfile::NamedTempFile::new().expect("a file");
+        let id = DomainId([1; 16]);
+        let xml = FakeHypervisor::sample_xml(id, "web", &image.path().display().to_string());
+        hypervisor.add(&xml.replace("</devices>", &format!("{NETWORK}</devices>")), true).expect("a domain");
+        let (reports, storages) = lister.reports(&hypervisor.domains().expect("it answers"));
+        let targets = &reports.first().expect("one domain").storages;
+        assert!(targets.len() == 2 && targets.iter().all(|target| target.kind == StorageKind::Unprovable));
+        let told = storages.get(&id).expect("the domain");
+        assert_eq!((told.len(), told.iter().filter(|storage| !storage.provable).count()), (3, 3));
+        assert!(told.iter().any(|storage| storage.place == "network rbd a "), "{told:?}");
+    }
 
     #[test]
     fn a_stop_by_libvirt_guests_is_the_hosts_shutdown_and_no_users_stop() {

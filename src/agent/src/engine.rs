@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use crate::connection::Connection;
 use crate::decisions::Decisions;
 use crate::definitions::DefinitionStore;
-use crate::domains::Nudge;
+use crate::domains::{DomainStorages, Nudge};
 use crate::event::{Event, Events};
 use crate::fencer::Fencer;
 use crate::metrics::Metrics;
@@ -71,6 +71,8 @@ pub(crate) struct Engine {
     pub(crate) libvirt: Result<(), String>,
     /// Names of the domains that libvirt knows here.
     pub(crate) names: BTreeMap<DomainId, String>,
+    /// Their storages, for people.
+    pub(crate) storages: DomainStorages,
     /// Those of them that ran when libvirt was asked last, and are not exempt.
     running: BTreeSet<DomainId>,
     remount: Remount,
@@ -99,6 +101,7 @@ impl Engine {
             medium: None,
             libvirt: Err("not asked yet".to_owned()),
             names: BTreeMap::new(),
+            storages: DomainStorages::new(),
             running: BTreeSet::new(),
             remount,
             decisions: Decisions::default(),
@@ -130,7 +133,7 @@ impl Engine {
             Event::Io(done) => self.io_done(done),
             Event::Page(page) => self.new_page(page),
             Event::Link(link) => self.link_changed(link),
-            Event::Domains(reports) => self.domains_listed(reports),
+            Event::Domains(reports, storages) => self.domains_listed(reports, storages),
             Event::Capacity(memory_mib) => self.input(Input::Capacity { memory_mib }),
             Event::LibvirtAway(why) => self.libvirt_away(why),
             Event::Stopped(domain, reason) => self.input(Input::Stopped { domain, reason }),
@@ -362,8 +365,9 @@ impl Engine {
         self.look_at_fencer();
     }
 
-    fn domains_listed(&mut self, reports: Vec<DomainReport>) {
+    fn domains_listed(&mut self, reports: Vec<DomainReport>, storages: DomainStorages) {
         self.libvirt = Ok(());
+        self.storages = storages;
         self.names = reports.iter().map(|report| (report.domain, report.name.clone())).collect();
         self.running = guarded(&reports).collect();
         self.input(Input::Domains(reports));

@@ -10,6 +10,8 @@ use leasefence_disk::OpenError;
 use leasefence_page::Page;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::domains::DomainStorages;
+
 /// Something happened.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -21,8 +23,8 @@ pub(crate) enum Event {
     Page(Page),
     /// The fencer is attached, or why not.
     Link(Result<(), String>),
-    /// What libvirt knows here, and the names of domains by which people call them.
-    Domains(Vec<DomainReport>),
+    /// What libvirt knows here, and for people where the disks lie.
+    Domains(Vec<DomainReport>, DomainStorages),
     /// Free memory in MiB.
     Capacity(u32),
     /// Libvirt does not answer.

@@ -24,6 +24,7 @@ mod server;
 mod setup;
 mod shared_gate;
 mod start;
+mod storages;
 mod watchdog;
 
 use std::io;
@@ -149,6 +150,7 @@ fn parts(config: Config, setup: Setup, remount: &Remount, events: &Events) -> Re
         nudge: nudge.clone(),
         events: events.clone(),
         storages: Storages::new(),
+        set_up: storages::SetUp::new(&config.lease, &config.run_dir),
         host_is_stopping: leasefence_hypervisor::host_is_stopping,
     };
     lister.start(changes)?;

@@ -66,6 +66,7 @@ pub(crate) struct Metrics {
     watchdog: Family<WatchdogLabels, Gauge>,
     unknown_writes: Gauge,
     warnings: Gauge,
+    domains_unproven: Gauge,
     hosts: Family<StateLabels, Gauge>,
     recoveries: Family<StageLabels, Gauge>,
 }
@@ -93,6 +94,7 @@ impl Metrics {
             watchdog: Family::default(),
             unknown_writes: Gauge::default(),
             warnings: Gauge::default(),
+            domains_unproven: Gauge::default(),
             hosts: Family::default(),
             recoveries: Family::default(),
         };
@@ -137,6 +139,11 @@ impl Metrics {
         registry.register("watchdog", "Always 1: the watchdog that is open", self.watchdog.clone());
         registry.register("unknown_writes", "Writes that may still land", self.unknown_writes.clone());
         registry.register("warnings", "What an operator should know or mend", self.warnings.clone());
+        registry.register(
+            "domains_unproven",
+            "Running protected domains with a storage that cannot be shown quiet at a fence",
+            self.domains_unproven.clone(),
+        );
         registry.register("hosts", "Hosts of the cluster by what is said of them", self.hosts.clone());
         registry.register("recoveries", "Recoveries by this host, by stage", self.recoveries.clone());
     }
@@ -175,6 +182,8 @@ impl Metrics {
         self.take_watchdog(&status.own.fencer.watchdog);
         self.unknown_writes.set(i64::from(status.own.unknown_writes));
         self.warnings.set(i64::try_from(status.warnings.len()).unwrap_or(i64::MAX));
+        let unproven = status.domains.iter().filter(|domain| domain.unproven_storages().next().is_some());
+        self.domains_unproven.set(i64::try_from(unproven.count()).unwrap_or(i64::MAX));
         self.hosts.clear();
         for host in &status.hosts {
             self.hosts.get_or_create(&StateLabels { state: host.state.as_str().to_owned() }).inc();

@@ -51,7 +51,11 @@ impl Engine {
             cluster: self.cluster_info(&member),
             own: convert::own(&member.own, self.fencer_info(&now)),
             hosts: member.hosts.iter().map(convert::host).collect(),
-            domains: member.domains.iter().map(convert::domain).collect(),
+            domains: member
+                .domains
+                .iter()
+                .map(|domain| convert::domain(domain, self.storages.get(&domain.domain)))
+                .collect(),
             recoveries: member
                 .recoveries
                 .iter()

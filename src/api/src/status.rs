@@ -211,6 +211,32 @@ pub struct Domain {
     pub term: Option<u32>,
     /// True when recovery leaves it alone until `leasefence ha resume`.
     pub hold: bool,
+    /// The storages that carry what it writes, as they were when libvirt last listed it.
+    #[serde(default)]
+    pub storages: Vec<Storage>,
+}
+
+impl Domain {
+    /// Its storages that a fence now would leave unproven: none of a domain that does not run, or is not protected.
+    pub fn unproven_storages(&self) -> impl Iterator<Item = &Storage> {
+        let counts = self.running && self.protected;
+        self.storages.iter().filter(move |storage| counts && !storage.provable)
+    }
+}
+
+/// A storage of a domain, and whether it can be shown quiet at a fence (see ARCHITECTURE.md, quiescence).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Storage {
+    /// `nfs`, `iscsi`, `one-kernel`, `unprovable`.
+    pub kind: String,
+    /// Where it is: `server:/export`, a target and its portals, a device, or what libvirt calls it.
+    pub place: String,
+    /// True when it can. Then the fence of this host can end in a receipt.
+    pub provable: bool,
+    /// Why it cannot: a reason without a subject, `its mount names no TCP server address`.
+    pub reason: Option<String>,
+    /// What would make it so: a whole sentence.
+    pub remedy: Option<String>,
 }
 
 /// A recovery of one domain by this host.

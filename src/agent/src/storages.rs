@@ -1,0 +1,125 @@
+//! The storages of the domains as `status` shows them: what the kernel says of each, and what this host's own set-up adds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use leasefence_api as api;
+use leasefence_core::fencing::StorageKind;
+use leasefence_hypervisor::Storage;
+use leasefence_transport::{HOST_MOUNTS, mount_of};
+
+/// In the run directory where the fencer was told to leave NFS and iSCSI alone: it says so when it starts.
+const NO_QUIESCE: &str = "no-quiesce";
+
+/// Where this host's set-up is read.
+#[derive(Clone, Debug)]
+pub(crate) struct SetUp {
+    lease: PathBuf,
+    no_quiesce: PathBuf,
+}
+
+impl SetUp {
+    /// With the lease at this path, and the fencer's files in this directory.
+    pub(crate) fn new(lease: &Path, run_dir: &Path) -> Self {
+        Self { lease: lease.to_owned(), no_quiesce: run_dir.join(NO_QUIESCE) }
+    }
+
+    /// What it is now. Touches neither lease nor mounts.
+    pub(crate) fn look(&self) -> Sight {
+        let mountinfo = fs::read_to_string(HOST_MOUNTS).unwrap_or_default();
+        Sight {
+            lease_device: mount_of(&mountinfo, &self.lease).map(|mount| mount.device),
+            quiesces: !self.no_quiesce.exists(),
+        }
+    }
+}
+
+/// The set-up as it was seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sight {
+    /// The device number of the file system that the lease's path lies on.
+    lease_device: Option<u64>,
+    quiesces: bool,
+}
+
+impl Sight {
+    /// The storage in the words of the API.
+    pub(crate) fn describe(&self, storage: &Storage) -> api::Storage {
+        let no_proof = match &storage.no_proof {
+            Some(why) => Some((why.to_string(), why.remedy())),
+            None => self.no_proof(storage).map(|(reason, remedy)| (reason.to_owned(), remedy)),
+        };
+        let (reason, remedy) = no_proof.unzip();
+        api::Storage {
+            kind: word(storage.target.kind).to_owned(),
+            place: storage.place.clone(),
+            provable: reason.is_none(),
+            reason,
+            remedy: remedy.map(str::to_owned),
+        }
+    }
+
+    /// Why one that could be shown quiet is not here: a reason and what to do.
+    fn no_proof(&self, storage: &Storage) -> Option<(&'static str, &'static str)> {
+        if !matches!(storage.target.kind, StorageKind::Nfs | StorageKind::Iscsi) {
+            return None;
+        }
+        if self.lease_device == Some(storage.target.device) {
+            return Some((
+                "the lease lies on the same file system, which stays in use",
+                "Give the lease a mount of its own, with nosharecache.",
+            ));
+        }
+        (!self.quiesces)
+            .then_some(("this host's fencer runs with --no-quiesce", "Start leasefence-fencer without it."))
+    }
+}
+
+fn word(kind: StorageKind) -> &'static str {
+    match kind {
+        StorageKind::OneKernel => "one-kernel",
+        StorageKind::Nfs => "nfs",
+        StorageKind::Iscsi => "iscsi",
+        StorageKind::Unprovable => "unprovable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leasefence_core::fencing::QuiesceTarget;
+    use leasefence_hypervisor::NoProof;
+
+    use super::*;
+
+    fn storage(kind: StorageKind, no_proof: Option<NoProof>) -> Storage {
+        Storage { target: QuiesceTarget { kind, device: 50 }, place: "s:/disks".to_owned(), no_proof }
+    }
+
+    /// Catches: a storage said to be provable on a host whose fencer leaves it alone, or cannot unmount it under the lease.
+    #[test]
+    fn what_the_kernel_allows_the_set_up_may_still_spoil() {
+        let good = Sight { lease_device: Some(49), quiesces: true };
+        let off = Sight { quiesces: false, ..good };
+        let shared = Sight { lease_device: Some(50), ..good };
+        let reason = |sight: Sight, kind| sight.describe(&storage(kind, None)).reason.unwrap_or_default();
+        for kind in [StorageKind::Nfs, StorageKind::Iscsi] {
+            assert_eq!(reason(good, kind), "");
+            assert!(reason(off, kind).contains("--no-quiesce"));
+            assert!(reason(shared, kind).contains("lease"));
+        }
+        assert_eq!(reason(off, StorageKind::OneKernel), "", "process exits need no fencer's hand");
+        let own = off.describe(&storage(StorageKind::Nfs, Some(NoProof::OldNfs)));
+        assert_eq!(own.reason, Some(NoProof::OldNfs.to_string()), "its own reason comes first");
+        assert_eq!((own.provable, own.remedy.as_deref()), (false, Some(NoProof::OldNfs.remedy())));
+    }
+
+    #[test]
+    fn a_fencer_that_was_told_to_leave_storages_alone_is_seen() -> std::io::Result<()> {
+        let run_dir = tempfile::tempdir()?;
+        let set_up = SetUp::new(Path::new("/"), run_dir.path());
+        assert!(set_up.look().quiesces);
+        fs::write(run_dir.path().join(NO_QUIESCE), "")?;
+        assert!(!set_up.look().quiesces);
+        Ok(())
+    }
+}
