@@ -37,6 +37,9 @@ pub(crate) struct Cli {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Show the hosts of the cluster, this host's lease and its domains.
+    ///
+    /// A warning names each storage of a running domain that a fence of this host cannot show quiet, why, and what would make it so.
+    /// With --json each domain lists its storages.
     Status(StatusArgs),
     /// Say whether a host is provably gone, so that its domains may be started.
     ///
@@ -222,6 +225,9 @@ pub(crate) enum HaCommand {
 #[derive(Subcommand, Debug)]
 pub(crate) enum ConfigCommand {
     /// Check the configuration, and print every bound that follows from it.
+    ///
+    /// Where this host's agent runs it is asked, too, which storages of running domains a fence cannot show quiet. That changes no
+    /// exit code.
     Check {
         /// As JSON, for programs.
         #[arg(long)]

@@ -8,10 +8,12 @@ use leasefence_core::terms::{Derived, Terms, report};
 use leasefence_transport::Transport;
 
 use crate::outcome::{CliError, Exit, Outcome};
+use crate::storages;
 use crate::text::{lines, say, table};
 
-/// Checks the file. Prints all bounds also of a timing that is refused, so that one sees what is wrong with it.
-pub(crate) fn check(path: &Path, json: bool) -> Outcome {
+/// Checks the file. Prints all bounds also of a timing that is refused, so that one sees what is wrong with it. What runs on
+/// this host is the agent's to say, where there is one.
+pub(crate) fn check(path: &Path, run_dir: Option<&Path>, json: bool) -> Outcome {
     let config = Config::load(path).map_err(CliError::from_display)?;
     let assumed = assumed_watchdog(&config);
     let without = config.terms(None);
@@ -29,8 +31,9 @@ pub(crate) fn check(path: &Path, json: bool) -> Outcome {
     let transport = Transport::of(&config.lease).unwrap_or(Transport::Other);
     let advice: Vec<String> =
         transport.advice(setting.terms.lease_ttl).into_iter().chain(watchdog_advice).collect();
+    let asked = storages::of_agent(run_dir.unwrap_or(&config.run_dir));
     if json {
-        say(&as_json(&config, &rows, &advice, refused.as_deref())?);
+        say(&as_json(&config, &rows, &advice, refused.as_deref(), &asked)?);
     } else {
         say(&format!("cluster {}, lease {}, {}", config.cluster, config.lease.display(), config.timing()));
         say(&format!("{}\n", watchdog_line(&config)));
@@ -38,8 +41,13 @@ pub(crate) fn check(path: &Path, json: bool) -> Outcome {
         for note in config.not_yet() {
             say(&format!("NOTE  {note}"));
         }
-        for warning in &advice {
+        for warning in advice.iter().chain(asked.iter().flatten()) {
             say(&format!("WARNING  {warning}"));
+        }
+        if let Err(error) = &asked {
+            say(&format!(
+                "NOTE  not asked whether the domains' storages can be shown quiet at a fence: {error}"
+            ));
         }
     }
     judged.map_err(CliError::from_display)?;
@@ -85,6 +93,7 @@ fn as_json(
     rows: &[Derived],
     advice: &[String],
     refused: Option<&str>,
+    asked: &Result<Vec<String>, CliError>,
 ) -> Result<String, CliError> {
     let derived: Vec<_> = rows
         .iter()
@@ -100,7 +109,8 @@ fn as_json(
         "accepted": refused.is_none(),
         "refused_because": refused,
         "not_in_this_version": config.not_yet(),
-        "warnings": advice,
+        "warnings": advice.iter().chain(asked.iter().flatten()).collect::<Vec<_>>(),
+        "storages_not_asked_because": asked.as_ref().err().map(ToString::to_string),
         "derived": derived,
     });
     serde_json::to_string_pretty(&whole).map_err(CliError::from_display)

@@ -12,6 +12,7 @@ mod observe;
 mod outcome;
 mod slots;
 mod status;
+mod storages;
 mod text;
 mod verdict;
 
@@ -61,7 +62,9 @@ fn run(cli: &Cli) -> Outcome {
         }
         Command::Lease(command) => ask(cli, async |client| lease::run(&client, command).await),
         Command::Ha(command) => ask(cli, async |client| tell(ha(&client, command).await)),
-        Command::Config(ConfigCommand::Check { json }) => config::check(&cli.config, *json),
+        Command::Config(ConfigCommand::Check { json }) => {
+            config::check(&cli.config, cli.run_dir.as_deref(), *json)
+        }
         Command::Init(args) => init::run(args),
         Command::Dump(args) => dump::run(args),
         Command::Completions { shell } => generate::completions(*shell),
@@ -75,11 +78,13 @@ fn ask(cli: &Cli, question: impl AsyncFnOnce(Client) -> Outcome) -> Outcome {
         Some(dir) => Client::new(dir),
         None => Client::new(&Config::load(&cli.config).map_err(CliError::from_display)?.run_dir),
     };
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::Other(format!("starting up: {error}")))?
-        .block_on(question(client))
+    block_on(question(client))?
+}
+
+/// Waits for an answer.
+fn block_on<F: Future>(question: F) -> Result<F::Output, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(|error| CliError::Other(format!("starting up: {error}")))?.block_on(question))
 }
 
 /// The lease file that was named, or the configured one.

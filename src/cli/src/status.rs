@@ -6,6 +6,7 @@ use leasefence_api::{Client, Domain, Host, HostState, Recovery, Status, Watchdog
 
 use crate::args::StatusArgs;
 use crate::outcome::{CliError, Exit, Outcome};
+use crate::storages;
 use crate::text::{clock_time, duration_ms, lines, optional_ms, say, table};
 
 /// Decisions that are shown below the tables.
@@ -42,7 +43,8 @@ fn shown(status: &Status, json: bool) -> Result<String, CliError> {
 fn text(status: &Status) -> String {
     let mut parts = vec![headline(status)];
     parts.extend(status.maintenance.text.iter().map(|line| format!("MAINTENANCE  {line}")));
-    parts.extend(status.warnings.iter().map(|line| format!("WARNING  {line}")));
+    let warnings = status.warnings.iter().cloned().chain(storages::unproven(&status.domains));
+    parts.extend(warnings.map(|line| format!("WARNING  {line}")));
     parts.push(String::new());
     parts.push(hosts(&status.hosts));
     if !status.domains.is_empty() {
