@@ -140,17 +140,19 @@ impl Lister {
         let report = |domain: &Domain| {
             let storages = self.storages.of(&domain.disks, one_kernel);
             let described = storages.iter().map(|storage| sight.describe(storage)).collect();
-            (self.report(domain, storages), (domain.id, described))
+            (self.report(domain, &storages), (domain.id, described))
         };
         domains.iter().map(report).unzip()
     }
 
-    fn report(&self, domain: &Domain, storages: Vec<Storage>) -> DomainReport {
+    fn report(&self, domain: &Domain, storages: &[Storage]) -> DomainReport {
         let version = self.store.version(domain.id, domain.chain_hash());
-        let mut targets: Vec<_> = storages.into_iter().map(|storage| storage.target).collect();
+        let answered = storages.iter().filter(|storage| storage.is_known());
+        let mut targets: Vec<_> = answered.map(|storage| storage.target.clone()).collect();
         // Network disks have no device: they are one target.
         targets.dedup();
         let mut report = domain.report(version, targets);
+        report.unanswered = !storages.iter().all(Storage::is_known);
         let uuid = domain.id.to_string();
         report.protection.exempt |= self.exempt.iter().any(|word| *word == domain.name || *word == uuid);
         report
@@ -200,12 +202,16 @@ mod tests {
         let id = DomainId([1; 16]);
         let xml = FakeHypervisor::sample_xml(id, "web", &image.path().display().to_string());
         hypervisor.add(&xml.replace("</devices>", &format!("{NETWORK}</devices>")), true).expect("a domain");
+        let away = DomainId([2; 16]);
+        hypervisor.add(&FakeHypervisor::sample_xml(away, "away", "/nowhere/disk"), true).expect("a domain");
         let (reports, storages) = lister.reports(&hypervisor.domains().expect("it answers"));
-        let targets = &reports.first().expect("one domain").storages;
+        let of = |id| reports.iter().find(|report| report.domain == id).expect("it is listed");
+        let targets = &of(id).storages;
         assert!(targets.len() == 2 && targets.iter().all(|target| target.kind == StorageKind::Unprovable));
         let told = storages.get(&id).expect("the domain");
         assert_eq!((told.len(), told.iter().filter(|storage| !storage.provable).count()), (3, 3));
         assert!(told.iter().any(|storage| storage.place == "network rbd a "), "{told:?}");
+        assert_eq!((of(id).unanswered, of(away).unanswered, of(away).storages.len()), (false, true, 0));
     }
 
     #[test]

@@ -151,6 +151,7 @@ impl Domain {
             definition_hash: self.chain_hash(),
             definition_version,
             storages,
+            unanswered: false,
         }
     }
 }

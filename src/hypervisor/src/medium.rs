@@ -44,19 +44,26 @@ pub(crate) struct Found {
     pub(crate) device: u64,
     /// The path without links.
     pub(crate) path: PathBuf,
+    /// True when the path is a block device's own.
+    pub(crate) block: bool,
 }
 
 impl Found {
     /// Nothing is known, and why.
     pub(crate) fn nothing(why: NoProof) -> Self {
-        Self { medium: Medium::Other(why), device: 0, path: PathBuf::new() }
+        Self { medium: Medium::Other(why), device: 0, path: PathBuf::new(), block: false }
     }
 
     /// Whether the kernel's table of mounts still has it so, which takes no call to any file system: something else may be
-    /// mounted there by now.
+    /// mounted there by now. A device is asked for anew each time, since its name and its number may be another's after a scan.
     pub(crate) fn stands(&self, mountinfo: &str) -> bool {
-        self.medium != Medium::Nfs
-            || mount_of(mountinfo, &self.path).is_some_and(|mount| mount.device == self.device)
+        match self.medium {
+            Medium::Nfs | Medium::Iscsi if !self.block => {
+                mount_of(mountinfo, &self.path).is_some_and(|mount| mount.device == self.device)
+            }
+            Medium::Nfs | Medium::Iscsi | Medium::Other(NoProof::NotFound(_)) => false,
+            Medium::Local | Medium::Other(_) => true,
+        }
     }
 
     /// What the kernel calls it: what is mounted, or the device's path. None where nothing was found.
@@ -75,11 +82,12 @@ pub(crate) fn medium_of(path: &Path) -> Found {
         Ok(found) => found,
         Err(error) => return Found::nothing(NoProof::NotFound(error.to_string())),
     };
-    let (medium, device) = match metadata.file_type().is_block_device() {
+    let block = metadata.file_type().is_block_device();
+    let (medium, device) = match block {
         true => (device_medium(metadata.rdev()), metadata.rdev()),
         false => (file_system_medium(&path, metadata.dev()), metadata.dev()),
     };
-    Found { medium, device, path }
+    Found { medium, device, path, block }
 }
 
 fn file_system_medium(path: &Path, device: u64) -> Medium {

@@ -32,6 +32,14 @@ pub struct Storage {
     pub no_proof: Option<NoProof>,
 }
 
+impl Storage {
+    /// False while nothing is known of it, and it may be anything: its path does not answer, or leads nowhere now.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !matches!(self.no_proof, Some(NoProof::NoAnswer | NoProof::NotFound(_)))
+    }
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     answer: Option<(Found, Instant)>,

@@ -288,5 +288,6 @@ fn report(domain: &DomainId) -> DomainReport {
         definition_hash: u64::from(domain.0[0]),
         definition_version: 1,
         storages: vec![QuiesceTarget { kind: StorageKind::OneKernel, device: 1 }],
+        unanswered: false,
     }
 }

@@ -67,7 +67,9 @@ impl Member {
             recoveries.listed(leases, &running, now);
             // Of one that runs no more the entry keeps what it ran with: the barrier before its end goes there.
             for report in self.domains.reports.values().filter(|report| report.running) {
-                leases.runs_on(report.domain, &report.storages);
+                if !report.unanswered {
+                    leases.runs_on(report.domain, &report.storages);
+                }
                 leases.update(report.domain, &spec_of(report));
             }
         }
@@ -330,7 +332,8 @@ impl Member {
         let shown = |domain: &DomainId| self.fencer.as_ref().is_some_and(|half| shows(half, *domain));
         let mut covered = std::mem::take(&mut self.half.covered);
         covered.retain(|domain| owned(domain) || shown(domain));
-        covered.extend(reports.clone().filter(|report| report.running).map(|report| report.domain));
+        let named = |report: &&DomainReport| report.running && !report.unanswered;
+        covered.extend(reports.clone().filter(named).map(|report| report.domain));
         covered.sort_unstable();
         covered.dedup();
         self.half.covered = covered;

@@ -87,6 +87,8 @@ pub struct DomainReport {
     pub definition_version: u32,
     /// The storages of its disks.
     pub storages: Vec<QuiesceTarget>,
+    /// True while some disk's storage is not known yet, and not among them: its path has not answered.
+    pub unanswered: bool,
 }
 
 /// Why a domain that ran is not running any more, as libvirt says.

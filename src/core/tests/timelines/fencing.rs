@@ -189,6 +189,21 @@ fn the_page_says_whose_storages_it_names_and_what_ends_elsewhere_is_taken_off() 
     world.until(20, "it may be defined anew, with other storages", |world| covered(world).is_empty());
 }
 
+/// Catches: a storage that has not answered taken for none, which would be a false proof, or for one without a proof, which would
+/// make each later end of this incarnation unproven.
+#[test]
+fn a_guest_is_covered_only_once_all_its_storages_have_answered() {
+    let mut world = World::held(2);
+    world.hosts[1].storage_is_silent = true;
+    world.user_starts(1, 1);
+    world.run(5_000);
+    let page = |world: &World| world.hosts[1].page.clone().expect("a page");
+    assert!(page(&world).covered.is_empty() && page(&world).quiesce.is_empty());
+    world.hosts[1].storage_is_silent = false;
+    world.until(20, "it answers", |world| page(world).covered == [guest(1)]);
+    assert!(page(&world).quiesce.iter().all(|target| target.kind == StorageKind::OneKernel));
+}
+
 #[test]
 fn a_guest_that_nobody_has_named_the_storages_of_makes_the_end_unproven() {
     let mut world = World::held(2);

@@ -75,6 +75,8 @@ pub(crate) struct Host {
     barriers: Vec<(DomainId, Instant)>,
     /// What libvirt's lists say of the guests' storage.
     pub(crate) storage_kind: StorageKind,
+    /// Nobody can find out what storage its guests lie on.
+    pub(crate) storage_is_silent: bool,
     /// The storage is shown quiet by force.
     pub(crate) quiets_by_force: bool,
     /// Domains that libvirt knows here, shut off, each with the hash of its disk chain.
@@ -122,6 +124,7 @@ impl Host {
             data_cut: false,
             barriers: Vec::new(),
             storage_kind: StorageKind::OneKernel,
+            storage_is_silent: false,
             quiets_by_force: false,
             left_here: BTreeMap::new(),
             started_as: BTreeMap::new(),
@@ -442,7 +445,10 @@ impl Host {
             Input::LibvirtAway("hung".to_owned())
         } else {
             self.inbox.push_back((at, Input::Capacity { memory_mib: 100_000 }));
-            let report = |domain: &DomainId| report(domain, self.exempts, self.storage_kind);
+            let report = |domain: &DomainId| {
+                let storage = (!self.storage_is_silent).then_some(self.storage_kind);
+                report(domain, self.exempts, storage)
+            };
             let shut_off = |(domain, definition_hash): (&DomainId, &u64)| DomainReport {
                 running: false,
                 definition_hash: *definition_hash,
@@ -461,7 +467,7 @@ impl Host {
 }
 
 /// What libvirt says of a guest.
-fn report(domain: &DomainId, exempt: bool, kind: StorageKind) -> DomainReport {
+fn report(domain: &DomainId, exempt: bool, kind: Option<StorageKind>) -> DomainReport {
     DomainReport {
         domain: *domain,
         name: format!("guest-{}", domain.0[0]),
@@ -471,6 +477,7 @@ fn report(domain: &DomainId, exempt: bool, kind: StorageKind) -> DomainReport {
         memory_mib: 64,
         definition_hash: u64::from(domain.0[0]),
         definition_version: 1,
-        storages: vec![QuiesceTarget { kind, device: 1 }],
+        storages: kind.map(|kind| QuiesceTarget { kind, device: 1 }).into_iter().collect(),
+        unanswered: kind.is_none(),
     }
 }

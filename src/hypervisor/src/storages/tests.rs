@@ -72,6 +72,26 @@ fn two_storages_without_a_device_are_two_and_what_is_only_read_is_none() {
     assert_eq!(places, ["network nbd a ", "network rbd a "]);
 }
 
+/// Catches: after a scan `sdb` is another disk, with the number that its predecessor had.
+#[test]
+fn what_may_be_another_s_by_now_is_asked_for_again() {
+    let mount =
+        "40 22 0:50 / /mnt/disks rw - nfs4 s:/disks rw\n41 22 8:16 / /mnt/san rw - ext4 /dev/sdb rw\n";
+    let found = |medium, device, path: &str, block| Found { medium, device, path: path.into(), block };
+    let nfs = rustix::fs::makedev(0, 50);
+    let disk = rustix::fs::makedev(8, 16);
+    for (found, stands) in [
+        (found(Medium::Nfs, nfs, "/mnt/disks/a", false), true),
+        (found(Medium::Nfs, nfs, "/mnt/san/a", false), false),
+        (found(Medium::Iscsi, disk, "/mnt/san/a", false), true),
+        (found(Medium::Iscsi, disk, "/mnt/disks/a", false), false),
+        (found(Medium::Iscsi, disk, "/dev/sdb", true), false),
+        (found(Medium::Local, 0, "/dev/vdb", true), true),
+    ] {
+        assert_eq!(found.stands(mount), stands, "{found:?}");
+    }
+}
+
 /// Catches: a mount that does not answer, said to be in order.
 #[test]
 fn a_path_that_does_not_answer_says_so() {

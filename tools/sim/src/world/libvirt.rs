@@ -90,6 +90,7 @@ impl World {
             definition_hash: chain,
             definition_version: u32::from(this.stored.contains(&chain)),
             storages: plan.storages.iter().flatten().map(target).collect(),
+            unanswered: false,
         }
     }
 
