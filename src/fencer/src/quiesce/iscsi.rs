@@ -26,7 +26,9 @@ pub(super) struct IscsiStorage {
     device: u64,
     /// What leads to it, as found last, ahead of need.
     way: Result<IscsiWay, String>,
-    /// It was deleted here, over a path that worked.
+    /// It was deleted here: its number may be another's.
+    deleted: bool,
+    /// That was over a path that worked.
     gently: bool,
     /// Requests were cut off, or may have been: the target may hold what it has received.
     forced: bool,
@@ -37,7 +39,8 @@ impl IscsiStorage {
     /// The device with this number.
     pub(super) fn new(device: u64) -> Self {
         let way = Err("there is no such device".to_owned());
-        let mut this = Self { device, way, gently: false, forced: false, probe: Probe::default() };
+        let mut this =
+            Self { device, way, deleted: false, gently: false, forced: false, probe: Probe::default() };
         this.look();
         this
     }
@@ -45,8 +48,17 @@ impl IscsiStorage {
     /// Looks at it anew. What was known of one that is gone is kept: it may have been taken away to show it quiet.
     pub(super) fn look(&mut self) {
         if let Some(way) = IscsiWay::to(self.device).transpose() {
-            self.way = way.map_err(|obstacle| obstacle.to_string());
+            let way = way.map_err(|obstacle| obstacle.to_string());
+            if !self.is_another_s(&way) {
+                self.way = way;
+            }
         }
+    }
+
+    /// Whether this leads to something else which has the number that it had.
+    fn is_another_s(&self, way: &Result<IscsiWay, String>) -> bool {
+        let place = |way: &Result<IscsiWay, String>| way.as_ref().ok().map(|way| way.place.clone());
+        self.deleted && place(way) != place(&self.way)
     }
 
     /// Does what is left to do.
@@ -66,6 +78,7 @@ impl IscsiStorage {
             if place.exists() {
                 return Err(format!("{} is still there", place.display()));
             }
+            self.deleted = true;
         }
         if self.gently && !self.forced && have_sent_all(&portals)? {
             return Ok(Quiet::Acknowledged);
@@ -104,6 +117,22 @@ fn have_sent_all(portals: &[SocketAddr]) -> Result<bool, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Catches: an innocent disk that is deleted in its place.
+    #[test]
+    fn what_has_its_number_after_it_was_deleted_is_left_alone_unless_it_is_the_same() {
+        let way = |place: &str| {
+            Ok(IscsiWay { place: place.into(), target: String::new(), portals: Vec::new(), mounted: None })
+        };
+        let mut storage = IscsiStorage::new(rustix::fs::makedev(0, 1_048_575));
+        storage.way = way("/sys/devices/a");
+        assert!(!storage.is_another_s(&way("/sys/devices/b")), "it was not deleted yet");
+        storage.deleted = true;
+        assert!(
+            storage.is_another_s(&way("/sys/devices/b")) && storage.is_another_s(&Err("local".to_owned()))
+        );
+        assert!(!storage.is_another_s(&way("/sys/devices/a")));
+    }
 
     #[test]
     fn what_is_no_device_of_a_session_has_a_reason_and_no_proof() {

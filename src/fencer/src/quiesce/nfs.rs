@@ -33,6 +33,10 @@ pub(super) struct NfsStorage {
     device: u64,
     /// Its server, as found last, ahead of need: once it is unmounted nobody knows.
     server: Result<SocketAddr, String>,
+    /// What was mounted: `server:/export`.
+    source: Option<String>,
+    /// The kernel has forgotten it: its number may be another's.
+    forgotten: bool,
     /// It was unmounted here, over a path that worked.
     gently: bool,
     /// Calls were cut off, or may have been: the server may hold what it has received.
@@ -44,13 +48,26 @@ impl NfsStorage {
     /// The file system with this device number.
     pub(super) fn new(device: u64) -> Self {
         let server = Err("it is not mounted on this host".to_owned());
-        let mut this = Self { device, server, gently: false, forced: false, probe: Probe::default() };
+        let mut this = Self {
+            device,
+            server,
+            source: None,
+            forgotten: false,
+            gently: false,
+            forced: false,
+            probe: Probe::default(),
+        };
         this.look();
         this
     }
 
     /// Looks at it anew. What was known of one that is mounted no more is kept: it may have been unmounted to show it quiet.
     pub(super) fn look(&mut self) {
+        let here = host_mounts(self.device).unwrap_or_default();
+        if self.is_another_s(&here) {
+            return;
+        }
+        self.source = here.into_iter().next().map(|mount| mount.source).or(self.source.take());
         if let Some(way) = NfsWay::to(self.device).transpose() {
             self.server = way.map(|way| way.server).map_err(|obstacle| obstacle.to_string());
         }
@@ -60,15 +77,16 @@ impl NfsStorage {
     pub(super) fn quiesce(&mut self) -> Answer {
         self.look();
         let server = self.server.clone()?;
-        if is_known(self.device)? {
-            let here = host_mounts(self.device)?;
+        let here = host_mounts(self.device)?;
+        if !self.is_another_s(&here) && is_known(self.device)? {
+            self.forgotten = false;
             let gently = !self.forced && self.path_works(&here, server)?;
             self.unmount(&points_of(&here), gently)?;
             // Once it is unmounted, nothing but force is left for a path that has died meanwhile.
             let forgotten = self.wait_until_forgotten();
             self.forced |= forgotten.is_err();
             forgotten?;
-            self.gently = gently;
+            (self.forgotten, self.gently) = (true, gently);
         }
         // A connection that was given up may still send what was sent again over the next one.
         if self.gently && !self.forced && connections::have_sent_all(server)? {
@@ -78,6 +96,12 @@ impl NfsStorage {
         self.forced = true;
         connections::end(server)?;
         Ok(Quiet::Forced)
+    }
+
+    /// Whether something else is mounted under the number that it had.
+    fn is_another_s(&self, here: &[Mount]) -> bool {
+        let ours = |mount: &Mount| self.source.as_ref() == Some(&mount.source);
+        self.forgotten && !here.is_empty() && !here.iter().any(ours)
     }
 
     /// By a call that is answered, and a sync. With `nocto` a mount's root may be opened without a call.
@@ -134,6 +158,21 @@ fn points_of(mounts: &[Mount]) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Catches: an innocent mount that is unmounted in its place, and one of its own that is not unmounted again.
+    #[test]
+    fn what_has_its_number_after_it_was_forgotten_is_left_alone_unless_it_is_the_same() {
+        let mount = |source: &str| {
+            let line = format!("40 22 0:50 / /mnt/a rw - nfs4 {source} rw\n");
+            leasefence_transport::mounts(&line).collect::<Vec<_>>()
+        };
+        let mut storage = NfsStorage::new(rustix::fs::makedev(0, 1_048_575));
+        storage.source = Some("s:/disks".to_owned());
+        assert!(!storage.is_another_s(&mount("s:/other")), "it was not forgotten yet");
+        storage.forgotten = true;
+        assert!(storage.is_another_s(&mount("s:/other")));
+        assert!(!storage.is_another_s(&mount("s:/disks")) && !storage.is_another_s(&[]));
+    }
 
     #[test]
     fn what_is_not_mounted_has_a_reason_and_no_proof() {
