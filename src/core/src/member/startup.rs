@@ -289,14 +289,16 @@ impl Member {
             if self.is_guarded() {
                 return;
             }
-            if let Some(holder) = &mut self.holder {
-                holder.disarm();
-            }
+            self.promise_nothing();
             self.leases_after_restart(incarnation);
             self.enter(now, Phase::Disarmed);
             return;
         }
-        self.take_promises_on_storage(incarnation);
+        if guarded {
+            self.take_promises_on_storage(incarnation);
+        } else {
+            self.promise_nothing();
+        }
         // Also of a lease that has ended: the start tokens of before are closed by them.
         self.leases_after_restart(incarnation);
         if guarded && (!valid || self.latched().is_some()) {

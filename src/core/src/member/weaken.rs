@@ -7,6 +7,7 @@ use super::phase::{Phase, WeakenStep, Weakening};
 use super::{LogLevel, Member, RequestId};
 use crate::format::{HostRecord, HostState};
 use crate::planted::planted;
+use crate::renewal::TermsInUse;
 use crate::time::{Now, ObserverDeadline};
 
 /// How long a release waits for own entries to end.
@@ -86,6 +87,16 @@ impl Member {
             && self.lease_work_is_over()
     }
 
+    /// Nothing is guarded, and no copy gives a verdict: what they carry, or a change under way, binds nobody any more. The first
+    /// `held` that comes must carry what is so then, and not the class of a watchdog that was let go meanwhile (R12).
+    pub(super) fn promise_nothing(&mut self) {
+        let terms = TermsInUse::new(self.wanted_promise());
+        if let Some(holder) = &mut self.holder {
+            holder.disarm();
+            holder.set_terms(terms);
+        }
+    }
+
     /// True while the fencer guards this incarnation.
     pub(super) fn is_guarded(&self) -> bool {
         self.fencer
@@ -127,9 +138,7 @@ impl Member {
 
     fn weakened(&mut self, now: &Now, weakening: Weakening) {
         if weakening.to == HostState::Disarmed {
-            if let Some(holder) = &mut self.holder {
-                holder.disarm();
-            }
+            self.promise_nothing();
             self.desk.note(
                 now,
                 LogLevel::Warn,

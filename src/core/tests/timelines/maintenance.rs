@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use leasefence_core::fencing::Wish;
+use leasefence_core::format::{HostState, WatchdogClass};
 use leasefence_core::member::Request;
 
 use crate::disk::Path;
@@ -32,6 +33,37 @@ fn a_disarmed_host_is_not_fenced_and_never_expires() {
     world.run(3_000);
     assert_eq!((world.state(0), world.hosts[0].is_disarmed(), world.incarnation(0)), ("held", false, before));
     assert_eq!(world.runs_on(1), [0]);
+}
+
+/// The device that a record speaks of is let go in maintenance: no `held` may speak of it afterwards (R12).
+#[test]
+fn the_first_held_after_maintenance_carries_the_watchdog_that_there_is_then() {
+    let mut world = World::new(1);
+    world.hosts[0].watchdog_class = WatchdogClass::Hardware.code();
+    world.boot(0);
+    world.until(60, "held", |world| world.state(0) == "held");
+    world.run(2_000);
+    let slot = world.slot(0);
+    let held = |world: &World| {
+        let copies = world.copies(slot).into_iter().flatten();
+        let held = copies.filter(|record| record.state == HostState::Held);
+        held.map(|record| record.watchdog_class).collect::<Vec<_>>()
+    };
+    assert_eq!(held(&world), [WatchdogClass::Hardware; 2]);
+    let disarm = world.ask(0, Request::Disarm);
+    world.until(10, "disarmed", |world| world.reply(0, disarm).is_some());
+    world.run(1_000);
+    world.hosts[0].watchdog_class = WatchdogClass::None.code();
+    world.hosts[0].kill_agent();
+    world.start_agent(0);
+    world.until(10, "it goes on", |world| world.state(0) == "disarmed");
+    let arm = world.ask(0, Request::Arm);
+    while held(&world).len() < 2 {
+        world.run(1);
+        let all_none = held(&world).iter().all(|class| *class == WatchdogClass::None);
+        assert!(all_none && world.at < 200_000_000_000, "{:?}\n{}", held(&world), world.story());
+    }
+    assert!(world.reply(0, arm).is_some_and(|(done, _)| done));
 }
 
 #[test]
