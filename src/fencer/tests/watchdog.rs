@@ -16,7 +16,9 @@ use fake_watchdog::{Deed, FakeWatchdog};
 use leasefence_core::fencing::{StorageKind, Wish};
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::time::Instant;
-use leasefence_page::{AgentPage, DevicePath, WatchdogDevice, WatchdogReport, WatchdogWish};
+use leasefence_page::{
+    AgentPage, DevicePath, FencerPage, Page, WatchdogDevice, WatchdogReport, WatchdogWish,
+};
 use rustix::process::Signal;
 
 const SOON: Duration = Duration::from_millis(400);
@@ -347,6 +349,42 @@ fn another_device_is_taken_only_once_nothing_is_armed() {
     wait_until("taken", OFTEN, || report(&mut page).device == wish_path(&second));
     assert_eq!(first.count(Deed::Write(true)), 1);
     assert!(!report(&mut page).deferred);
+}
+
+/// It would reset a healthy host minutes after it was let go.
+#[test]
+fn a_device_that_cannot_be_stopped_is_kept_and_petted_whatever_else_is_configured() {
+    if !in_namespace("a_device_that_cannot_be_stopped_is_kept_and_petted_whatever_else_is_configured") {
+        return;
+    }
+    let mut host = Host::new();
+    let manager = UnixDatagram::bind(host.path("notify")).unwrap();
+    let mut fencer =
+        Process(host.fencer_command().env("NOTIFY_SOCKET", host.path("notify")).spawn().unwrap());
+    let first = FakeWatchdog::at(&host.path("watchdog"));
+    first.behaves(|manners| manners.step = 3);
+    let kept = notes::until(&manager, "READY=1");
+    let mut page = host.attach(None).unwrap();
+    watch(&mut page, &first);
+    let kept_device = notes::until(&manager, "FDNAME=watchdog");
+    fencer.signal(Signal::KILL);
+    wait_until("gone", SOON, || fencer.ended().is_some());
+    // A file's driver has no sysfs that would say so: the page does, as of a fencer that has seen it.
+    let mut own = FencerPage::new(Page::from_fd(kept.try_clone().unwrap()).unwrap());
+    own.write_watchdog_report(&WatchdogReport { nowayout: true, ..report(&mut page) });
+    let _fencer = host.start_kept(vec![("page", kept), ("watchdog", kept_device)]);
+    assert!(host.attach(Some(&page)).is_none(), "the same page");
+    let second = FakeWatchdog::at(&host.path("other"));
+    let said = watch(&mut page, &second);
+    assert!(said.open && said.deferred && said.device == wish_path(&first), "{said:?}");
+    assert!(said.note.as_str().contains("at the next boot"), "{said:?}");
+    let asked = leasefence_clock::instant();
+    std::thread::sleep(OFTEN);
+    assert_eq!((second.deeds(), first.count(Deed::Release)), (Vec::new(), 0));
+    assert!(between(&first.pets(), asked, leasefence_clock::instant()) > 1, "{:?}", first.deeds());
+    assert_eq!(first.count(Deed::Write(true)), 0);
+    let said = watch(&mut page, &first);
+    assert!(said.open && !said.deferred && said.note.is_empty(), "{said:?}");
 }
 
 /// A record that comes with an arming says which watchdog there is: so that must be settled first.

@@ -21,6 +21,10 @@ const LONGEST: [Duration; 3] = [Duration::from_secs(600), Duration::from_secs(25
 pub(super) const RUNS_ON: &str =
     "it cannot be stopped (nowayout): it resets this host unless somebody pets it";
 
+/// What people must know of one that another is configured in the place of.
+pub(super) const KEPT: &str =
+    "it cannot be stopped (nowayout), so it is kept and petted: what is configured is taken at the next boot";
+
 const HAS_RESET: &str = "it has reset this host before this boot; ";
 
 /// Opens what is wanted. The report says what came of it, and has a device open exactly when one is returned: it was set
@@ -146,7 +150,10 @@ pub(super) fn set_anew(
 ) -> io::Result<WatchdogReport> {
     let timeout = device.set_timeout(wish.timeout, &device.support()?)?;
     device.pet()?;
-    Ok(WatchdogReport { wish: *wish, timeout, last_pet: leasefence_clock::instant(), ..*report })
+    // Where another was wanted in between, the note was about that.
+    let note = if report.deferred { Text::default() } else { report.note };
+    let last_pet = leasefence_clock::instant();
+    Ok(WatchdogReport { wish: *wish, timeout, last_pet, deferred: false, note, ..*report })
 }
 
 /// What a device is and what it is set to, of which only the descriptor was kept.

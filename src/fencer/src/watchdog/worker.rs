@@ -174,13 +174,19 @@ impl Worker {
     }
 
     /// The device that is open is set anew where it is still what is wanted. Another is opened once it was let go: until the
-    /// service manager has closed its descriptor too, the same device is busy.
+    /// service manager has closed its descriptor too, the same device is busy. One that cannot be stopped is never let go for
+    /// another: it would reset a host that is well.
     fn take(&mut self, wish: &WatchdogWish) {
         if let Some(device) = &self.device
             && opening::is_wanted(&self.host, device, wish)
             && let Ok(report) = opening::set_anew(device, wish, &self.report)
         {
             self.report = report;
+            return;
+        }
+        if self.device.is_some() && self.report.nowayout {
+            (self.report.wish, self.report.deferred) = (*wish, true);
+            self.note(opening::KEPT);
             return;
         }
         let had_one = self.device.is_some();
