@@ -12,7 +12,7 @@ use leasefence_core::fencing::{
 };
 use leasefence_core::ids::BootId;
 use leasefence_page::link::{self, LinkError, LinkServer};
-use leasefence_page::{FencerPage, LAYOUT_VERSION, Page, PageError, WatchdogReport};
+use leasefence_page::{FencerPage, Page, PageError, WatchdogReport};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,6 +21,7 @@ use rustix::io::Errno;
 
 use crate::discovery::Discovery;
 use crate::hardening::{self, PidNamespace};
+use crate::layout_file::{Held, LayoutFile};
 use crate::log::Log;
 use crate::manager::{self, Manager, Restored};
 use crate::options::Options;
@@ -145,6 +146,7 @@ struct Daemon {
     watchdog: Watchdog,
     /// What the log says of it.
     told_of_watchdog: WatchdogReport,
+    layout_file: LayoutFile,
     /// Held as long as the process lives.
     _lock: File,
 }
@@ -159,10 +161,6 @@ impl Daemon {
         fs::create_dir_all(run_dir).map_err(file("making the run directory", run_dir))?;
         let lock = lock(&run_dir.join("fencer.lock"))?;
         let state = StateFile::in_dir(run_dir);
-        // For packages: what is installed when they restart this process may be another version. Without it they do not.
-        if let Err(error) = fs::write(run_dir.join("page-layout"), format!("{LAYOUT_VERSION}\n")) {
-            log.line(format_args!("warning: writing page-layout: {error}"));
-        }
         let Restored { page: restored, watchdog: device } = restored;
         let restored = restored.and_then(|fd| match Page::from_fd(fd) {
             Ok(page) => Some(page),
@@ -178,6 +176,13 @@ impl Daemon {
         let has_page = restored.is_some();
         let mut page = FencerPage::new(restored.map_or_else(Page::create, Ok)?);
         let known = if has_page { page.read_watchdog_report() } else { None };
+        let mut layout_file = LayoutFile::in_dir(run_dir);
+        // One that was kept is open, also where nothing is known of it.
+        let held = known.unwrap_or_default();
+        let held = Held::new(device.is_some() || held.open, held.nowayout);
+        if let Err(error) = layout_file.write(held) {
+            log.line(format_args!("warning: writing page-layout: {error}"));
+        }
         let watchdog = Watchdog::start(device, known.as_ref()).map_err(StartError::WatchdogThread)?;
         let (fencer, own) = begin(boot_id, &state, has_page.then_some(&mut page));
         let discovery = Discovery::new(&options.libvirt_run_dir, &own.processes)
@@ -196,6 +201,7 @@ impl Daemon {
             said: Vec::new(),
             watchdog,
             told_of_watchdog: WatchdogReport::default(),
+            layout_file,
             _lock: lock,
         })
     }
@@ -238,6 +244,9 @@ impl Daemon {
     fn tell_of_watchdog(&mut self) {
         let Some(report) = self.watchdog.news() else { return };
         self.hands.page.write_watchdog_report(&report);
+        if let Err(error) = self.layout_file.write(Held::new(report.open, report.nowayout)) {
+            self.hands.log.line(format_args!("warning: writing page-layout: {error}"));
+        }
         let before = WatchdogReport { last_pet: report.last_pet, ..self.told_of_watchdog };
         if before != report {
             self.told_of_watchdog = report;

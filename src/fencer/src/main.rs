@@ -7,6 +7,7 @@ mod command_lines;
 mod daemon;
 mod discovery;
 mod hardening;
+mod layout_file;
 mod log;
 mod manager;
 mod options;

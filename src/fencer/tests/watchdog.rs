@@ -17,7 +17,7 @@ use leasefence_core::fencing::{StorageKind, Wish};
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::time::Instant;
 use leasefence_page::{
-    AgentPage, DevicePath, FencerPage, Page, WatchdogDevice, WatchdogReport, WatchdogWish,
+    AgentPage, DevicePath, FencerPage, LAYOUT_VERSION, Page, WatchdogDevice, WatchdogReport, WatchdogWish,
 };
 use rustix::process::Signal;
 
@@ -87,10 +87,13 @@ fn a_device_is_opened_when_it_is_asked_for_and_petted_while_nothing_is_armed() {
     let mut page = host.attach(None).unwrap();
     std::thread::sleep(SOON);
     assert_eq!(device.deeds(), [], "nobody has asked for it");
+    assert_eq!(host.page_layout(), format!("{LAYOUT_VERSION}\n"));
     let said = watch(&mut page, &device);
     assert_eq!((said.timeout, said.class, said.nowayout), (RETURNED, WatchdogClass::Soft, false), "{said:?}");
     assert_eq!((said.device.as_str(), said.identity.as_str()), (device.path().to_str().unwrap(), "A test's"));
     assert!(said.note.as_str().contains("no driver is known"), "what is not known is said: {said:?}");
+    // A release without a watchdog would leave it in the store unpetted: its scripts do not know this word.
+    wait_until("told to packages", SOON, || host.page_layout() == format!("{LAYOUT_VERSION}w\n"));
     assert_eq!(device.count(Deed::SetPretimeout(0)), 1, "no crash in the place of the reset");
     let opened = leasefence_clock::instant();
     std::thread::sleep(Duration::from_secs(3));
@@ -257,6 +260,8 @@ fn the_magic_letter_is_written_only_while_nothing_is_guarded() {
         wait_until("released", SOON, || device.count(Deed::Release) == 1);
         assert_eq!(device.count(Deed::Write(true)), usize::from(code == 0), "{wish:?}: {:?}", device.deeds());
         assert_eq!(report(&mut page).open, code == 3, "what was let go is said");
+        let word = if code == 3 { "w" } else { "" };
+        assert_eq!(host.page_layout(), format!("{LAYOUT_VERSION}{word}\n"), "{wish:?}");
     }
 }
 
@@ -378,6 +383,7 @@ fn a_device_that_cannot_be_stopped_is_kept_and_petted_whatever_else_is_configure
     let said = watch(&mut page, &second);
     assert!(said.open && said.deferred && said.device == wish_path(&first), "{said:?}");
     assert!(said.note.as_str().contains("at the next boot"), "{said:?}");
+    assert_eq!(host.page_layout(), format!("{LAYOUT_VERSION}w nowayout\n"));
     let asked = leasefence_clock::instant();
     std::thread::sleep(OFTEN);
     assert_eq!((second.deeds(), first.count(Deed::Release)), (Vec::new(), 0));

@@ -129,6 +129,11 @@ impl Host {
         self.dir.path().join(name)
     }
 
+    /// What packages are told.
+    pub(crate) fn page_layout(&self) -> String {
+        fs::read_to_string(self.path("run/page-layout")).unwrap_or_default()
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
