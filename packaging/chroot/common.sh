@@ -92,6 +92,18 @@ check_arming_while_removed() {
     check_hook
 }
 
+# Usage: check_unstoppable_while_removed COMMAND...
+check_unstoppable_while_removed() {
+    say "a host whose watchdog cannot be stopped keeps its fencer: without it, it would be reset"
+    disarm
+    echo "$(cat "$root/usr/share/leasefence/page-layout")w nowayout" >"$root/run/leasefence/page-layout"
+    if "$@" 2>"$root.err"; then fail "a host let the fencer go that pets its watchdog"; fi
+    grep -q 'nowayout' "$root.err" || fail "nobody was told why: $(cat "$root.err")"
+    [ ! -e "$root/systemctl.log" ] || fail "the refused removal called systemctl: $(cat "$root/systemctl.log")"
+    rm "$root/run/leasefence/page-layout"
+    check_hook
+}
+
 # Usage: check_arming_while_upgraded COMMAND...
 # The host is disarmed when the upgrade begins, so it is let in, and armed by the time that the new files are there.
 check_arming_while_upgraded() {
