@@ -238,5 +238,11 @@ SCRIPT
     stop_asks 2 armed stopping
     stop_asks 0 armed running
     stop_asks 0 disarmed stopping
-    rm -r "$root/stand-in" "$root/run/leasefence/state"
+    say "nor one that still joins: it would be refused until the unit's time is over"
+    rm "$root/run/leasefence/state"
+    echo stopping >"$root/stand-in/system-state"
+    : >"$root/stand-in/asked"
+    in_root PATH=/stand-in/bin:/usr/bin:/bin /usr/libexec/leasefence/release-at-shutdown
+    [ ! -s "$root/stand-in/asked" ] || fail "a host that joins was asked for a release"
+    rm -r "$root/stand-in"
 }
