@@ -350,6 +350,10 @@ fn another_device_is_taken_only_once_nothing_is_armed() {
     assert!(said.deferred && said.device == wish_path(&first), "{said:?}");
     std::thread::sleep(SOON);
     assert_eq!((second.deeds(), first.count(Deed::Release)), (Vec::new(), 0));
+    // Taken back, there is nothing that waits.
+    let said = watch(&mut page, &first);
+    assert!(!said.deferred && !said.note.as_str().contains("another watchdog"), "{said:?}");
+    assert!(watch(&mut page, &second).deferred);
     host.publish(&mut page, Wish::Disarm, TTL);
     wait_until("taken", OFTEN, || report(&mut page).device == wish_path(&second));
     assert_eq!(first.count(Deed::Write(true)), 1);

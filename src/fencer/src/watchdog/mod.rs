@@ -93,7 +93,12 @@ impl Watchdog {
 
     /// Takes what the agent wants. While something is armed, what is open stays as it is, and so does what is not.
     pub(crate) fn take_wish(&mut self, fencer: &Fencer, wish: Option<WatchdogWish>) {
-        let Some(wish) = wish.filter(|wish| self.given != Some(*wish)) else { return };
+        let Some(wish) = wish else { return };
+        if self.given == Some(wish) {
+            // What is open answers it: another that was wanted meanwhile is wanted no more.
+            self.changed |= self.deferred.take().is_some();
+            return;
+        }
         if self.shared.is_busy() || self.shared.is_petting() {
             return;
         }
