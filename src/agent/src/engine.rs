@@ -148,9 +148,14 @@ impl Engine {
 
     /// Reads the fencer's half and tells the member.
     pub(crate) fn look_at_fencer(&mut self) {
-        self.look_at_watchdog();
+        // In this order: a half that shows this host armed comes with a report that is no older, so that no record which follows
+        // it speaks of a watchdog that was no more when the fencer armed.
         let half = self.fencer.as_mut().and_then(|fencer| fencer.read().cloned());
-        if let Some(half) = half {
+        let waited = self.member.is_none();
+        self.look_at_watchdog();
+        // A member that has just begun was told a newer one.
+        let has_begun = waited && self.member.is_some();
+        if let Some(half) = half.filter(|_| !has_begun && self.fatal.is_none()) {
             self.ask_of_newcomers(&half);
             self.remount.fencer_shows(&half);
             self.input(Input::Fencer(half));

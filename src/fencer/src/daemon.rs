@@ -244,6 +244,7 @@ impl Daemon {
     fn tell_of_watchdog(&mut self) {
         let Some(report) = self.watchdog.news() else { return };
         self.hands.page.write_watchdog_report(&report);
+        self.hands.answered = Some(report.wish);
         if let Err(error) = self.layout_file.write(Held::new(report.open, report.nowayout)) {
             self.hands.log.line(format_args!("warning: writing page-layout: {error}"));
         }
@@ -255,7 +256,7 @@ impl Daemon {
     }
 
     fn beat(&mut self) {
-        self.hands.must_not_arm = self.watchdog.is_changing();
+        self.hands.must_not_arm = self.watchdog.is_unsettled();
         let mut beat = Beat::default();
         while let Some(step) = beat.step(&leasefence_clock::now(), &mut self.fencer, &mut self.hands) {
             if matches!(step, Step::Kill | Step::KillFound) {
@@ -327,6 +328,7 @@ impl Daemon {
         }
         if taken {
             self.hands.page = copy;
+            self.hands.answered = None;
             self.watchdog.tell_again();
             if let Some(known) = self.hands.page.read_watchdog_report() {
                 self.watchdog.go_on(&known);

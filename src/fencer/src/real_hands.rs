@@ -3,7 +3,7 @@
 
 use leasefence_core::fencing::{AgentHalf, DomainProcess, Fencer, FencerHalf, HalfReading, Hands, Marker};
 use leasefence_core::time::Instant;
-use leasefence_page::FencerPage;
+use leasefence_page::{FencerPage, WatchdogWish};
 
 use crate::discovery::Discovery;
 use crate::log::Log;
@@ -17,6 +17,8 @@ pub(crate) struct RealHands {
     pub(crate) log: Log,
     /// While the watchdog is being changed nothing is armed: it is tried again in the next beat.
     pub(crate) must_not_arm: bool,
+    /// The wish about the watchdog that the report in the page answers.
+    pub(crate) answered: Option<WatchdogWish>,
     marker_fails: bool,
     page_full: bool,
     /// How many were signalled, and how many could not be, by a kill of which nothing was said yet.
@@ -32,11 +34,19 @@ impl RealHands {
             discovery,
             log,
             must_not_arm: false,
+            answered: None,
             marker_fails: false,
             page_full: false,
             unsaid: None,
             cannot_signal: 0,
         }
+    }
+
+    /// False while the page has a wish about the watchdog that no report there answers. Looked at after the agent's half was
+    /// read: the wish with which an agent asks to be armed lies there before that.
+    fn watchdog_is_settled(&mut self) -> bool {
+        let wish = self.page.read_watchdog_wish();
+        !self.must_not_arm && wish.is_none_or(|wish| self.answered == Some(wish))
     }
 
     /// Words about the last kill; they come after all signals.
@@ -66,7 +76,7 @@ impl Hands for RealHands {
     }
 
     fn write_marker(&mut self, marker: &Marker) -> bool {
-        if self.must_not_arm && matches!(marker, Marker::Armed(_)) {
+        if matches!(marker, Marker::Armed(_)) && !self.watchdog_is_settled() {
             return false;
         }
         let written = self.state.write(marker);

@@ -420,6 +420,29 @@ fn nothing_is_armed_while_a_device_is_being_opened() {
     assert_eq!(report(&mut page).class, WatchdogClass::None);
 }
 
+/// Its first beat would arm before anybody has looked at the wish, which then had to wait for the next maintenance.
+#[test]
+fn a_fencer_that_is_started_again_opens_what_is_wanted_before_it_arms() {
+    if !in_namespace("a_fencer_that_is_started_again_opens_what_is_wanted_before_it_arms") {
+        return;
+    }
+    let mut host = Host::new();
+    let manager = UnixDatagram::bind(host.path("notify")).unwrap();
+    let mut fencer =
+        Process(host.fencer_command().env("NOTIFY_SOCKET", host.path("notify")).spawn().unwrap());
+    let kept = notes::until(&manager, "READY=1");
+    let mut page = host.attach(None).unwrap();
+    fencer.signal(Signal::KILL);
+    wait_until("gone", SOON, || fencer.ended().is_some());
+    let device = FakeWatchdog::at(&host.path("watchdog"));
+    page.write_watchdog_wish(&wish_of(&device));
+    host.publish(&mut page, Wish::Armed, TTL);
+    let _fencer = host.start_kept(vec![("page", kept)]);
+    wait_until("armed", TTL, || fencer_half(&mut page).armed);
+    let said = report(&mut page);
+    assert!(said.open && !said.deferred && said.wish == wish_of(&device), "{said:?}\n{}", host.log());
+}
+
 fn wish_path(device: &FakeWatchdog) -> DevicePath {
     DevicePath::new(device.path().to_str().unwrap()).unwrap()
 }

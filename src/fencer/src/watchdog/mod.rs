@@ -145,10 +145,10 @@ impl Watchdog {
         fencer.may_pet(now.plus(GRACE), self.report.last_pet)
     }
 
-    /// True while the device is being opened, changed or let go: nothing is armed meanwhile, since the record that comes with
-    /// it says what there is.
-    pub(crate) fn is_changing(&self) -> bool {
-        self.shared.is_busy()
+    /// True while the device is being opened, changed or let go, and until what came of it was told: nothing is armed
+    /// meanwhile, since the record that comes with it says what there is.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.shared.is_busy() || self.changed || self.shared.has_news(self.seen)
     }
 
     /// What is to be told, when it has changed.
