@@ -265,6 +265,26 @@ fn the_magic_letter_is_written_only_while_nothing_is_guarded() {
     }
 }
 
+/// Nothing was told of it yet: it would run out all the same.
+#[test]
+fn a_device_that_is_being_opened_when_the_fencer_is_stopped_is_let_go_too() {
+    if !in_namespace("a_device_that_is_being_opened_when_the_fencer_is_stopped_is_let_go_too") {
+        return;
+    }
+    let mut host = Host::new();
+    let mut fencer = host.start_fencer();
+    let device = FakeWatchdog::at(&host.path("watchdog"));
+    // The pet that ends an opening.
+    device.behaves(|manners| manners.pet_takes = OFTEN);
+    let mut page = host.attach(None).unwrap();
+    page.write_watchdog_wish(&wish_of(&device));
+    wait_until("set", TTL, || device.count(Deed::SetTimeout(2)) == 1);
+    fencer.signal(Signal::TERM);
+    wait_until("stopped", TTL, || fencer.ended().is_some());
+    wait_until("released", SOON, || device.count(Deed::Release) == 1);
+    assert_eq!(device.count(Deed::Write(true)), 1, "{:?}", device.deeds());
+}
+
 /// The kernel pets a device once more when its last descriptor closes without the letter: that pet has its rule too.
 #[test]
 fn a_stop_is_put_off_while_the_device_may_not_be_petted() {

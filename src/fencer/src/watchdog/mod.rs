@@ -172,14 +172,19 @@ impl Watchdog {
 
     /// Lets the device go. Only while nothing is guarded; it waits for a moment, which is why.
     pub(crate) fn let_go(&mut self) {
-        if !self.report.open {
+        let begun = std::time::Instant::now();
+        let wait = || {
+            while self.shared.is_busy() && begun.elapsed() < LETTING_GO {
+                thread::sleep(Duration::from_millis(5));
+            }
+        };
+        // It may be opening one just now.
+        wait();
+        if self.shared.is_busy() {
             return;
         }
         self.ask(&Task::LetGo);
-        let begun = std::time::Instant::now();
-        while self.shared.is_busy() && begun.elapsed() < LETTING_GO {
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait();
         self.report = self.shared.news(&mut self.seen).unwrap_or(self.report);
         self.given = None;
         self.changed = true;

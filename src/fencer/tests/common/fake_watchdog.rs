@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use leasefence_core::time::Instant;
 use nix::libc::{EBUSY, ENODEV, ENOSYS, ENOTTY};
@@ -43,6 +44,8 @@ pub(crate) struct Manners {
     pub(crate) step: u32,
     /// No pet is answered any more.
     pub(crate) hangs: bool,
+    /// A pet takes that long.
+    pub(crate) pet_takes: Duration,
     /// The driver was unloaded.
     pub(crate) is_gone: bool,
 }
@@ -74,6 +77,7 @@ impl FakeWatchdog {
             magic_close: true,
             step: 1,
             hangs: false,
+            pet_takes: Duration::ZERO,
             is_gone: false,
         }));
         let seen = Arc::<Mutex<Seen>>::default();
@@ -220,7 +224,10 @@ impl Server {
                 out.extend(identity);
             }
             5 if manners.hangs => return None,
-            5 => self.did(Deed::Pet),
+            5 => {
+                std::thread::sleep(manners.pet_takes);
+                self.did(Deed::Pet);
+            }
             6 => {
                 let asked = u32_at(data, 0);
                 let set = asked.next_multiple_of(manners.step);
