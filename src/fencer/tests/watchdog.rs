@@ -318,6 +318,27 @@ fn a_device_that_is_busy_is_explained_and_counts_as_none() {
     assert!(said.note.as_str().contains(&format!("(pid {})", std::process::id())), "{said:?}");
 }
 
+/// Whoever held it was stopped since; the wish is the same.
+#[test]
+fn a_device_that_could_not_be_opened_is_tried_again_once_the_host_is_disarmed() {
+    if !in_namespace("a_device_that_could_not_be_opened_is_tried_again_once_the_host_is_disarmed") {
+        return;
+    }
+    let mut host = Host::new();
+    let _fencer = host.start_fencer();
+    let device = FakeWatchdog::at(&host.path("watchdog"));
+    let held = std::fs::File::options().write(true).open(device.path()).unwrap();
+    let mut page = host.attach(None).unwrap();
+    assert!(!watch(&mut page, &device).open);
+    host.arm(&mut page, TTL);
+    drop(held);
+    wait_until("released", SOON, || device.count(Deed::Release) == 1);
+    std::thread::sleep(SOON);
+    assert_eq!(device.count(Deed::Open), 1, "not while it is armed");
+    host.publish(&mut page, Wish::Disarm, TTL);
+    wait_until("opened", OFTEN, || report(&mut page).open);
+}
+
 /// The kernel stops it as soon as the fencer dies.
 #[test]
 fn a_device_that_its_driver_stops_at_every_close_counts_as_none() {

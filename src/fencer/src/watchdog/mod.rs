@@ -43,6 +43,8 @@ pub(crate) struct Watchdog {
     seen: u64,
     /// The wish that the worker was given last.
     given: Option<WatchdogWish>,
+    /// Whether the core was armed when the wish was looked at last.
+    was_armed: bool,
     /// A wish that waits until nothing is armed.
     deferred: Option<WatchdogWish>,
     /// A device that a page says is open and that nobody kept: it runs out, and is opened again once it may be petted.
@@ -63,6 +65,7 @@ impl Watchdog {
             report: WatchdogReport::default(),
             seen: 0,
             given: None,
+            was_armed: false,
             deferred: None,
             lost: None,
             changed: true,
@@ -93,6 +96,11 @@ impl Watchdog {
 
     /// Takes what the agent wants. While something is armed, what is open stays as it is, and so does what is not.
     pub(crate) fn take_wish(&mut self, fencer: &Fencer, wish: Option<WatchdogWish>) {
+        // A device that could not be opened may be free by now, and may be opened again.
+        let was_armed = std::mem::replace(&mut self.was_armed, fencer.half().armed);
+        if was_armed && !self.was_armed && !self.report.open {
+            self.given = None;
+        }
         let Some(wish) = wish else { return };
         if self.given == Some(wish) {
             // What is open answers it: another that was wanted meanwhile is wanted no more.
