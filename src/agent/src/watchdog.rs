@@ -74,7 +74,7 @@ impl Watchdog {
 
     fn has(&self) -> Option<HasWatchdog> {
         let report = self.report.filter(|report| report.open && report.class != WatchdogClass::None)?;
-        Some(HasWatchdog { class: report.class, timeout: report.holds() })
+        Some(HasWatchdog { class: report.class, earliest: report.timeout, latest: report.holds() })
     }
 
     /// Whether the agent may begin.
@@ -101,7 +101,7 @@ impl Watchdog {
         let words = |watchdog: Option<HasWatchdog>| {
             watchdog.map_or_else(
                 || "none".to_owned(),
-                |watchdog| format!("{} ({} s)", watchdog.class.as_str(), watchdog.timeout.as_secs()),
+                |watchdog| format!("{} ({} s)", watchdog.class.as_str(), watchdog.latest.as_secs()),
             )
         };
         let note = self.report().note;
@@ -172,7 +172,7 @@ mod tests {
         let other = WatchdogWish { device: WatchdogDevice::Auto, ..*watchdog.wish() };
         watchdog.heard(Some(&open(other)));
         assert_eq!(watchdog.answer(at(104)), Answer::Waiting, "it answers another wish");
-        let has = Some(HasWatchdog { class: WatchdogClass::Soft, timeout: Duration::from_secs(5) });
+        let has = Some(HasWatchdog::exact(WatchdogClass::Soft, Duration::from_secs(5)));
         assert_eq!(watchdog.answer(at(105)), Answer::Silent(has), "what is open counts");
         watchdog.heard(Some(&open(*watchdog.wish())));
         assert_eq!(watchdog.answer(at(101)), Answer::Has(has));

@@ -36,7 +36,11 @@ pub(crate) fn check(path: &Path, run_dir: Option<&Path>, json: bool) -> Outcome 
         say(&as_json(&config, &rows, &advice, refused.as_deref(), &asked)?);
     } else {
         say(&format!("cluster {}, lease {}, {}", config.cluster, config.lease.display(), config.timing()));
-        say(&format!("{}\n", watchdog_line(&config)));
+        say(&watchdog_line(&config));
+        if let Some(line) = tco_line(&config) {
+            say(&line);
+        }
+        say("");
         say(&as_text(&rows));
         for note in config.not_yet() {
             say(&format!("NOTE  {note}"));
@@ -60,7 +64,26 @@ pub(crate) fn check(path: &Path, run_dir: Option<&Path>, json: bool) -> Outcome 
 /// The watchdog by which the bounds are shown: hardware that takes just what it is asked for.
 fn assumed_watchdog(config: &Config) -> Option<HasWatchdog> {
     let timeout = config.watchdog_timeout();
-    (config.watchdog != Watchdog::None).then_some(HasWatchdog { class: WatchdogClass::Hardware, timeout })
+    (config.watchdog != Watchdog::None).then_some(HasWatchdog::exact(WatchdogClass::Hardware, timeout))
+}
+
+/// What else holds where the timer may have to run out twice.
+fn tco_line(config: &Config) -> Option<String> {
+    let exact = assumed_watchdog(config)?;
+    let tco = Some(HasWatchdog { latest: exact.earliest * 2, ..exact });
+    let seconds = |duration: std::time::Duration| format!("{:.3} s", duration.as_secs_f64());
+    let what = match config.terms(tco) {
+        Ok(terms) => format!(
+            "fence_budget is {} and verdict_after {}",
+            seconds(terms.fence_budget),
+            seconds(terms.verdict_after())
+        ),
+        Err(_) => {
+            let needs = config.setting(None, tco).fence_needs();
+            format!("this is refused: a fence_budget of {} is needed", seconds(needs))
+        }
+    };
+    Some(format!("where it is iTCO_wdt or wdat_wdt, which reset after their time-out or twice that, {what}"))
 }
 
 fn watchdog_line(config: &Config) -> String {

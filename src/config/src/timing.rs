@@ -39,8 +39,23 @@ pub(crate) fn preset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 pub struct HasWatchdog {
     /// What it proves to peers; not `none`.
     pub class: WatchdogClass,
-    /// How long it holds at most after a pet, but for the steps in which it counts.
-    pub timeout: Duration,
+    /// How long after a pet it may reset the host at the earliest, but for the steps in which it counts.
+    pub earliest: Duration,
+    /// How long it holds at most.
+    pub latest: Duration,
+}
+
+impl HasWatchdog {
+    /// One that resets the host when its time-out is over.
+    #[must_use]
+    pub fn exact(class: WatchdogClass, timeout: Duration) -> Self {
+        Self { class, earliest: timeout, latest: timeout }
+    }
+
+    /// By how much it may be earlier than what is counted on: a TCO timer resets when it has run out once, or twice.
+    fn spread(&self) -> Duration {
+        self.latest.saturating_sub(self.earliest)
+    }
 }
 
 impl Config {
@@ -65,13 +80,17 @@ impl Config {
     pub fn setting(&self, storage: Option<StorageKind>, watchdog: Option<HasWatchdog>) -> Setting {
         let without =
             terms::Timing { terms: self.derived_terms(), watchdog_timeout: self.watchdog_timeout() };
-        let (terms, class) = match watchdog {
-            Some(HasWatchdog { class, timeout }) => {
-                (without.terms_with_watchdog(timeout, WATCHDOG_GRANULE), class)
-            }
+        let (mut terms, class) = match &watchdog {
+            Some(has) => (without.terms_with_watchdog(has.latest, WATCHDOG_GRANULE), has.class),
             None => (without.terms, WatchdogClass::None),
         };
+        // It is petted by the latest reset and must not come before the host has shown itself fenced by the earliest.
+        let spread = watchdog.as_ref().map(HasWatchdog::spread).unwrap_or_default();
+        if self.overrides.fence_budget.is_none() {
+            terms.fence_budget += spread;
+        }
         let mut setting = Setting::assumed(terms, class, self.storage_kind(storage));
+        setting.granule += spread;
         setting.unknown_hold = self.unknown_hold;
         setting
     }
@@ -150,16 +169,33 @@ mod tests {
 
     #[test]
     fn a_watchdogs_time_is_part_of_the_terms_and_fast_is_refused_with_one() {
-        let watchdog = HasWatchdog { class: WatchdogClass::Hardware, timeout: Duration::from_secs(5) };
+        let watchdog = HasWatchdog::exact(WatchdogClass::Hardware, Duration::from_secs(5));
         let config = parse("lease_ttl = \"12 s\"");
-        assert_eq!(config.watchdog_timeout(), watchdog.timeout);
+        assert_eq!(config.watchdog_timeout(), watchdog.latest);
         let terms = config.terms(Some(watchdog)).expect("it is safe");
         assert_eq!(terms.watchdog_actual, Duration::from_secs(6));
         assert_eq!(parse("[terms]\nwatchdog_timeout = \"10s\"").watchdog_timeout(), Duration::from_secs(10));
         let fast = parse("preset = \"fast\"");
-        let watchdog = HasWatchdog { timeout: fast.watchdog_timeout(), ..watchdog };
+        let watchdog = HasWatchdog::exact(watchdog.class, fast.watchdog_timeout());
         let text = fast.terms(Some(watchdog)).expect_err("steps of a second").to_string();
         assert!(text.contains("granule <= fence_budget is broken"), "{text}");
+    }
+
+    /// A TCO timer that the firmware lets reset at its first running out would do so before the lease's end.
+    #[test]
+    fn a_watchdog_that_may_be_early_gets_a_longer_budget_or_is_refused() {
+        let seconds = Duration::from_secs;
+        let early = HasWatchdog { class: WatchdogClass::Soft, earliest: seconds(5), latest: seconds(10) };
+        let terms = parse("").terms(Some(early)).expect("its budget is longer");
+        assert_eq!((terms.watchdog_actual, terms.fence_budget), (seconds(11), Duration::from_millis(8_500)));
+        // What is petted last is petted by the latest reset; the earliest one after that comes after kill and quiesce.
+        let last_pet = terms.lease_ttl + terms.fence_budget - terms.watchdog_actual - terms::RESET_LATENCY;
+        let shown = terms::kill_bound() + terms::quiesce_bound(StorageKind::Unprovable);
+        assert!(last_pet - terms::PET_INTERVAL + early.earliest >= terms.lease_ttl + shown);
+        for rest in ["preset = \"fast\"", "[terms]\nfence_budget = \"3500ms\""] {
+            let text = parse(rest).terms(Some(early)).expect_err("no room").to_string();
+            assert!(text.contains("granule <= fence_budget is broken"), "{text}");
+        }
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub struct Setting {
     pub terms: Terms,
     /// The watchdog's class.
     pub watchdog: WatchdogClass,
-    /// The steps in which the watchdog counts: 1 s unless the driver is known to be finer, since no call tells it.
+    /// By how much the watchdog may reset before the time that is counted on: the steps in which it counts, 1 s unless the
+    /// driver is known to be finer, since no call tells it, and what its timer may leave out.
     pub granule: Duration,
     /// The kind of storage that takes longest to show quiet, of all that carry protected disks.
     pub storage: StorageKind,
@@ -314,7 +315,7 @@ pub enum TermsError {
         "kill_bound + quiesce_bound + pet_interval + reset_latency + granule <= fence_budget is broken: {needs:?} \
              ({KILL_BOUND:?} + {quiesce:?} for storage kind {storage:?} + {PET_INTERVAL:?} + {RESET_LATENCY:?} + \
              {granule:?}) > {budget:?}: the host would be reset before it can show itself fenced; use a longer \
-             preset, or a watchdog whose driver is known to count finer than in steps of {granule:?}"
+             preset or fence_budget, or a watchdog that is known to be off by less than {granule:?}"
     )]
     Budget {
         /// The left side.
