@@ -7,7 +7,7 @@ use leasefence_config::{Config, HasWatchdog, Watchdog as Wanted};
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::terms::PET_INTERVAL;
 use leasefence_core::time::Instant;
-use leasefence_page::{DevicePath, WatchdogDevice, WatchdogReport, WatchdogWish};
+use leasefence_page::{DevicePath, Text, UNSEEN, WatchdogDevice, WatchdogReport, WatchdogWish};
 
 /// The longest that a beginning agent waits for the fencer's answer. One of a release without a watchdog never answers.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -18,6 +18,8 @@ const MISSED: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     wish: WatchdogWish,
+    /// The operator has seen it reset this machine.
+    seen_to_reset: bool,
     /// When the wish was written first.
     asked: Option<Instant>,
     report: Option<WatchdogReport>,
@@ -45,7 +47,7 @@ impl Watchdog {
             Wanted::Path(path) => WatchdogDevice::Path(DevicePath::cut(&path.to_string_lossy())),
         };
         let wish = WatchdogWish { device, timeout: config.watchdog_timeout() };
-        Self { wish, asked: None, report: None, told: None }
+        Self { wish, seen_to_reset: config.watchdog_seen_to_reset, asked: None, report: None, told: None }
     }
 
     /// What is to be written into the page.
@@ -61,6 +63,14 @@ impl Watchdog {
     /// Takes what the fencer says.
     pub(crate) fn heard(&mut self, report: Option<&WatchdogReport>) {
         self.report = report.copied();
+        if let Some(report) = self.report.as_mut().filter(|report| report.unseen) {
+            if self.seen_to_reset {
+                report.class = WatchdogClass::Hardware;
+            } else {
+                let between = if report.note.is_empty() { "" } else { "; " };
+                report.note = Text::cut(&format!("{}{between}{UNSEEN}", report.note));
+            }
+        }
     }
 
     /// What the fencer said last.
@@ -193,6 +203,24 @@ mod tests {
         // A fencer that begins again has not answered yet.
         watchdog.heard(Some(&WatchdogReport::default()));
         assert_eq!(watchdog.has_changed(), None);
+    }
+
+    /// On some boards it never does, and peers start a dead host's domains by its class.
+    #[test]
+    fn what_must_be_seen_to_reset_counts_as_hardware_once_it_was() {
+        let mut watchdog = watchdog();
+        let report = WatchdogReport { unseen: true, ..open(*watchdog.wish()) };
+        watchdog.heard(Some(&report));
+        let class = |watchdog: &Watchdog| (watchdog.has().map(|has| has.class), watchdog.report().class);
+        assert_eq!(class(&watchdog), (Some(WatchdogClass::Soft), WatchdogClass::Soft));
+        assert!(watchdog.report().note.as_str().contains("watchdog_seen_to_reset"));
+        watchdog.seen_to_reset = true;
+        watchdog.heard(Some(&report));
+        assert_eq!(class(&watchdog), (Some(WatchdogClass::Hardware), WatchdogClass::Hardware));
+        assert!(watchdog.report().note.is_empty());
+        // A word about one device is none about another.
+        watchdog.heard(Some(&open(*watchdog.wish())));
+        assert_eq!(class(&watchdog).0, Some(WatchdogClass::Soft));
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub struct Config {
     /// Which watchdog ends this host when the fencer cannot.
     #[serde(default)]
     pub watchdog: Watchdog,
+    /// The watchdog was seen to reset this machine: for those that some machines' firmware keeps from it (`iTCO_wdt`).
+    #[serde(default)]
+    pub watchdog_seen_to_reset: bool,
     /// What happens at the lease's end when there is no proof.
     #[serde(default)]
     pub fence: Fence,

@@ -199,7 +199,11 @@ impl Half for WatchdogReport {
         let mut to = Writer { out, at: 0 };
         to.wish(&self.wish);
         to.u8(self.class.code());
-        to.u8(u8::from(self.open) | u8::from(self.nowayout) << 1 | u8::from(self.deferred) << 2);
+        let flags = u8::from(self.open)
+            | u8::from(self.nowayout) << 1
+            | u8::from(self.deferred) << 2
+            | u8::from(self.unseen) << 3;
+        to.u8(flags);
         to.text(&self.device);
         to.text(&self.identity);
         to.duration(self.timeout);
@@ -213,10 +217,11 @@ impl Half for WatchdogReport {
         self.wish = from.wish()?;
         self.class = WatchdogClass::from_code(from.u8()?).map_err(|_| Undecodable)?;
         let flags = from.u8()?;
-        if flags > 7 {
+        if flags > 15 {
             return Err(Undecodable);
         }
-        (self.open, self.nowayout, self.deferred) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+        (self.open, self.nowayout) = (flags & 1 != 0, flags & 2 != 0);
+        (self.deferred, self.unseen) = (flags & 4 != 0, flags & 8 != 0);
         self.device = from.text()?;
         self.identity = from.text()?;
         self.timeout = from.duration()?;

@@ -44,4 +44,4 @@ pub use layout::{
 pub use leasefence_core::fencing::HalfReading;
 pub use page::{Page, PageError};
 pub use text::Text;
-pub use watchdog::{DevicePath, WatchdogDevice, WatchdogReport, WatchdogWish};
+pub use watchdog::{DevicePath, UNSEEN, WatchdogDevice, WatchdogReport, WatchdogWish};

@@ -352,6 +352,7 @@ fn what_is_said_of_the_watchdog_arrives_and_a_page_without_it_has_nothing_to_say
         open: true,
         nowayout: true,
         deferred: true,
+        unseen: true,
         device: path,
         identity: Text::cut("iTCO_wdt"),
         timeout: std::time::Duration::from_secs(5),

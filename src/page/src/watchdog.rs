@@ -46,6 +46,9 @@ pub struct WatchdogReport {
     pub nowayout: bool,
     /// True when the wish must wait until nothing is armed: what is said is what goes on meanwhile.
     pub deferred: bool,
+    /// True when it is hardware that some machines' firmware keeps from ever resetting them: it counts as `class` says until
+    /// somebody has seen that it resets this one.
+    pub unseen: bool,
     /// The device that is open; empty without one.
     pub device: DevicePath,
     /// Its driver's name for itself.
@@ -57,6 +60,10 @@ pub struct WatchdogReport {
     /// What people should know of it: why there is none, why it counts for less, what was not to be found out.
     pub note: Text<NOTE_BYTES>,
 }
+
+/// What people should know of a device that is [`unseen`](WatchdogReport::unseen).
+pub const UNSEEN: &str = "some machines' firmware keeps iTCO_wdt from ever resetting them (iTCO_vendor_support): it counts as soft until \
+     `watchdog_seen_to_reset = true` says that it was seen to reset this one";
 
 impl WatchdogReport {
     /// How long the device holds at most after a pet, but for the steps in which it counts. The TCO timer behind these two

@@ -2,10 +2,15 @@
 //! domains by its class (ARCHITECTURE 4).
 
 use leasefence_core::format::WatchdogClass;
+use leasefence_page::UNSEEN;
 
 /// Drivers whose hardware resets this machine whatever its kernel does, by their identities: each was read (drivers/watchdog of
 /// Linux 6.1). Another counts as `soft` until somebody has read it.
-const HARDWARE: [&str; 4] = ["iTCO_wdt", "wdat_wdt", "SP5100 TCO timer", "HPE iLO2+ HW Watchdog Timer"];
+const HARDWARE: [&str; 3] = ["wdat_wdt", "SP5100 TCO timer", "HPE iLO2+ HW Watchdog Timer"];
+
+/// Of these a bite must have been seen: the timer's first running out raises an SMI, and there are boards whose firmware takes
+/// that and never lets it run out again (`drivers/watchdog/iTCO_vendor_support.c`).
+const UNSEEN_HARDWARE: &str = "iTCO_wdt";
 
 /// QEMU's. The chip that it stands for is of 2004: where this shows, the host is a virtual machine, whatever else it says.
 const EMULATED: &str = "i6300ESB timer";
@@ -42,6 +47,11 @@ pub(super) struct Facts {
     pub(super) softdog: Option<Softdog>,
     /// The IPMI driver's `action`; none where it was not to be found out.
     pub(super) ipmi_action: Option<String>,
+}
+
+/// True when it would count as `hardware` if somebody had seen it reset this machine.
+pub(super) fn is_unseen(facts: &Facts) -> bool {
+    judge(facts) == (WatchdogClass::Soft, UNSEEN)
 }
 
 /// The class, and what people should know of it.
@@ -93,6 +103,7 @@ pub(super) fn judge(facts: &Facts) -> (WatchdogClass, &'static str) {
     }
     match facts.has_parent {
         Some(true) if HARDWARE.contains(&identity) => (Hardware, ""),
+        Some(true) if identity == UNSEEN_HARDWARE => (Soft, UNSEEN),
         Some(true) => {
             (Soft, "its driver is not among those that are known to reset a machine: it counts as soft")
         }
@@ -121,8 +132,10 @@ mod tests {
     #[test]
     fn a_device_that_resets_nothing_counts_as_none_and_what_is_not_known_counts_low() {
         let table = [
-            (hardware("iTCO_wdt"), Hardware),
+            (hardware("iTCO_wdt"), Soft),
+            (hardware("wdat_wdt"), Hardware),
             (hardware("HPE iLO2+ HW Watchdog Timer"), Hardware),
+            (Facts { virtual_host: true, ..hardware("wdat_wdt") }, Virtual),
             (Facts { virtual_host: true, ..hardware("iTCO_wdt") }, Virtual),
             (hardware("i6300ESB timer"), Virtual),
             (softdog(Some(Softdog::Resets)), Soft),
@@ -134,17 +147,19 @@ mod tests {
             (ipmi(Some("reset")), Soft),
             (ipmi(Some("none")), None),
             (ipmi(Option::None), None),
-            (Facts { alarm_only: true, ..hardware("iTCO_wdt") }, None),
-            (Facts { stops_when_closed: true, ..hardware("iTCO_wdt") }, None),
+            (Facts { alarm_only: true, ..hardware("wdat_wdt") }, None),
+            (Facts { stops_when_closed: true, ..hardware("wdat_wdt") }, None),
             (hardware("iTCO_wdt of tomorrow"), Soft),
-            (Facts { has_parent: Some(false), ..hardware("iTCO_wdt") }, Soft),
-            (Facts { has_parent: Option::None, ..hardware("iTCO_wdt") }, Soft),
-            (Facts { is_device: false, ..hardware("iTCO_wdt") }, Soft),
+            (Facts { has_parent: Some(false), ..hardware("wdat_wdt") }, Soft),
+            (Facts { has_parent: Option::None, ..hardware("wdat_wdt") }, Soft),
+            (Facts { is_device: false, ..hardware("wdat_wdt") }, Soft),
         ];
         for (facts, class) in table {
             let (said, why) = judge(&facts);
             assert_eq!(said, class, "{facts:?}");
             assert!(class == Hardware || !why.is_empty(), "{facts:?}");
+            let seen_would_do = facts == hardware("iTCO_wdt");
+            assert_eq!(is_unseen(&facts), seen_would_do, "{facts:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use leasefence_core::format::WatchdogClass;
 use leasefence_page::{DevicePath, Text, WatchdogDevice, WatchdogReport, WatchdogWish};
 
-use super::class::{Facts, judge};
+use super::class::{Facts, is_unseen, judge};
 use super::device::{Device, Support};
 use super::holder::explain;
 use super::host::{Host, Shown};
@@ -68,8 +68,9 @@ fn strongest_first(shown: Vec<Shown>) -> Vec<PathBuf> {
     let rank = |shown: &Shown| match judge(&shown.facts).0 {
         WatchdogClass::Hardware => 0,
         WatchdogClass::Virtual => 1,
-        WatchdogClass::Soft => 2,
-        WatchdogClass::None => 3,
+        WatchdogClass::Soft if is_unseen(&shown.facts) => 2,
+        WatchdogClass::Soft => 3,
+        WatchdogClass::None => 4,
     };
     let mut ranked: Vec<_> = shown.into_iter().map(|shown| (rank(&shown), shown.path)).collect();
     // Stable: equals stay by number.
@@ -119,11 +120,14 @@ fn judged(host: &Host, device: &Device, support: &Support) -> WatchdogReport {
         has_parent: shown.as_ref().and_then(|shown| shown.facts.has_parent),
         ..host.facts(&support.identity)
     };
-    let (class, note) = judge(&facts);
+    let unseen = is_unseen(&facts);
+    // Whoever reads the report knows what to say of that, and whether somebody has seen it meanwhile.
+    let (class, note) = if unseen { (judge(&facts).0, "") } else { judge(&facts) };
     let note = if device.has_reset() { format!("{HAS_RESET}{note}") } else { note.to_owned() };
     WatchdogReport {
         class,
         nowayout,
+        unseen,
         device: DevicePath::cut(&device.path().to_string_lossy()),
         identity: Text::cut(&support.identity),
         note: Text::cut(&note),
@@ -212,7 +216,7 @@ mod tests {
             shown(3, "SP5100 TCO timer", true, false),
         ];
         let order: Vec<_> = strongest_first(all).iter().map(|path| path.display().to_string()).collect();
-        assert_eq!(order, ["/dev/watchdog2", "/dev/watchdog3", "/dev/watchdog0", "/dev/watchdog1"]);
+        assert_eq!(order, ["/dev/watchdog3", "/dev/watchdog2", "/dev/watchdog0", "/dev/watchdog1"]);
     }
 
     /// Nothing of this machine is looked at: the path does not exist.

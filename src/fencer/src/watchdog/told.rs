@@ -3,7 +3,7 @@
 use std::fmt;
 
 use leasefence_core::format::WatchdogClass;
-use leasefence_page::{WatchdogDevice, WatchdogReport};
+use leasefence_page::{UNSEEN, WatchdogDevice, WatchdogReport};
 
 /// One line.
 pub(crate) struct Told<'a>(pub(crate) &'a WatchdogReport);
@@ -17,6 +17,9 @@ impl fmt::Display for Told<'_> {
             write!(f, ", resets this host {seconds} s after the last pet")?;
             if most > seconds {
                 write!(f, ", or {most} s: it may have to run out twice")?;
+            }
+            if report.unseen {
+                write!(f, "; {UNSEEN}")?;
             }
             if report.nowayout {
                 f.write_str(", cannot be stopped (nowayout)")?;
