@@ -18,6 +18,10 @@ const MOST_XML_BYTES: u64 = 256 * 1024;
 /// A process that started this much later than its pid file was written was not the one that the file meant.
 const LATE: Duration = Duration::from_secs(5);
 
+/// How long an empty pid file may be one that is being written. Until then no scan is complete: it must be over well before a
+/// watchdog of 5 s has run out on a host that is clean.
+const WRITING: Duration = Duration::from_secs(2);
+
 /// A domain's process by libvirt's files, still to be taken hold of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Candidate {
@@ -94,7 +98,7 @@ impl RunFiles {
         file.by_ref().take(32).read_to_string(&mut text)?;
         let Ok(pid) = text.trim().parse::<u32>() else {
             // Empty: being written. Old and empty: left over, it names nobody.
-            return if age(&meta) < LATE { Err(ErrorKind::InvalidData.into()) } else { Ok(()) };
+            return if age(&meta) < WRITING { Err(ErrorKind::InvalidData.into()) } else { Ok(()) };
         };
         let Some(stat) = proc_stat::read(pid)? else { return Ok(()) };
         let file = (meta.ino(), meta.mtime(), meta.mtime_nsec());
@@ -228,6 +232,18 @@ mod tests {
         assert!(!is_domain_pid_file(Path::new("/run/libvirt/qemu/driver.pid")));
         assert!(is_domain_pid_file(Path::new("/run/libvirt/qemu/web.pid")));
         assert!(!is_domain_pid_file(Path::new("/run/libvirt/qemu/web.xml")));
+    }
+
+    /// A host that has proven CLEAN is reset by its watchdog where no scan is complete for as long as that holds.
+    #[test]
+    fn an_empty_pid_file_leaves_scans_incomplete_for_two_seconds_and_no_longer() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = File::create(dir.path().join("web.pid"))?;
+        let mut files = RunFiles::new(dir.path());
+        assert!(!files.read().complete, "it is being written");
+        file.set_modified(SystemTime::now() - Duration::from_millis(2500))?;
+        assert!(files.read().complete, "it names nobody");
+        Ok(())
     }
 
     #[test]
