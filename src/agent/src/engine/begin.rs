@@ -21,7 +21,9 @@ impl Engine {
     }
 
     fn begin_when_answered(&mut self) {
-        match self.watchdog.answer(leasefence_clock::instant()) {
+        let is_guarded = self.fencer.as_mut().and_then(Fencer::read).is_some_and(|half| half.armed);
+        let at_most = is_guarded.then(|| self.parts.setup.terms.longest_gap());
+        match self.watchdog.answer(leasefence_clock::instant(), at_most) {
             Answer::Waiting => {}
             Answer::Has(watchdog) => self.begin(watchdog),
             Answer::Silent(watchdog) => {
