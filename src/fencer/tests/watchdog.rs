@@ -318,6 +318,24 @@ fn a_device_that_is_busy_is_explained_and_counts_as_none() {
     assert!(said.note.as_str().contains(&format!("(pid {})", std::process::id())), "{said:?}");
 }
 
+/// The kernel would crash in the place of the reset, and may send what its sockets hold.
+#[test]
+fn a_device_that_interrupts_before_it_resets_counts_as_none() {
+    if !in_namespace("a_device_that_interrupts_before_it_resets_counts_as_none") {
+        return;
+    }
+    let mut host = Host::new();
+    let _fencer = host.start_fencer();
+    let device = FakeWatchdog::at(&host.path("watchdog"));
+    device.behaves(|manners| manners.keeps_pretimeout = true);
+    let mut page = host.attach(None).unwrap();
+    let said = watch(&mut page, &device);
+    assert_eq!((said.class, said.open), (WatchdogClass::None, false), "{said:?}");
+    assert!(said.note.as_str().contains("interrupt before the reset"), "{said:?}");
+    wait_until("released", SOON, || device.count(Deed::Release) == 1);
+    assert_eq!(device.count(Deed::Write(true)), 1, "nothing was promised: it is stopped");
+}
+
 /// Whoever held it was stopped since; the wish is the same.
 #[test]
 fn a_device_that_could_not_be_opened_is_tried_again_once_the_host_is_disarmed() {

@@ -99,7 +99,8 @@ impl Device {
 
     /// Sets the time-out, in whole seconds and at least one, and returns what the driver then says that it has. A driver
     /// rounds and limits; one that takes none says what it has. An interrupt before the reset is turned off, where there is
-    /// one: it would crash the kernel in the place of the reset (hpwdt, by default 9 s before, then stops its own timer).
+    /// one: it would crash the kernel in the place of the reset (hpwdt, by default 9 s before, then stops its own timer). Where it
+    /// cannot be turned off the device is no use.
     pub(super) fn set_timeout(&self, wanted: Duration, support: &Support) -> io::Result<Duration> {
         let mut seconds = c_int::try_from(wanted.as_secs().max(1)).unwrap_or(c_int::MAX);
         if support.sets_timeout {
@@ -109,7 +110,9 @@ impl Device {
         if support.has_pretimeout {
             let mut off: c_int = 0;
             // SAFETY: the descriptor is open, and `off` is an int that outlives the call.
-            unsafe { set_pretimeout(self.file.as_raw_fd(), &raw mut off) }.ok();
+            unsafe { set_pretimeout(self.file.as_raw_fd(), &raw mut off) }.map_err(|error| {
+                io::Error::other(format!("its interrupt before the reset stays on: {error}"))
+            })?;
         }
         let said = self.timeout();
         if !support.sets_timeout {

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use leasefence_core::time::Instant;
-use nix::libc::{EBUSY, ENODEV, ENOSYS, ENOTTY};
+use nix::libc::{EBUSY, EINVAL, ENODEV, ENOSYS, ENOTTY};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// `WDIOF_SETTIMEOUT | WDIOF_PRETIMEOUT | WDIOF_KEEPALIVEPING`.
@@ -46,6 +46,8 @@ pub(crate) struct Manners {
     pub(crate) hangs: bool,
     /// A pet takes that long.
     pub(crate) pet_takes: Duration,
+    /// The interrupt before the reset cannot be turned off.
+    pub(crate) keeps_pretimeout: bool,
     /// The driver was unloaded.
     pub(crate) is_gone: bool,
 }
@@ -78,6 +80,7 @@ impl FakeWatchdog {
             step: 1,
             hangs: false,
             pet_takes: Duration::ZERO,
+            keeps_pretimeout: false,
             is_gone: false,
         }));
         let seen = Arc::<Mutex<Seen>>::default();
@@ -235,6 +238,7 @@ impl Server {
                 self.did(Deed::SetTimeout(asked));
                 out.extend(set.to_le_bytes());
             }
+            8 if manners.keeps_pretimeout => return Some(Err(EINVAL)),
             8 => {
                 self.did(Deed::SetPretimeout(u32_at(data, 0)));
                 out.extend(0_u32.to_le_bytes());
