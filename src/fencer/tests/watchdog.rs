@@ -188,6 +188,7 @@ fn the_service_manager_keeps_the_device_over_a_restart() {
     host.publish(&mut page, Wish::Armed, TTL);
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!((device.count(Deed::Open), device.count(Deed::Release)), (1, 0), "{:?}", device.deeds());
+    assert_eq!(device.count(Deed::Write(false)), 1, "a magic letter of the one before is taken back");
     assert!(longest_gap(&device.pets(), minus(killed, OFTEN)) < RETURNED, "it never ran out");
     assert!(between(&device.pets(), killed.plus(OFTEN), leasefence_clock::instant()) > 1);
     let after = report(&mut page);
@@ -263,6 +264,32 @@ fn the_magic_letter_is_written_only_while_nothing_is_guarded() {
         let word = if code == 3 { "w" } else { "" };
         assert_eq!(host.page_layout(), format!("{LAYOUT_VERSION}{word}\n"), "{wish:?}");
     }
+}
+
+/// After the letter the device would stop at the close of the manager's descriptor, whatever is armed by then.
+#[test]
+fn no_magic_letter_is_written_while_the_service_manager_keeps_the_device() {
+    if !in_namespace("no_magic_letter_is_written_while_the_service_manager_keeps_the_device") {
+        return;
+    }
+    let mut host = Host::new();
+    let manager = UnixDatagram::bind(host.path("notify")).unwrap();
+    let mut fencer =
+        Process(host.fencer_command().env("NOTIFY_SOCKET", host.path("notify")).spawn().unwrap());
+    let device = FakeWatchdog::at(&host.path("watchdog"));
+    drop(notes::until(&manager, "READY=1"));
+    let mut page = host.attach(None).unwrap();
+    watch(&mut page, &device);
+    let kept_device = notes::until(&manager, "FDNAME=watchdog");
+    // It reads no notes any more, and no more of them fit.
+    let other = UnixDatagram::unbound().unwrap();
+    other.set_nonblocking(true).unwrap();
+    while other.send_to(b"x", host.path("notify")).is_ok() {}
+    fencer.signal(Signal::TERM);
+    wait_until("stopped", TTL, || fencer.ended().is_some());
+    drop(kept_device);
+    wait_until("released", SOON, || device.count(Deed::Release) == 1);
+    assert_eq!(device.count(Deed::Write(true)), 0, "{:?}", device.deeds());
 }
 
 /// Nothing was told of it yet: it would run out all the same.

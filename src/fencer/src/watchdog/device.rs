@@ -5,6 +5,7 @@
 //! started: `WATCHDOG_HANDLE_BOOT_ENABLED`, `open_timeout`), and after the letter where its driver cannot stop it. With nowayout
 //! the letter does nothing (`watchdog_stop`).
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -56,19 +57,21 @@ pub(super) struct Support {
 pub(super) struct Device {
     file: File,
     path: PathBuf,
+    /// The process that had it before may have written the magic letter: the next pet takes that back.
+    takes_back: Cell<bool>,
 }
 
 impl Device {
     /// Opens the device, and by that starts its timer.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).open(path)?;
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self { file, path: path.to_owned(), takes_back: Cell::new(false) })
     }
 
     /// Takes a descriptor that was kept over a restart: the timer runs.
     pub(super) fn restored(fd: OwnedFd) -> Self {
         let path = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default();
-        Self { file: fd.into(), path }
+        Self { file: fd.into(), path, takes_back: Cell::new(true) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -142,8 +145,14 @@ impl Device {
         asked.is_ok() && status & CARD_RESET != 0
     }
 
-    /// The pet (`WDIOC_KEEPALIVE`).
+    /// The pet (`WDIOC_KEEPALIVE`); the first of one that was kept by a write of another letter, which is a pet too, and after
+    /// which a close lets nothing go (`watchdog_write`).
     pub(super) fn pet(&self) -> io::Result<()> {
+        if self.takes_back.get() {
+            (&self.file).write_all(b"\0")?;
+            self.takes_back.set(false);
+            return Ok(());
+        }
         let mut unused: c_int = 0;
         // SAFETY: the descriptor is open, and `unused` is an int that outlives the call, should a driver write one.
         unsafe { keep_alive(self.file.as_raw_fd(), &raw mut unused) }?;

@@ -49,6 +49,8 @@ pub(crate) struct Watchdog {
     deferred: Option<WatchdogWish>,
     /// A device that a page says is open and that nobody kept: it runs out, and is opened again once it may be petted.
     lost: Option<WatchdogReport>,
+    /// A device that was kept and was not petted by this process yet; its last pet before that.
+    untouched: Option<Instant>,
     /// What is to be told has changed since it was last asked for.
     changed: bool,
 }
@@ -68,6 +70,7 @@ impl Watchdog {
             was_armed: false,
             deferred: None,
             lost: None,
+            untouched: was_kept.then_some(known.last_pet),
             changed: true,
         };
         if was_kept {
@@ -133,6 +136,7 @@ impl Watchdog {
         if let Some(news) = self.shared.news(&mut self.seen) {
             self.report = news;
             self.changed = true;
+            self.untouched = self.untouched.filter(|before| *before == news.last_pet);
         }
         let knows_last_pet = !is_petting && !self.shared.has_news(self.seen);
         let holds = if self.report.open { self.report.holds() + WATCHDOG_GRANULE } else { Duration::ZERO };
@@ -154,9 +158,10 @@ impl Watchdog {
     }
 
     /// True while the device is being opened, changed or let go, and until what came of it was told: nothing is armed
-    /// meanwhile, since the record that comes with it says what there is.
+    /// meanwhile, since the record that comes with it says what there is. Nor before the first pet of a device that was kept.
     pub(crate) fn is_unsettled(&self) -> bool {
-        self.shared.is_busy() || self.changed || self.shared.has_news(self.seen)
+        let untouched = self.report.open && self.untouched.is_some();
+        self.shared.is_busy() || untouched || self.changed || self.shared.has_news(self.seen)
     }
 
     /// What is to be told, when it has changed.

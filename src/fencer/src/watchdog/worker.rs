@@ -11,6 +11,7 @@ use leasefence_core::format::WatchdogClass;
 use leasefence_core::time::Instant;
 use leasefence_page::{Text, WatchdogDevice, WatchdogReport, WatchdogWish};
 use nix::libc::ENODEV;
+use rustix::io::Errno;
 
 use super::device::Device;
 use super::host::Host;
@@ -22,6 +23,8 @@ use crate::manager::Manager;
 const STACK_BYTES: usize = 128 * 1024;
 /// How often a device is tried to be opened after one was let go.
 const TRIES: u32 = 20;
+/// How often the service manager is told to close its descriptor: it may have too many notes to read.
+const TELLINGS: u32 = 10;
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// What the worker is asked to do beside petting.
@@ -191,6 +194,10 @@ impl Worker {
         }
         let had_one = self.device.is_some();
         self.let_go();
+        if self.device.is_some() {
+            (self.report.wish, self.report.deferred) = (*wish, true);
+            return;
+        }
         let tries = if had_one { TRIES } else { 1 };
         for attempt in 1..=tries {
             self.open(wish);
@@ -213,9 +220,17 @@ impl Worker {
         }
     }
 
+    /// Lets the device go, but not where the service manager was not told to close its descriptor: after the magic letter the
+    /// device would stop at that one's close, whenever that is, and whatever is armed by then.
     fn let_go(&mut self) {
         let Some(device) = self.device.take() else { return };
-        self.manager.forget_watchdog().ok();
+        if let Err(error) = self.forget() {
+            self.device = Some(device);
+            self.note(&format!(
+                "it is kept, since the service manager does not take the note to close it: {error}"
+            ));
+            return;
+        }
         let nowayout = self.report.nowayout;
         let said = opening::let_go(device, nowayout);
         // It answers no wish: whoever comes next takes the one in the page again.
@@ -225,6 +240,18 @@ impl Worker {
         } else if nowayout {
             self.note(opening::RUNS_ON);
         }
+    }
+
+    fn forget(&self) -> Result<(), Errno> {
+        let mut told = self.manager.forget_watchdog();
+        for _ in 1..TELLINGS {
+            if told.is_ok() {
+                break;
+            }
+            thread::sleep(BETWEEN_TRIES);
+            told = self.manager.forget_watchdog();
+        }
+        told
     }
 
     /// One pet, unless its moment has passed: then the core decides anew.
