@@ -17,7 +17,8 @@ use leasefence_core::fencing::{StorageKind, Wish};
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::time::Instant;
 use leasefence_page::{
-    AgentPage, DevicePath, FencerPage, LAYOUT_VERSION, Page, WatchdogDevice, WatchdogReport, WatchdogWish,
+    AgentPage, DevicePath, FencerPage, LAYOUT_VERSION, Page, Text, WatchdogDevice, WatchdogReport,
+    WatchdogWish,
 };
 use rustix::process::Signal;
 
@@ -216,6 +217,47 @@ fn a_fencer_that_lost_the_device_opens_it_again_though_it_is_armed() {
     assert_eq!(device.count(Deed::Write(true)), 0);
     assert!(fencer_half(&mut page).armed && report(&mut page).open, "{}", host.log());
     assert_eq!(report(&mut page).wish, wish_of(&device));
+}
+
+/// A service manager that has dropped its descriptors closes them when it comes to that. What softdog does was in the kernel's log
+/// when it was opened first, and need not be there any more.
+#[test]
+fn a_device_that_was_lost_is_opened_again_once_it_is_free_and_is_what_it_was() {
+    if !in_namespace("a_device_that_was_lost_is_opened_again_once_it_is_free_and_is_what_it_was") {
+        return;
+    }
+    let mut host = Host::new();
+    let manager = UnixDatagram::bind(host.path("notify")).unwrap();
+    let mut fencer =
+        Process(host.fencer_command().env("NOTIFY_SOCKET", host.path("notify")).spawn().unwrap());
+    let device = FakeWatchdog::at(&host.path("watchdog"));
+    device.behaves(|manners| manners.step = 3);
+    let kept = notes::until(&manager, "READY=1");
+    let mut page = host.attach(None).unwrap();
+    let before = watch(&mut page, &device);
+    let not_closed_yet = notes::until(&manager, "FDNAME=watchdog");
+    host.half.terms.watchdog_actual = ACTUAL;
+    host.arm(&mut page, TTL);
+    fencer.signal(Signal::KILL);
+    wait_until("gone", SOON, || fencer.ended().is_some());
+    let softdog = "Software Watchdog";
+    device.behaves(|manners| manners.identity = softdog);
+    let mut own = FencerPage::new(Page::from_fd(kept.try_clone().unwrap()).unwrap());
+    own.write_watchdog_report(&WatchdogReport { identity: Text::cut(softdog), ..before });
+    let _fencer = host.start_kept(vec![("page", kept)]);
+    assert!(host.attach(Some(&page)).is_none(), "the same page");
+    host.publish(&mut page, Wish::Armed, TTL);
+    std::thread::sleep(SOON);
+    assert!(report(&mut page).open, "it runs: {:?}", report(&mut page));
+    assert_eq!(device.count(Deed::Open), 1);
+    drop(not_closed_yet);
+    wait_until("opened again", OFTEN, || device.count(Deed::Open) == 2);
+    std::thread::sleep(SOON);
+    let said = report(&mut page);
+    assert_eq!((said.open, said.class, said.wish), (true, before.class, before.wish), "{said:?}");
+    assert_eq!(device.count(Deed::Open), 2, "and stays open: {:?}", device.deeds());
+    assert_eq!(device.count(Deed::Write(true)), 0);
+    assert!(fencer_half(&mut page).armed, "{}", host.log());
 }
 
 /// Opening it is a pet: one that is made at each start of a fencer that dies again would put the reset off for ever.

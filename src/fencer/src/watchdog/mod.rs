@@ -34,6 +34,29 @@ const DEFERRED: &str =
 /// The longest that a stop waits for a device to be let go.
 const LETTING_GO: Duration = Duration::from_secs(2);
 
+/// How long a device that was lost is tried to be opened again: whoever had it may not have closed it yet.
+const OPENING_AGAIN: Duration = Duration::from_secs(5);
+/// Between two of these tries.
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
+
+/// A device that runs out, and is opened again once it may be petted.
+#[derive(Clone, Copy)]
+struct Lost {
+    known: WatchdogReport,
+    /// When that was tried first, and last.
+    tried: Option<(Instant, Instant)>,
+}
+
+impl Lost {
+    fn is_due(&self, now: Instant) -> bool {
+        self.tried.is_none_or(|(_, last)| now.since_by_faster(last) >= BETWEEN_TRIES)
+    }
+
+    fn is_given_up(&self, now: Instant) -> bool {
+        self.tried.is_some_and(|(first, _)| now.since_by_faster(first) >= OPENING_AGAIN)
+    }
+}
+
 /// The main thread's end.
 pub(crate) struct Watchdog {
     shared: Arc<Shared>,
@@ -47,8 +70,8 @@ pub(crate) struct Watchdog {
     was_armed: bool,
     /// A wish that waits until nothing is armed.
     deferred: Option<WatchdogWish>,
-    /// A device that a page says is open and that nobody kept: it runs out, and is opened again once it may be petted.
-    lost: Option<WatchdogReport>,
+    /// A device that a page says is open and that nobody kept.
+    lost: Option<Lost>,
     /// A device that was kept and was not petted by this process yet; its last pet before that.
     untouched: Option<Instant>,
     /// What is to be told has changed since it was last asked for.
@@ -76,7 +99,7 @@ impl Watchdog {
         if was_kept {
             this.report = known;
             this.given = (known.open && !known.deferred).then_some(known.wish);
-            this.ask(&Task::GoOn(known));
+            this.ask(&Task::GoOn { known, until: Instant::default() });
         } else {
             this.go_on(&known);
         }
@@ -93,7 +116,7 @@ impl Watchdog {
         self.report = *known;
         if known.open {
             self.given = (!known.deferred).then_some(known.wish);
-            self.lost = Some(*known);
+            self.lost = Some(Lost { known: *known, tried: None });
         }
     }
 
@@ -133,7 +156,10 @@ impl Watchdog {
     pub(crate) fn tend(&mut self, now: Instant, fencer: &mut Fencer) {
         // In this order: a pet that has ended by now is in the report that is read after it.
         let is_petting = self.shared.is_petting();
-        if let Some(news) = self.shared.news(&mut self.seen) {
+        if let Some(news) = self.shared.news(&mut self.seen)
+            && (news.open || self.lost.is_none_or(|lost| lost.is_given_up(now)))
+        {
+            self.lost = None;
             self.report = news;
             self.changed = true;
             self.untouched = self.untouched.filter(|before| *before == news.last_pet);
@@ -144,8 +170,12 @@ impl Watchdog {
         let due = now.since_by_faster(self.report.last_pet) >= PET_INTERVAL;
         if self.report.open && due && knows_last_pet && self.may_pet(now, fencer) {
             // Opening it is a pet, and has its rule.
-            if let Some(lost) = self.lost.take() {
-                self.ask(&Task::GoOn(lost));
+            if let Some(lost) = &mut self.lost {
+                if lost.is_due(now) && !self.shared.is_busy() {
+                    lost.tried = Some((lost.tried.map_or(now, |(first, _)| first), now));
+                    let known = lost.known;
+                    self.ask(&Task::GoOn { known, until: now.plus(GRACE) });
+                }
                 return;
             }
             self.shared.ask_pet(now.plus(GRACE));
@@ -161,7 +191,11 @@ impl Watchdog {
     /// meanwhile, since the record that comes with it says what there is. Nor before the first pet of a device that was kept.
     pub(crate) fn is_unsettled(&self) -> bool {
         let untouched = self.report.open && self.untouched.is_some();
-        self.shared.is_busy() || untouched || self.changed || self.shared.has_news(self.seen)
+        self.shared.is_busy()
+            || untouched
+            || self.lost.is_some()
+            || self.changed
+            || self.shared.has_news(self.seen)
     }
 
     /// What is to be told, when it has changed.

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use leasefence_core::format::WatchdogClass;
+use leasefence_core::time::Instant;
 use leasefence_page::{DevicePath, Text, WatchdogDevice, WatchdogReport, WatchdogWish};
 
 use super::class::{Facts, is_unseen, judge};
 use super::device::{Device, Support};
 use super::holder::explain;
 use super::host::{Host, Shown};
+use super::worker::is_past;
 
 /// Time-outs for a device that cannot be stopped, when it is let go: long enough to shut a host down, as far as it goes.
 const LONGEST: [Duration; 3] = [Duration::from_secs(600), Duration::from_secs(255), Duration::from_secs(60)];
@@ -56,6 +58,43 @@ pub(super) fn open(host: &Host, wish: &WatchdogWish) -> (Option<Device>, Watchdo
     }
     report.note = joined(&reasons);
     (None, report)
+}
+
+/// Opens a device again that is running out, with what was promised by it as it was. Opening it is a pet, so it comes not after
+/// `until`; nor is the device let go where something fails, since it must bite then.
+pub(super) fn open_again(
+    host: &Host,
+    known: &WatchdogReport,
+    until: Instant,
+) -> (Option<Device>, WatchdogReport) {
+    let path = Path::new(known.device.as_str());
+    let opened = if is_past(leasefence_clock::instant(), until) {
+        Err("its moment has passed".to_owned())
+    } else {
+        Device::open(path).map_err(|error| refused("", &error, path))
+    };
+    let set = opened.and_then(|device| {
+        let failed = |doing| move |error: io::Error| refused(doing, &error, path);
+        let support = device.support().map_err(failed("asked what it is (WDIOC_GETSUPPORT): "))?;
+        let judged = judged(host, &device, &support);
+        // What softdog does was said when it was loaded, and the kernel's log may have lost that since.
+        let class = if judged.identity == known.identity { known.class } else { judged.class };
+        if class == WatchdogClass::None {
+            return Err(judged.note.as_str().to_owned());
+        }
+        let timeout = device
+            .set_timeout(known.timeout, &support)
+            .map_err(failed("set to its time-out (WDIOC_SETTIMEOUT): "))?;
+        let last_pet = leasefence_clock::instant();
+        Ok((device, WatchdogReport { class, timeout, last_pet, open: true, ..judged }))
+    });
+    let (wish, deferred) = (known.wish, known.deferred);
+    match set {
+        Ok((device, report)) => (Some(device), WatchdogReport { wish, deferred, ..report }),
+        Err(why) => {
+            (None, WatchdogReport { wish, deferred, note: Text::cut(&why), ..WatchdogReport::default() })
+        }
+    }
 }
 
 fn joined(reasons: &[String]) -> Text<255> {

@@ -33,8 +33,8 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 pub(super) enum Task {
     /// Take this wish in the place of the one before.
     Take(WatchdogWish),
-    /// Go on with a device that a page says is open.
-    GoOn(WatchdogReport),
+    /// Go on with a device that a page says is open. Where nobody kept it, it is opened again, but not after `until`.
+    GoOn { known: WatchdogReport, until: Instant },
     /// Let the device go: nothing is promised.
     LetGo,
 }
@@ -125,6 +125,11 @@ pub(super) fn start(shared: Arc<Shared>, restored: Option<OwnedFd>) -> std::io::
     Ok(handle.thread().clone())
 }
 
+/// True when the moment that the core was asked about has passed: then it decides anew.
+pub(super) fn is_past(now: Instant, until: Instant) -> bool {
+    now.boot_ns > until.boot_ns || now.raw_ns > until.raw_ns
+}
+
 struct Worker {
     shared: Arc<Shared>,
     host: Host,
@@ -142,7 +147,7 @@ impl Worker {
             if let Some(task) = task {
                 match task {
                     Task::Take(wish) => self.take(&wish),
-                    Task::GoOn(known) => self.go_on(&known),
+                    Task::GoOn { known, until } => self.go_on(&known, until),
                     Task::LetGo => self.let_go(),
                 }
                 self.shared.tell(&self.report);
@@ -157,9 +162,9 @@ impl Worker {
         }
     }
 
-    /// A device that was kept goes on as it was. One that was open and was not kept is running out: it is opened again at
-    /// once, whatever is armed, since peers may have been told of it.
-    fn go_on(&mut self, known: &WatchdogReport) {
+    /// A device that was kept goes on as it was. One that was open and was not kept is running out: it is opened again,
+    /// whatever is armed, since peers may have been told of it.
+    fn go_on(&mut self, known: &WatchdogReport, until: Instant) {
         match &self.device {
             Some(_) if known.open => self.report = *known,
             Some(device) => match opening::look_again(&self.host, device) {
@@ -167,9 +172,7 @@ impl Worker {
                 Err(why) => self.note(&why),
             },
             None if known.open => {
-                let device = WatchdogDevice::Path(known.device);
-                self.open(&WatchdogWish { device, timeout: known.timeout });
-                (self.report.wish, self.report.deferred) = (known.wish, known.deferred);
+                (self.device, self.report) = opening::open_again(&self.host, known, until);
             }
             None => self.report = *known,
         }
@@ -258,7 +261,7 @@ impl Worker {
     fn pet(&mut self, until: Instant) {
         let Some(device) = &self.device else { return };
         let now = leasefence_clock::instant();
-        if now.boot_ns > until.boot_ns || now.raw_ns > until.raw_ns {
+        if is_past(now, until) {
             return;
         }
         match device.pet() {
