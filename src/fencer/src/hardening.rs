@@ -44,8 +44,17 @@ fn raise_priority() -> String {
 
 /// Asks for real-time priority for the calling thread; its children start without.
 pub(crate) fn raise_own_priority() -> std::io::Result<()> {
-    let param = libc::sched_param { sched_priority: PRIORITY };
-    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    schedule(libc::SCHED_FIFO, PRIORITY)
+}
+
+/// Gives the calling thread an ordinary priority: for what takes long and has time.
+pub(crate) fn lower_own_priority() -> std::io::Result<()> {
+    schedule(libc::SCHED_OTHER, 0)
+}
+
+fn schedule(policy: libc::c_int, priority: libc::c_int) -> std::io::Result<()> {
+    let param = libc::sched_param { sched_priority: priority };
+    let policy = policy | libc::SCHED_RESET_ON_FORK;
     // SAFETY: `param` is a valid `sched_param` that outlives the call, which only reads it; pid 0 is the calling thread.
     let outcome = unsafe { libc::sched_setscheduler(0, policy, &raw const param) };
     if outcome == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }

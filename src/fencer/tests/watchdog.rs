@@ -601,6 +601,36 @@ fn a_device_whose_driver_is_unloaded_counts_as_none() {
     assert!(report(&mut page).note.as_str().contains("petting it fails"));
 }
 
+/// The scheduling policy of the fencer's thread that holds the device: the 41st field of its `stat`, 0 for an ordinary one.
+fn policy_of_the_worker(fencer: &Process) -> Option<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", fencer.pid())).unwrap();
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    let worker = stats.into_iter().find(|stat| stat.contains("(watchdog)"))?;
+    worker.rsplit(')').next()?.split_whitespace().nth(38).map(str::to_owned)
+}
+
+/// Opening looks through /proc and the kernel's log: no real-time work. A pet is.
+#[test]
+fn only_pets_are_made_at_real_time_priority() {
+    if !in_namespace("only_pets_are_made_at_real_time_priority") {
+        return;
+    }
+    let mut host = Host::new();
+    let fencer = host.start_fencer();
+    let device = FakeWatchdog::at(&host.path("watchdog"));
+    device.behaves(|manners| manners.pet_takes = OFTEN);
+    let mut page = host.attach(None).unwrap();
+    if policy_of_the_worker(&fencer).as_deref() != Some("1") {
+        eprintln!("SKIPPED: this machine gives no real-time priority: {}", host.log());
+        return;
+    }
+    page.write_watchdog_wish(&wish_of(&device));
+    wait_until("set", TTL, || device.count(Deed::SetTimeout(2)) == 1);
+    assert_eq!(policy_of_the_worker(&fencer).as_deref(), Some("0"), "it opens");
+    wait_until("opened", TTL, || report(&mut page).open);
+    assert_eq!(policy_of_the_worker(&fencer).as_deref(), Some("1"), "it pets");
+}
+
 /// A driver may wait for a slow controller.
 #[test]
 fn a_device_that_hangs_holds_up_no_kill() {

@@ -145,11 +145,14 @@ impl Worker {
         loop {
             let task = self.shared.task.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(task) = task {
+                // It looks through /proc and the kernel's log, and waits: nothing that others have to stand back for.
+                hardening::lower_own_priority().ok();
                 match task {
                     Task::Take(wish) => self.take(&wish),
                     Task::GoOn { known, until } => self.go_on(&known, until),
                     Task::LetGo => self.let_go(),
                 }
+                hardening::raise_own_priority().ok();
                 self.shared.tell(&self.report);
                 self.shared.busy.store(false, Ordering::Release);
             } else if let Some(until) = self.shared.pet_is_asked_for() {
