@@ -108,9 +108,9 @@ mod tests {
             assert!(reason(shared, kind).contains("lease"));
         }
         assert_eq!(reason(off, StorageKind::OneKernel), "", "process exits need no fencer's hand");
-        let own = off.describe(&storage(StorageKind::Nfs, Some(NoProof::OldNfs)));
-        assert_eq!(own.reason, Some(NoProof::OldNfs.to_string()), "its own reason comes first");
-        assert_eq!((own.provable, own.remedy.as_deref()), (false, Some(NoProof::OldNfs.remedy())));
+        let own = off.describe(&storage(StorageKind::Nfs, Some(NoProof::LocksOfNfs3)));
+        assert_eq!(own.reason, Some(NoProof::LocksOfNfs3.to_string()), "its own reason comes first");
+        assert_eq!((own.provable, own.remedy.as_deref()), (false, Some(NoProof::LocksOfNfs3.remedy())));
     }
 
     #[test]

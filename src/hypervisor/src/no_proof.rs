@@ -11,9 +11,9 @@ pub enum NoProof {
     /// Nothing leads to it any more.
     #[error("this host does not have it any more")]
     Gone,
-    /// Its locks and its calls outlast a dead path: measured, docs/STORAGE.md.
-    #[error("on NFS 3 no proof was ever seen before a dead path was back")]
-    OldNfs,
+    /// A lock that is asked of a server which does not answer is waited for: measured, docs/STORAGE.md.
+    #[error("over a dead path a dying QEMU waits for its lock of NFS 3")]
+    LocksOfNfs3,
     /// A device of no iSCSI session, or a file system on one.
     #[error("it is local to this host, or lies on a device of a kind that is not known (Fibre Channel, RBD)")]
     Local,
@@ -47,7 +47,7 @@ impl NoProof {
         match self {
             Self::Way(obstacle) => obstacle.remedy(),
             Self::Gone => "Mount it, or log in to its target, again.",
-            Self::OldNfs => "Mount it with vers=4.2.",
+            Self::LocksOfNfs3 => "Mount it with vers=4.2, or with nolock.",
             Self::Local | Self::FileSystem(_) | Self::Mixed | Self::Other => {
                 "Move what the domain writes to NFS 4.2 or to a disk of an iSCSI session."
             }

@@ -20,8 +20,8 @@ const STATS: &str = "/proc/1/mountstats";
 pub struct NfsWay {
     /// Where all its connections lead.
     pub server: SocketAddr,
-    /// Major and minor version of the protocol.
-    pub version: (u8, u8),
+    /// True where locks are a protocol of their own (NLM: NFS 3 without `nolock`): a dying process waits for its answer.
+    pub nlm: bool,
 }
 
 impl NfsWay {
@@ -46,7 +46,8 @@ impl NfsWay {
         if here.iter().any(|mount| writes_elsewhere(&stats, &mount.point)) {
             return Err(Obstacle::ParallelNfs);
         }
-        Ok(Some(Self { server, version: nfs.version }))
+        let nlm = nfs.version < (4, 0) && first.option("nolock").is_none();
+        Ok(Some(Self { server, nlm }))
     }
 }
 
@@ -143,9 +144,17 @@ mod tests {
             format!("40 22 0:50 / {point} rw - nfs4 s:/disks rw,vers=4.2,{options}\n")
         };
         let tcp = "proto=tcp,addr=10.0.0.1";
-        let good = NfsWay { server: "10.0.0.1:2049".parse().expect("an address"), version: (4, 2) };
+        let good = NfsWay { server: "10.0.0.1:2049".parse().expect("an address"), nlm: false };
         assert_eq!(way(&mount("/mnt/a", tcp), VOLUMES_NOW)?, Ok(Some(good)));
         assert_eq!(way("", VOLUMES_NOW)?, Ok(None), "not mounted");
+        for (options, nlm) in [("vers=3", true), ("vers=3,nolock", false), ("vers=4.0", false)] {
+            let mount = format!("40 22 0:50 / /mnt/a rw - nfs s:/disks rw,{options},{tcp}\n");
+            assert_eq!(
+                way(&mount, VOLUMES_NOW)?.map(|way| way.map(|way| way.nlm)),
+                Ok(Some(nlm)),
+                "{options}"
+            );
+        }
         for (mountinfo, volumes, obstacle) in [
             (mount("/mnt/a", "proto=rdma,addr=10.0.0.1"), VOLUMES_NOW, Obstacle::NoTcpServer),
             (mount("/mnt/a", "proto=tcp"), VOLUMES_NOW, Obstacle::NoTcpServer),

@@ -2,7 +2,7 @@
 //! recovery tries again until the server lets go. The report's `silent` is the measurement; docs/STORAGE.md has what came of it.
 
 use super::{cut_past_verdict, power_off};
-use crate::scenario::{Failure, KnownRed, Red, Scenario};
+use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
 use crate::storage::Storage;
 
@@ -35,31 +35,22 @@ pub(super) const NFS_3_NOLOCK: Scenario = Scenario::new(
 .only_on(NFS);
 
 /// On NFS 4 the next QEMU gets the image lock when the server has given up the dead client's state, which seems to keep that
-/// client's late writes out as well: `cut-past-verdict` passes there. On NFS 3 there is no such state.
+/// client's late writes out as well: `cut-past-verdict` passes there even when nothing is quiesced. On NFS 3 there is no such
+/// state, and a dying QEMU waits for its lock's server: the watchdog ends that.
 pub(super) const TRAP: Scenario = Scenario::new(
     "trap-nfs3",
     "has its guest's disk on NFS 3 and is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands",
     |stage| on_nfs_3(stage, "vers=3", cut_past_verdict::play),
 )
-.only_on(NFS)
-.known_red(&[KnownRed {
-    on: Storage::Nfs,
-    red: Red::LateWrite,
-    why: "a dying QEMU waits for its lock's server: it takes a reset of the host; not played with a watchdog yet",
-}]);
+.only_on(NFS);
 
-/// Without locks nothing should keep a dying QEMU, and what it had under way could be cut off.
+/// Without locks nothing keeps a dying QEMU, and what it had under way is cut off.
 pub(super) const TRAP_NOLOCK: Scenario = Scenario::new(
     "trap-nfs3-nolock",
     "has its guest's disk on NFS 3 without locks and is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands",
     |stage| on_nfs_3(stage, "vers=3,nolock", cut_past_verdict::play),
 )
-.only_on(NFS)
-.known_red(&[KnownRed {
-    on: Storage::Nfs,
-    red: Red::LateWrite,
-    why: "the storage was not shown quiet before the heal, and it is not known yet what kept it",
-}]);
+.only_on(NFS);
 
 fn server_lease_time(stage: &mut Stage<'_>, seconds: u32) -> Result<(), Failure> {
     stage.on_storage(&format!(
