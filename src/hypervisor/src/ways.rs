@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use leasefence_core::fencing::{QuiesceTarget, StorageKind};
-use leasefence_transport::{IscsiWay, NfsWay, Obstacle};
+use leasefence_transport::{IscsiWay, Locks, NfsWay, Obstacle};
 
 use crate::no_proof::NoProof;
 
@@ -45,7 +45,7 @@ fn look(target: &QuiesceTarget) -> Way {
 
 fn of_nfs(found: Result<Option<NfsWay>, Obstacle>) -> Way {
     let no_proof = match found {
-        Ok(Some(way)) => way.nlm.then_some(NoProof::LocksOfNfs3),
+        Ok(Some(way)) => (way.locks == Locks::Nlm).then_some(NoProof::LocksOfNfs3),
         Ok(None) => Some(NoProof::Gone),
         Err(obstacle) => Some(obstacle.into()),
     };
@@ -73,8 +73,8 @@ mod tests {
     fn what_the_kernel_says_of_a_way_is_passed_on_in_words() {
         let server = "10.0.0.1:2049".parse().expect("an address");
         for (found, no_proof) in [
-            (Ok(Some(NfsWay { server, nlm: false })), None),
-            (Ok(Some(NfsWay { server, nlm: true })), Some(NoProof::LocksOfNfs3)),
+            (Ok(Some(NfsWay { server, locks: Locks::Server })), None),
+            (Ok(Some(NfsWay { server, locks: Locks::Nlm })), Some(NoProof::LocksOfNfs3)),
             (Ok(None), Some(NoProof::Gone)),
             (Err(Obstacle::ParallelNfs), Some(NoProof::Way(Obstacle::ParallelNfs))),
         ] {

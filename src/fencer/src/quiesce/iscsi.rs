@@ -17,7 +17,7 @@ use leasefence_transport::IscsiWay;
 use rustix::fs::{major, minor};
 
 use super::connections;
-use super::probe::{Probe, Sync};
+use super::probe::{PATIENCE, Probe, Sync};
 use super::worker::Answer;
 
 /// One device.
@@ -66,8 +66,9 @@ impl IscsiStorage {
         self.look();
         let IscsiWay { place, portals, mounted, .. } = self.way.clone()?;
         if place.exists() {
-            self.gently =
-                !self.forced && have_sent_all(&portals)? && self.probe.acknowledged(&self.sync(mounted));
+            self.gently = !self.forced
+                && have_sent_all(&portals)?
+                && self.probe.acknowledged(&self.sync(mounted), PATIENCE);
             if !self.gently {
                 self.forced = true;
                 end(&portals)?;

@@ -8,6 +8,10 @@
 //!
 //! Where the path works nothing is cut off: a sync is acknowledged, the file system is unmounted, and the kernel waits for the
 //! calls that are left.
+//!
+//! Where it does not, NFS 4 is cut off and no proof is given all the same. The calls that would have given up the files' locks are
+//! cut off as well, and the server keeps these for as long as this host's NFS client lives, which the lease's mount shares:
+//! a host that came back without a reset would keep its domains' images locked for ever.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,24 +19,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use leasefence_core::fencing::Quiet;
-use leasefence_transport::{HOST_MOUNTS, Mount, NfsWay, nfs_is_known};
+use leasefence_transport::{HOST_MOUNTS, Locks, Mount, NfsWay, nfs_is_known};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
 use super::connections;
-use super::probe::{Probe, Sync};
+use super::probe::{PATIENCE, Probe, Sync};
 use super::worker::Answer;
 
 /// How long the kernel is given to forget one that was unmounted, before the next attempt.
 const FORGETTING: Duration = Duration::from_millis(100);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+/// How long NFS 4 is given to answer: most of what the fence budget has for quiescence, since what is cut off is not proven.
+const PATIENCE_OF_NFS_4: Duration = Duration::from_millis(700);
 
 /// One NFS file system.
 #[derive(Debug)]
 pub(super) struct NfsStorage {
     device: u64,
-    /// Its server, as found last, ahead of need: once it is unmounted nobody knows.
-    server: Result<SocketAddr, String>,
+    /// What leads to it, as found last, ahead of need: once it is unmounted nobody knows.
+    way: Result<NfsWay, String>,
     /// What was mounted: `server:/export`.
     source: Option<String>,
     /// The kernel has forgotten it: its number may be another's.
@@ -41,20 +47,23 @@ pub(super) struct NfsStorage {
     gently: bool,
     /// Calls were cut off, or may have been: the server may hold what it has received.
     forced: bool,
+    /// It was, and the connections are ended: nothing is left to do, and no proof will be given.
+    cut_off: bool,
     probe: Probe,
 }
 
 impl NfsStorage {
     /// The file system with this device number.
     pub(super) fn new(device: u64) -> Self {
-        let server = Err("it is not mounted on this host".to_owned());
+        let way = Err("it is not mounted on this host".to_owned());
         let mut this = Self {
             device,
-            server,
+            way,
             source: None,
             forgotten: false,
             gently: false,
             forced: false,
+            cut_off: false,
             probe: Probe::default(),
         };
         this.look();
@@ -69,18 +78,18 @@ impl NfsStorage {
         }
         self.source = here.into_iter().next().map(|mount| mount.source).or(self.source.take());
         if let Some(way) = NfsWay::to(self.device).transpose() {
-            self.server = way.map(|way| way.server).map_err(|obstacle| obstacle.to_string());
+            self.way = way.map_err(|obstacle| obstacle.to_string());
         }
     }
 
     /// Does what is left to do, as far as it does not have to wait long.
     pub(super) fn quiesce(&mut self) -> Answer {
         self.look();
-        let server = self.server.clone()?;
+        let NfsWay { server, locks } = self.way.clone()?;
         let here = host_mounts(self.device)?;
         if !self.is_another_s(&here) && is_known(self.device)? {
-            self.forgotten = false;
-            let gently = !self.forced && self.path_works(&here, server)?;
+            (self.forgotten, self.cut_off) = (false, false);
+            let gently = !self.forced && self.path_works(&here, server, locks)?;
             self.unmount(&points_of(&here), gently)?;
             // Once it is unmounted, nothing but force is left for a path that has died meanwhile.
             let forgotten = self.wait_until_forgotten();
@@ -94,8 +103,15 @@ impl NfsStorage {
         }
         // Also where somebody else has unmounted it, over whatever path.
         self.forced = true;
-        connections::end(server)?;
-        Ok(Quiet::Forced)
+        if !self.cut_off {
+            connections::end(server)?;
+        }
+        // Others go on using that server.
+        self.cut_off = locks == Locks::Server;
+        match self.cut_off {
+            true => Err("it is cut off, and its server keeps the locks until this host is reset".to_owned()),
+            false => Ok(Quiet::Forced),
+        }
     }
 
     /// Whether something else is mounted under the number that it had.
@@ -105,12 +121,13 @@ impl NfsStorage {
     }
 
     /// By a call that is answered, and a sync. With `nocto` a mount's root may be opened without a call.
-    fn path_works(&self, here: &[Mount], server: SocketAddr) -> Result<bool, String> {
+    fn path_works(&self, here: &[Mount], server: SocketAddr, locks: Locks) -> Result<bool, String> {
         let Some(mount) = here.first().filter(|mount| mount.option("nocto").is_none()) else {
             return Ok(false);
         };
         let sync = Sync::FileSystem(mount.point.clone(), self.device);
-        Ok(!connections::any_is_closing(server)? && self.probe.acknowledged(&sync))
+        let patience = if locks == Locks::Server { PATIENCE_OF_NFS_4 } else { PATIENCE };
+        Ok(!connections::any_is_closing(server)? && self.probe.acknowledged(&sync, patience))
     }
 
     fn unmount(&mut self, points: &[PathBuf], gently: bool) -> Result<(), String> {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::host;
 
-/// How long an acknowledgement is waited for.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// How long an acknowledgement is waited for, where what is cut off instead can be proven.
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 const STACK_BYTES: usize = 64 * 1024;
 
 /// What is synced.
@@ -50,8 +50,8 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// True when all that the kernel held of it was acknowledged in time. One that waits since earlier says no.
-    pub(super) fn acknowledged(&self, what: &Sync) -> bool {
+    /// True when all that the kernel held of it was acknowledged within `patience`. One that waits since earlier says no.
+    pub(super) fn acknowledged(&self, what: &Sync, patience: Duration) -> bool {
         if self.waits.swap(true, Ordering::AcqRel) {
             return false;
         }
@@ -67,6 +67,6 @@ impl Probe {
             self.waits.store(false, Ordering::Release);
             return false;
         }
-        answer.recv_timeout(PATIENCE).unwrap_or(false)
+        answer.recv_timeout(patience).unwrap_or(false)
     }
 }

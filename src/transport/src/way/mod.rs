@@ -8,5 +8,5 @@ mod nfs;
 mod obstacle;
 
 pub use iscsi::IscsiWay;
-pub use nfs::{NfsWay, nfs_is_known};
+pub use nfs::{Locks, NfsWay, nfs_is_known};
 pub use obstacle::Obstacle;

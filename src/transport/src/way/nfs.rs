@@ -20,8 +20,19 @@ const STATS: &str = "/proc/1/mountstats";
 pub struct NfsWay {
     /// Where all its connections lead.
     pub server: SocketAddr,
-    /// True where locks are a protocol of their own (NLM: NFS 3 without `nolock`): a dying process waits for its answer.
-    pub nlm: bool,
+    /// Who keeps the locks of its files.
+    pub locks: Locks,
+}
+
+/// Who keeps the locks of a mount's files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Locks {
+    /// This host alone: NFS 3 with `nolock`.
+    Host,
+    /// A protocol of their own, NLM: NFS 3. A dying process waits for its answer.
+    Nlm,
+    /// The server, for as long as this host's client lives, which all its mounts of that server share: NFS 4.
+    Server,
 }
 
 impl NfsWay {
@@ -46,8 +57,12 @@ impl NfsWay {
         if here.iter().any(|mount| writes_elsewhere(&stats, &mount.point)) {
             return Err(Obstacle::ParallelNfs);
         }
-        let nlm = nfs.version < (4, 0) && first.option("nolock").is_none();
-        Ok(Some(Self { server, nlm }))
+        let locks = match (nfs.version < (4, 0), first.option("nolock").is_some()) {
+            (true, true) => Locks::Host,
+            (true, false) => Locks::Nlm,
+            (false, _) => Locks::Server,
+        };
+        Ok(Some(Self { server, locks }))
     }
 }
 
@@ -144,14 +159,16 @@ mod tests {
             format!("40 22 0:50 / {point} rw - nfs4 s:/disks rw,vers=4.2,{options}\n")
         };
         let tcp = "proto=tcp,addr=10.0.0.1";
-        let good = NfsWay { server: "10.0.0.1:2049".parse().expect("an address"), nlm: false };
+        let good = NfsWay { server: "10.0.0.1:2049".parse().expect("an address"), locks: Locks::Server };
         assert_eq!(way(&mount("/mnt/a", tcp), VOLUMES_NOW)?, Ok(Some(good)));
         assert_eq!(way("", VOLUMES_NOW)?, Ok(None), "not mounted");
-        for (options, nlm) in [("vers=3", true), ("vers=3,nolock", false), ("vers=4.0", false)] {
+        for (options, locks) in
+            [("vers=3", Locks::Nlm), ("vers=3,nolock", Locks::Host), ("vers=4.0", Locks::Server)]
+        {
             let mount = format!("40 22 0:50 / /mnt/a rw - nfs s:/disks rw,{options},{tcp}\n");
             assert_eq!(
-                way(&mount, VOLUMES_NOW)?.map(|way| way.map(|way| way.nlm)),
-                Ok(Some(nlm)),
+                way(&mount, VOLUMES_NOW)?.map(|way| way.map(|way| way.locks)),
+                Ok(Some(locks)),
                 "{options}"
             );
         }

@@ -3,10 +3,12 @@
 use crate::cluster::WATCHDOG;
 use crate::guest;
 use crate::resets::By;
-use crate::scenario::{EVERYWHERE, Scenario};
+use crate::scenario::Scenario;
+use crate::storage::Storage;
 use leasefence_demo::story::Kind;
 
-/// With a receipt the peers need not wait for the ttl.
+/// With a receipt the peers need not wait for the ttl. On NFS 4 there is one only where the server answers in time, which a busy machine
+/// cannot promise: CI plays it on iSCSI.
 pub(super) const PLANNED_FENCE: Scenario = Scenario::new(
     "planned-fence",
     "is fenced by an operator on another host: it proves it by a receipt, and the guest runs elsewhere",
@@ -17,7 +19,7 @@ pub(super) const PLANNED_FENCE: Scenario = Scenario::new(
         stage.sees_return()
     },
 )
-.in_ci(EVERYWHERE);
+.in_ci(&[Storage::Iscsi]);
 
 pub(super) const DISARMED: Scenario = Scenario::new(
     "disarmed",
