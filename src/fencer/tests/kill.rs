@@ -8,11 +8,9 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use common::{Host, Process, TTL, domain, fencer_half, in_namespace, wait_until};
+use common::{Host, Process, SOON, TTL, domain, fencer_half, in_namespace, wait_until};
 use leasefence_core::fencing::{Unproven, Wish};
 use rustix::process::Signal;
-
-const SOON: Duration = Duration::from_millis(400);
 
 #[test]
 fn at_the_end_every_domain_process_is_killed_and_its_exit_seen() {
@@ -75,8 +73,7 @@ fn never_armed_since_boot_it_kills_nothing() {
     std::thread::sleep(SOON);
     domain.assert_lives();
     // Nor does one that is restarted and finds no page.
-    fencer.signal(Signal::KILL);
-    wait_until("gone", SOON, || fencer.ended().is_some());
+    fencer.die();
     let _fencer = host.start_fencer();
     std::thread::sleep(2 * SOON);
     domain.assert_lives();

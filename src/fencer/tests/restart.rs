@@ -11,17 +11,10 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{FENCER, Host, Process, TTL, fencer_half, in_namespace, overwrite, wait_until};
+use common::{FENCER, Host, Process, SOON, TTL, fencer_half, in_namespace, overwrite, wait_until};
 use leasefence_core::fencing::{Unproven, Wish};
 use leasefence_page::AgentPage;
 use rustix::process::Signal;
-
-const SOON: Duration = Duration::from_millis(400);
-
-fn die(fencer: &mut Process) {
-    fencer.signal(Signal::KILL);
-    wait_until("the fencer's death", SOON, || fencer.ended().is_some());
-}
 
 /// A guarded host with one domain, and an end 8 s away.
 fn guarded() -> (Host, Process, AgentPage, Process) {
@@ -41,7 +34,7 @@ fn a_restarted_fencer_takes_the_agents_copy_and_goes_on() {
     }
     let (mut host, mut fencer, mut page, mut domain) = guarded();
     assert!(host.link.is_alive());
-    die(&mut fencer);
+    fencer.die();
     wait_until("the agent sees the end of the link", SOON, || !host.link.is_alive());
     let _fencer = host.start_fencer();
     assert!(host.attach(Some(&page)).is_none(), "the same page");
@@ -58,7 +51,7 @@ fn without_a_copy_within_one_pet_interval_the_lease_is_over() {
         return;
     }
     let (mut host, mut fencer, page, mut domain) = guarded();
-    die(&mut fencer);
+    fencer.die();
     let _fencer = host.start_fencer();
     let took = domain.assert_killed(Duration::from_millis(600));
     assert!(took >= Duration::from_millis(250), "{took:?}");
@@ -78,7 +71,7 @@ fn with_agent_and_page_lost_there_is_no_proof() {
     }
     let (mut host, mut fencer, page, mut domain) = guarded();
     drop(page);
-    die(&mut fencer);
+    fencer.die();
     let _fencer = host.start_fencer();
     domain.assert_killed(Duration::from_millis(600));
     let mut page = host.attach(None).unwrap();
@@ -96,7 +89,7 @@ fn an_end_that_passed_while_the_fencer_was_down_stays_passed() {
     let (mut host, mut fencer, mut page, mut domain) = guarded();
     host.publish(&mut page, Wish::Armed, Duration::from_millis(300));
     wait_until("taken", SOON, || fencer_half(&mut page).lease_end == host.half.lease_end);
-    die(&mut fencer);
+    fencer.die();
     std::thread::sleep(SOON);
     // An agent that breaks its own rule.
     host.publish(&mut page, Wish::Armed, TTL);
@@ -131,7 +124,7 @@ fn disarmed_it_kills_nothing_after_its_restart() {
     let (mut host, mut fencer, mut page, mut domain) = guarded();
     host.publish(&mut page, Wish::Disarm, SOON);
     wait_until("disarmed", SOON, || !fencer_half(&mut page).armed);
-    die(&mut fencer);
+    fencer.die();
     let mut fencer = host.start_fencer();
     std::thread::sleep(2 * SOON);
     domain.assert_lives();
@@ -160,15 +153,13 @@ fn the_service_manager_keeps_the_page() {
         return;
     }
     let mut host = Host::new();
-    let manager = UnixDatagram::bind(host.path("notify")).unwrap();
-    let mut fencer =
-        Process(host.fencer_command().env("NOTIFY_SOCKET", host.path("notify")).spawn().unwrap());
+    let (manager, mut fencer) = host.start_managed();
     let kept = notes::until(&manager, "READY=1");
     let mut page = host.attach(None).unwrap();
     let mut domain = host.start_domain(1);
     host.wait_for_scan_of(&mut page, &domain);
     host.arm(&mut page, TTL);
-    die(&mut fencer);
+    fencer.die();
 
     let _fencer = host.start_kept(vec![("page", kept)]);
     assert!(host.attach(Some(&page)).is_none());
@@ -189,7 +180,7 @@ fn a_service_manager_that_does_not_read_stops_nothing() {
     let full = UnixDatagram::unbound().unwrap();
     full.set_nonblocking(true).unwrap();
     while full.send_to(b"x", host.path("notify")).is_ok() {}
-    let _fencer = Process(host.fencer_command().env("NOTIFY_SOCKET", host.path("notify")).spawn().unwrap());
+    let _fencer = host.start_notifying();
     let mut page = host.attach(None).unwrap();
     host.arm(&mut page, SOON);
     wait_until("CLEAN", TTL, || fencer_half(&mut page).clean.is_some());

@@ -8,10 +8,11 @@ mod fake_watchdog;
 #[path = "common/notes.rs"]
 mod notes;
 
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use common::{Host, Process, TTL, fencer_half, in_namespace, wait_until};
+use common::{Host, Process, SOON, TTL, fencer_half, in_namespace, wait_until};
 use fake_watchdog::{Deed, FakeWatchdog};
 use leasefence_core::fencing::{StorageKind, Wish};
 use leasefence_core::format::WatchdogClass;
@@ -22,7 +23,6 @@ use leasefence_page::{
 };
 use rustix::process::Signal;
 
-const SOON: Duration = Duration::from_millis(400);
 /// What the agent asks for; the driver makes 3 s of it, and the granule is 1 s.
 const ASKED: Duration = Duration::from_secs(2);
 const RETURNED: Duration = Duration::from_secs(3);
@@ -46,6 +46,33 @@ fn watch(page: &mut AgentPage, device: &FakeWatchdog) -> WatchdogReport {
     page.write_watchdog_wish(&wish);
     wait_until("answered", TTL, || report(page).wish == wish);
     report(page)
+}
+
+/// A fencer whose service manager keeps its page and its device, which counts in steps of 3 s.
+struct Kept {
+    host: Host,
+    manager: UnixDatagram,
+    fencer: Process,
+    device: FakeWatchdog,
+    page: AgentPage,
+    /// What it has said of the device.
+    said: WatchdogReport,
+    kept: OwnedFd,
+    kept_device: OwnedFd,
+}
+
+impl Kept {
+    fn new() -> Self {
+        let mut host = Host::new();
+        let (manager, fencer) = host.start_managed();
+        let device = FakeWatchdog::at(&host.path("watchdog"));
+        device.behaves(|manners| manners.step = 3);
+        let kept = notes::until(&manager, "READY=1");
+        let mut page = host.attach(None).unwrap();
+        let said = watch(&mut page, &device);
+        let kept_device = notes::until(&manager, "FDNAME=watchdog");
+        Self { host, manager, fencer, device, page, said, kept, kept_device }
+    }
 }
 
 /// A fencer with a page, and a device that counts in steps of 3 s, open.
@@ -169,21 +196,12 @@ fn the_service_manager_keeps_the_device_over_a_restart() {
     if !in_namespace("the_service_manager_keeps_the_device_over_a_restart") {
         return;
     }
-    let mut host = Host::new();
-    let manager = UnixDatagram::bind(host.path("notify")).unwrap();
-    let mut fencer =
-        Process(host.fencer_command().env("NOTIFY_SOCKET", host.path("notify")).spawn().unwrap());
-    let device = FakeWatchdog::at(&host.path("watchdog"));
-    device.behaves(|manners| manners.step = 3);
-    let kept = notes::until(&manager, "READY=1");
-    let mut page = host.attach(None).unwrap();
-    let before = watch(&mut page, &device);
-    let kept_device = notes::until(&manager, "FDNAME=watchdog");
+    let Kept { mut host, manager: _manager, mut fencer, device, mut page, said: before, kept, kept_device } =
+        Kept::new();
     host.half.terms.watchdog_actual = ACTUAL;
     host.arm(&mut page, TTL);
     let killed = leasefence_clock::instant();
-    fencer.signal(Signal::KILL);
-    wait_until("gone", SOON, || fencer.ended().is_some());
+    fencer.die();
     let _fencer = host.start_kept(vec![("page", kept), ("watchdog", kept_device)]);
     assert!(host.attach(Some(&page)).is_none(), "the same page");
     host.publish(&mut page, Wish::Armed, TTL);
@@ -205,8 +223,7 @@ fn a_fencer_that_lost_the_device_opens_it_again_though_it_is_armed() {
     }
     let (mut host, mut fencer, mut page, device) = watched();
     host.arm(&mut page, TTL);
-    fencer.signal(Signal::KILL);
-    wait_until("gone", SOON, || fencer.ended().is_some());
+    fencer.die();
     wait_until("released", SOON, || device.count(Deed::Release) == 1);
     let released = leasefence_clock::instant();
     let _fencer = host.start_fencer();
@@ -226,20 +243,19 @@ fn a_device_that_was_lost_is_opened_again_once_it_is_free_and_is_what_it_was() {
     if !in_namespace("a_device_that_was_lost_is_opened_again_once_it_is_free_and_is_what_it_was") {
         return;
     }
-    let mut host = Host::new();
-    let manager = UnixDatagram::bind(host.path("notify")).unwrap();
-    let mut fencer =
-        Process(host.fencer_command().env("NOTIFY_SOCKET", host.path("notify")).spawn().unwrap());
-    let device = FakeWatchdog::at(&host.path("watchdog"));
-    device.behaves(|manners| manners.step = 3);
-    let kept = notes::until(&manager, "READY=1");
-    let mut page = host.attach(None).unwrap();
-    let before = watch(&mut page, &device);
-    let not_closed_yet = notes::until(&manager, "FDNAME=watchdog");
+    let Kept {
+        mut host,
+        manager: _manager,
+        mut fencer,
+        device,
+        mut page,
+        said: before,
+        kept,
+        kept_device: not_closed_yet,
+    } = Kept::new();
     host.half.terms.watchdog_actual = ACTUAL;
     host.arm(&mut page, TTL);
-    fencer.signal(Signal::KILL);
-    wait_until("gone", SOON, || fencer.ended().is_some());
+    fencer.die();
     let softdog = "Software Watchdog";
     device.behaves(|manners| manners.identity = softdog);
     let mut own = FencerPage::new(Page::from_fd(kept.try_clone().unwrap()).unwrap());
@@ -315,9 +331,7 @@ fn no_magic_letter_is_written_while_the_service_manager_keeps_the_device() {
         return;
     }
     let mut host = Host::new();
-    let manager = UnixDatagram::bind(host.path("notify")).unwrap();
-    let mut fencer =
-        Process(host.fencer_command().env("NOTIFY_SOCKET", host.path("notify")).spawn().unwrap());
+    let (manager, mut fencer) = host.start_managed();
     let device = FakeWatchdog::at(&host.path("watchdog"));
     drop(notes::until(&manager, "READY=1"));
     let mut page = host.attach(None).unwrap();
@@ -455,8 +469,7 @@ fn a_wish_that_was_answered_is_not_put_off_after_a_restart() {
     let mut page = host.attach(None).unwrap();
     assert!(!watch(&mut page, &device).open);
     host.arm(&mut page, TTL);
-    fencer.signal(Signal::KILL);
-    wait_until("gone", SOON, || fencer.ended().is_some());
+    fencer.die();
     let _fencer = host.start_fencer();
     assert!(host.attach(Some(&page)).is_none(), "the agent's copy is taken over");
     host.publish(&mut page, Wish::Armed, TTL);
@@ -494,18 +507,9 @@ fn a_device_that_cannot_be_stopped_is_kept_and_petted_whatever_else_is_configure
     if !in_namespace("a_device_that_cannot_be_stopped_is_kept_and_petted_whatever_else_is_configured") {
         return;
     }
-    let mut host = Host::new();
-    let manager = UnixDatagram::bind(host.path("notify")).unwrap();
-    let mut fencer =
-        Process(host.fencer_command().env("NOTIFY_SOCKET", host.path("notify")).spawn().unwrap());
-    let first = FakeWatchdog::at(&host.path("watchdog"));
-    first.behaves(|manners| manners.step = 3);
-    let kept = notes::until(&manager, "READY=1");
-    let mut page = host.attach(None).unwrap();
-    watch(&mut page, &first);
-    let kept_device = notes::until(&manager, "FDNAME=watchdog");
-    fencer.signal(Signal::KILL);
-    wait_until("gone", SOON, || fencer.ended().is_some());
+    let Kept { mut host, manager: _manager, mut fencer, device: first, mut page, kept, kept_device, .. } =
+        Kept::new();
+    fencer.die();
     // A file's driver has no sysfs that would say so: the page does, as of a fencer that has seen it.
     let mut own = FencerPage::new(Page::from_fd(kept.try_clone().unwrap()).unwrap());
     own.write_watchdog_report(&WatchdogReport { nowayout: true, ..report(&mut page) });
@@ -555,13 +559,10 @@ fn a_fencer_that_is_started_again_opens_what_is_wanted_before_it_arms() {
         return;
     }
     let mut host = Host::new();
-    let manager = UnixDatagram::bind(host.path("notify")).unwrap();
-    let mut fencer =
-        Process(host.fencer_command().env("NOTIFY_SOCKET", host.path("notify")).spawn().unwrap());
+    let (manager, mut fencer) = host.start_managed();
     let kept = notes::until(&manager, "READY=1");
     let mut page = host.attach(None).unwrap();
-    fencer.signal(Signal::KILL);
-    wait_until("gone", SOON, || fencer.ended().is_some());
+    fencer.die();
     let device = FakeWatchdog::at(&host.path("watchdog"));
     page.write_watchdog_wish(&wish_of(&device));
     host.publish(&mut page, Wish::Armed, TTL);

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,6 +23,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const INNER: &str = "LEASEFENCE_TEST_IN_NAMESPACE";
 pub(crate) const FENCER: &str = env!("CARGO_BIN_EXE_leasefence-fencer");
 pub(crate) const TTL: Duration = Duration::from_secs(8);
+pub(crate) const SOON: Duration = Duration::from_millis(400);
 
 /// Runs the test `name` again in a pid namespace of its own. True in there.
 pub(crate) fn in_namespace(name: &str) -> bool {
@@ -63,6 +65,12 @@ impl Process {
 
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().unwrap()
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(crate) fn die(&mut self) {
+        self.signal(Signal::KILL);
+        wait_until("gone", SOON, || self.ended().is_some());
     }
 
     pub(crate) fn assert_killed(&mut self, within: Duration) -> Duration {
@@ -148,6 +156,17 @@ impl Host {
 
     pub(crate) fn start_fencer(&self) -> Process {
         Process(self.fencer_command().spawn().unwrap())
+    }
+
+    /// Starts it under a service manager, which is this test.
+    pub(crate) fn start_managed(&self) -> (UnixDatagram, Process) {
+        let manager = UnixDatagram::bind(self.path("notify")).unwrap();
+        (manager, self.start_notifying())
+    }
+
+    /// Starts it with a service manager's socket, which is there.
+    pub(crate) fn start_notifying(&self) -> Process {
+        Process(self.fencer_command().env("NOTIFY_SOCKET", self.path("notify")).spawn().unwrap())
     }
 
     /// Starts it as systemd does again: what was kept is there from descriptor 3 on.
