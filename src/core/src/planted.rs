@@ -192,6 +192,7 @@ mod bugs {
             DisarmedKillsAfterRestart, "disarmed-kills-after-restart", "A disarmed fencer that is restarted kills.";
             PetWithoutClean, "pet-without-clean", "The watchdog is petted after the end without CLEAN.";
             ResetLatencyLeftOut, "reset-latency-left-out", "The pet rule leaves out the reset latency.";
+            GranuleLeftOut, "granule-left-out", "The pet rule leaves out the steps in which the watchdog counts.";
             UnExpires, "un-expires", "The fencer takes a new end after the old one has passed.";
             EndBeyondTtl, "end-beyond-ttl", "The fencer accepts an end beyond now + ttl.";
             GenerationWithoutClean, "generation-without-clean", "The fencer takes a new generation without CLEAN.";

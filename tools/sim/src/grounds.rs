@@ -14,9 +14,10 @@ pub(crate) fn of(bug: B) -> Vec<Options> {
     };
     // At the edge of the bounds a promise that is too long by little is already broken.
     let special = match (bug, bug.area()) {
-        (B::ResetLatencyLeftOut | B::OneTickShort | B::DriftLeftOut | B::DrainLeftOut, _) => {
-            mix(3, &[C::Edge])
-        }
+        (
+            B::ResetLatencyLeftOut | B::GranuleLeftOut | B::OneTickShort | B::DriftLeftOut | B::DrainLeftOut,
+            _,
+        ) => mix(3, &[C::Edge]),
         (B::TtlLoweredAtAck | B::TtlRaisedAtIssue | B::TtlRaisedOverUnknown | B::OldTermsAfterRestart, _) => {
             mix(3, &[C::Terms, C::Late, C::Edge])
         }
@@ -109,6 +110,7 @@ fn scene(bug: B) -> Options {
         | B::UnreadableIsUnchanged
         | B::OneCopyOfTwo
         | B::ResetLatencyLeftOut
+        | B::GranuleLeftOut
         | B::UnExpires => (3, C::Moments),
         _ => (4, C::Races),
     };

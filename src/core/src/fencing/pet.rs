@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::fencing::fencer::Fencer;
 use crate::fencing::state::State;
 use crate::planted::planted;
-use crate::terms::RESET_LATENCY;
+use crate::terms::{RESET_LATENCY, WATCHDOG_GRANULE};
 use crate::time::{HolderDeadline, Instant, ObserverDeadline};
 
 impl Fencer {
@@ -35,7 +35,9 @@ impl Fencer {
 
     fn resets_in_time(&self, now: Instant, end: HolderDeadline) -> bool {
         let latency = if planted!(ResetLatencyLeftOut) { Duration::ZERO } else { RESET_LATENCY };
-        let reset_by = now.plus(self.half.terms.watchdog_actual.max(self.watchdog)).plus(latency);
+        let holds = self.half.terms.watchdog_actual.max(self.watchdog);
+        let holds = if planted!(GranuleLeftOut) { holds.saturating_sub(WATCHDOG_GRANULE) } else { holds };
+        let reset_by = now.plus(holds).plus(latency);
         let promised = end.0.plus(self.half.terms.fence_budget);
         reset_by.boot_ns <= promised.boot_ns && reset_by.raw_ns <= promised.raw_ns
     }
