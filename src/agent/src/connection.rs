@@ -16,7 +16,7 @@ use crate::event::{Event, Events, send};
 pub(crate) enum ConnectionError {
     /// A write may be applied twice there (ARCHITECTURE 9: the assumptions).
     #[error(
-        "the lease {lease} lies on NFS {}.{} ({source_name}), whose server may apply a write twice: mount it with vers=4.2, or \
+        "the lease {lease} lies on NFS {}.{} ({source_name}), whose server may apply a write twice: mount it with vers=4.1, or \
          set accept_old_nfs = true to accept that risk", version.0, version.1
     )]
     OldNfs {

@@ -137,12 +137,18 @@ impl Lister {
     /// What the member is told of the domains, and what people are told of their storages.
     fn reports(&self, domains: &[Domain]) -> (Vec<DomainReport>, DomainStorages) {
         let (sight, one_kernel) = (self.set_up.look(), self.one_kernel.load(Ordering::Relaxed));
-        let report = |domain: &Domain| {
-            let storages = self.storages.of(&domain.disks, one_kernel);
-            let described = storages.iter().map(|storage| sight.describe(storage)).collect();
-            (self.report(domain, &storages), (domain.id, described))
+        let storages: Vec<_> =
+            domains.iter().map(|domain| self.storages.of(&domain.disks, one_kernel)).collect();
+        let listed = || domains.iter().zip(&storages);
+        let reports: Vec<_> = listed().map(|(domain, storages)| self.report(domain, storages)).collect();
+        // What the page names, for the fencer to show quiet.
+        let running = reports.iter().filter(|report| report.running);
+        let ended = running.flat_map(|report| &report.storages).map(|target| target.device).collect();
+        let describe = |storages: &Vec<Storage>| {
+            storages.iter().map(|storage| sight.describe(storage, &ended)).collect()
         };
-        domains.iter().map(report).unzip()
+        let described = listed().map(|(domain, storages)| (domain.id, describe(storages))).collect();
+        (reports, described)
     }
 
     fn report(&self, domain: &Domain, storages: &[Storage]) -> DomainReport {

@@ -1,5 +1,6 @@
 //! The storages of the domains as `status` shows them: what the kernel says of each, and what this host's own set-up adds.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,11 +44,11 @@ pub(crate) struct Sight {
 }
 
 impl Sight {
-    /// The storage in the words of the API.
-    pub(crate) fn describe(&self, storage: &Storage) -> api::Storage {
+    /// The storage in the words of the API. A fence ends those with the device numbers `ended` together.
+    pub(crate) fn describe(&self, storage: &Storage, ended: &BTreeSet<u64>) -> api::Storage {
         let no_proof = match &storage.no_proof {
             Some(why) => Some((why.to_string(), why.remedy())),
-            None => self.no_proof(storage).map(|(reason, remedy)| (reason.to_owned(), remedy)),
+            None => self.no_proof(storage, ended),
         };
         let (reason, remedy) = no_proof.unzip();
         api::Storage {
@@ -60,18 +61,30 @@ impl Sight {
     }
 
     /// Why one that could be shown quiet is not here: a reason and what to do.
-    fn no_proof(&self, storage: &Storage) -> Option<(&'static str, &'static str)> {
+    fn no_proof(&self, storage: &Storage, ended: &BTreeSet<u64>) -> Option<(String, &'static str)> {
         if !matches!(storage.target.kind, StorageKind::Nfs | StorageKind::Iscsi) {
             return None;
         }
         if self.lease_device == Some(storage.target.device) {
             return Some((
-                "the lease lies on the same file system, which stays in use",
-                "Give the lease a mount of its own, with nosharecache.",
+                "the lease lies on the same file system, which stays in use".to_owned(),
+                "Give the lease a mount of its own, with nosharecache and another minor version: vers=4.1.",
             ));
         }
-        (!self.quiesces)
-            .then_some(("this host's fencer runs with --no-quiesce", "Start leasefence-fencer without it."))
+        if !self.quiesces {
+            return Some((
+                "this host's fencer runs with --no-quiesce".to_owned(),
+                "Start leasefence-fencer without it.",
+            ));
+        }
+        let stays = storage.sharers.iter().find(|sharer| !ended.contains(&sharer.device))?;
+        Some((
+            format!(
+                "over a dead path its server keeps the locks while {}, which shares its NFS client, is mounted",
+                stays.place
+            ),
+            "Mount one of the two with another minor version: the lease with vers=4.1, the disks with vers=4.2.",
+        ))
     }
 }
 
@@ -88,11 +101,13 @@ fn word(kind: StorageKind) -> &'static str {
 mod tests {
     use leasefence_core::fencing::QuiesceTarget;
     use leasefence_hypervisor::NoProof;
+    use leasefence_transport::Sharer;
 
     use super::*;
 
     fn storage(kind: StorageKind, no_proof: Option<NoProof>) -> Storage {
-        Storage { target: QuiesceTarget { kind, device: 50 }, place: "s:/disks".to_owned(), no_proof }
+        let target = QuiesceTarget { kind, device: 50 };
+        Storage { target, place: "s:/disks".to_owned(), no_proof, sharers: Vec::new() }
     }
 
     /// Catches: a storage said to be provable on a host whose fencer leaves it alone, or cannot unmount it under the lease.
@@ -101,16 +116,33 @@ mod tests {
         let good = Sight { lease_device: Some(49), quiesces: true };
         let off = Sight { quiesces: false, ..good };
         let shared = Sight { lease_device: Some(50), ..good };
-        let reason = |sight: Sight, kind| sight.describe(&storage(kind, None)).reason.unwrap_or_default();
+        let reason = |sight: Sight, kind| {
+            sight.describe(&storage(kind, None), &BTreeSet::new()).reason.unwrap_or_default()
+        };
         for kind in [StorageKind::Nfs, StorageKind::Iscsi] {
             assert_eq!(reason(good, kind), "");
             assert!(reason(off, kind).contains("--no-quiesce"));
             assert!(reason(shared, kind).contains("lease"));
         }
         assert_eq!(reason(off, StorageKind::OneKernel), "", "process exits need no fencer's hand");
-        let own = off.describe(&storage(StorageKind::Nfs, Some(NoProof::LocksOfNfs3)));
+        let own = off.describe(&storage(StorageKind::Nfs, Some(NoProof::LocksOfNfs3)), &BTreeSet::new());
         assert_eq!(own.reason, Some(NoProof::LocksOfNfs3.to_string()), "its own reason comes first");
         assert_eq!((own.provable, own.remedy.as_deref()), (false, Some(NoProof::LocksOfNfs3.remedy())));
+    }
+
+    /// Catches: a host that wants a reset when its path is cut, and that nobody was told of.
+    #[test]
+    fn an_nfs_client_that_something_shares_which_stays_is_named() {
+        let sight = Sight { lease_device: Some(49), quiesces: true };
+        let mut disks = storage(StorageKind::Nfs, None);
+        let sharer = |device, place: &str| Sharer { device, place: place.to_owned() };
+        disks.sharers = vec![sharer(51, "/mnt/more-disks"), sharer(49, "/mnt/lease")];
+        let reason =
+            |disks: &Storage, ended: &[u64]| sight.describe(disks, &ended.iter().copied().collect()).reason;
+        assert!(reason(&disks, &[50, 51]).is_some_and(|why| why.contains("/mnt/lease")));
+        disks.sharers.pop();
+        assert_eq!(reason(&disks, &[50, 51]), None, "a fence ends both");
+        assert!(reason(&disks, &[50]).is_some_and(|why| why.contains("/mnt/more-disks")));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use leasefence_core::fencing::{QuiesceTarget, StorageKind};
+use leasefence_transport::Sharer;
 
 use crate::medium::{Found, MOUNTS, Medium, medium_of};
 use crate::no_proof::NoProof;
@@ -30,6 +31,8 @@ pub struct Storage {
     pub place: String,
     /// Why it cannot be shown quiet at a fence; none where it can.
     pub no_proof: Option<NoProof>,
+    /// What shares its NFS client: what is cut off of it keeps its locks at the server while one of these is mounted.
+    pub sharers: Vec<Sharer>,
 }
 
 impl Storage {
@@ -86,14 +89,14 @@ impl Storages {
             Medium::Local | Medium::Other(_) => StorageKind::Unprovable,
         };
         let target = QuiesceTarget { kind, device: found.device };
-        let Way { place, no_proof } = self.ways.to(&target);
+        let Way { place, no_proof, sharers } = self.ways.to(&target);
         let no_proof = no_proof.or_else(|| match &found.medium {
             Medium::Other(why) => Some(why.clone()),
             Medium::Local => (!one_kernel).then_some(NoProof::Local),
             Medium::Nfs | Medium::Iscsi => None,
         });
         let place = place.or_else(|| found.place(mountinfo)).unwrap_or_else(|| source.describe());
-        Storage { target, place, no_proof }
+        Storage { target, place, no_proof, sharers }
     }
 
     fn find(&self, source: &DiskSource, mountinfo: &str) -> Found {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use leasefence_core::fencing::{QuiesceTarget, StorageKind};
-use leasefence_transport::{IscsiWay, Locks, NfsWay, Obstacle};
+use leasefence_transport::{IscsiWay, Locks, NfsWay, Obstacle, Sharer};
 
 use crate::no_proof::NoProof;
 
@@ -19,6 +19,14 @@ pub(crate) struct Way {
     pub(crate) place: Option<String>,
     /// Why it cannot be shown quiet; none where it can.
     pub(crate) no_proof: Option<NoProof>,
+    /// What shares its NFS client.
+    pub(crate) sharers: Vec<Sharer>,
+}
+
+impl Way {
+    fn closed(why: NoProof) -> Self {
+        Self { place: None, no_proof: Some(why), sharers: Vec::new() }
+    }
 }
 
 /// The ways to all storages that were asked for, each asked of the kernel once for all domains.
@@ -36,30 +44,40 @@ impl Ways {
 }
 
 fn look(target: &QuiesceTarget) -> Way {
+    let device = target.device;
     match target.kind {
-        StorageKind::Nfs => of_nfs(NfsWay::to(target.device)),
-        StorageKind::Iscsi => of_iscsi(IscsiWay::to(target.device)),
-        StorageKind::OneKernel | StorageKind::Unprovable => Way { place: None, no_proof: None },
+        StorageKind::Nfs => of_nfs(NfsWay::to(device), |way| way.sharers(device)),
+        StorageKind::Iscsi => of_iscsi(IscsiWay::to(device)),
+        StorageKind::OneKernel | StorageKind::Unprovable => {
+            Way { place: None, no_proof: None, sharers: Vec::new() }
+        }
     }
 }
 
-fn of_nfs(found: Result<Option<NfsWay>, Obstacle>) -> Way {
-    let no_proof = match found {
-        Ok(Some(way)) => (way.locks == Locks::Nlm).then_some(NoProof::LocksOfNfs3),
-        Ok(None) => Some(NoProof::Gone),
-        Err(obstacle) => Some(obstacle.into()),
-    };
-    Way { place: None, no_proof }
+fn of_nfs(
+    found: Result<Option<NfsWay>, Obstacle>,
+    sharers: impl FnOnce(&NfsWay) -> Result<Vec<Sharer>, Obstacle>,
+) -> Way {
+    match found {
+        Ok(Some(way)) if way.locks == Locks::Nlm => Way::closed(NoProof::LocksOfNfs3),
+        Ok(Some(way)) => match sharers(&way) {
+            Ok(sharers) => Way { place: None, no_proof: None, sharers },
+            Err(obstacle) => Way::closed(obstacle.into()),
+        },
+        Ok(None) => Way::closed(NoProof::Gone),
+        Err(obstacle) => Way::closed(obstacle.into()),
+    }
 }
 
 fn of_iscsi(found: Result<Option<IscsiWay>, Obstacle>) -> Way {
     match found {
         Ok(Some(way)) => {
             let portals: Vec<String> = way.portals.iter().map(ToString::to_string).collect();
-            Way { place: Some(format!("{} at {}", way.target, portals.join(", "))), no_proof: None }
+            let place = Some(format!("{} at {}", way.target, portals.join(", ")));
+            Way { place, no_proof: None, sharers: Vec::new() }
         }
-        Ok(None) => Way { place: None, no_proof: Some(NoProof::Gone) },
-        Err(obstacle) => Way { place: None, no_proof: Some(obstacle.into()) },
+        Ok(None) => Way::closed(NoProof::Gone),
+        Err(obstacle) => Way::closed(obstacle.into()),
     }
 }
 
@@ -71,15 +89,23 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says_of_a_way_is_passed_on_in_words() {
-        let server = "10.0.0.1:2049".parse().expect("an address");
+        let nfs = |version, locks| {
+            let server = "10.0.0.1:2049".parse().expect("an address");
+            Ok(Some(NfsWay { server, version, locks }))
+        };
         for (found, no_proof) in [
-            (Ok(Some(NfsWay { server, locks: Locks::Server })), None),
-            (Ok(Some(NfsWay { server, locks: Locks::Nlm })), Some(NoProof::LocksOfNfs3)),
+            (nfs((4, 2), Locks::Server), None),
+            (nfs((3, 0), Locks::Nlm), Some(NoProof::LocksOfNfs3)),
             (Ok(None), Some(NoProof::Gone)),
             (Err(Obstacle::ParallelNfs), Some(NoProof::Way(Obstacle::ParallelNfs))),
         ] {
-            assert_eq!(of_nfs(found), Way { place: None, no_proof });
+            let sharers = Vec::new();
+            assert_eq!(of_nfs(found, |_| Ok(Vec::new())), Way { place: None, no_proof, sharers });
         }
+        let lease = || vec![Sharer { device: 51, place: "/lease".to_owned() }];
+        assert_eq!(of_nfs(nfs((4, 2), Locks::Server), |_| Ok(lease())).sharers, lease());
+        let hidden = of_nfs(nfs((4, 2), Locks::Server), |_| Err(Obstacle::OtherNamespace));
+        assert_eq!(hidden.no_proof, Some(NoProof::Way(Obstacle::OtherNamespace)));
         let way = IscsiWay {
             place: PathBuf::from("/sys/devices/x"),
             target: "iqn.2026-01.t:x".to_owned(),
@@ -87,7 +113,7 @@ mod tests {
             mounted: None,
         };
         let place = Some("iqn.2026-01.t:x at 10.0.0.1:3260".to_owned());
-        assert_eq!(of_iscsi(Ok(Some(way))), Way { place, no_proof: None });
+        assert_eq!(of_iscsi(Ok(Some(way))), Way { place, no_proof: None, sharers: Vec::new() });
         let mapped = of_iscsi(Err(Obstacle::NotOfSession));
         assert_eq!(mapped.no_proof.map(|why| why.to_string()), Some(Obstacle::NotOfSession.to_string()));
     }

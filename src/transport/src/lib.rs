@@ -28,4 +28,4 @@ pub use mounts::{HOST_MOUNTS, Mount, host_mounts, mount_of, mounts};
 pub use nfs::NfsMount;
 pub use sockets::{Sockets, TcpSocket, destroy, sockets_to};
 pub use transport::Transport;
-pub use way::{IscsiWay, Locks, NfsWay, Obstacle, nfs_is_known};
+pub use way::{IscsiWay, Locks, NfsWay, Obstacle, Sharer, nfs_is_known};

@@ -71,7 +71,7 @@ impl NfsMount {
             advice.push(format!(
                 "The lease lies on NFS {major}.{minor} ({source}): such a server may apply a write twice, and its connection \
                  cannot be made anew while writes are under way, so that a link cut much shorter than the ttl of {ttl:?} \
-                 ends the lease. Mount it with vers=4.2."
+                 ends the lease. Mount it with vers=4.1."
             ));
         }
         if !self.hard {
@@ -83,7 +83,7 @@ impl NfsMount {
             advice.push(format!(
                 "{} is mounted from the lease's server ({source}) by a version before NFS 4.1, which may apply a write twice: \
                  no connection to that server is made anew, so that a link cut much shorter than the ttl of {ttl:?} may end \
-                 the lease. Mount it with vers=4.2.",
+                 the lease. Mount it with vers=4.1 or later.",
                 old.display()
             ));
         }

@@ -92,18 +92,17 @@ impl Storage {
     }
 
     /// The shell command that brings the storage to a hypervisor, for this boot and all later ones. On NFS lease and
-    /// disks are mounts of their own, so that one can be unmounted without the other; they still share one connection, as all
-    /// mounts of a server do. On iSCSI they have a session each. A host that its watchdog has reset boots while the storage may still
+    /// disks are mounts of their own, so that one can be unmounted without the other, by minor versions of their own, so that each
+    /// has an NFS client of its own. On iSCSI they have a session each. A host that its watchdog has reset boots while the storage may still
     /// be away: it waits for it for minutes, where the defaults give up after 90 s (NFS) and some 20 s (iSCSI) for good.
     #[must_use]
     pub fn set_up(self) -> String {
-        let options =
-            "vers=4.2,hard,proto=tcp,nosharecache,noatime,_netdev,retry=8,x-systemd.mount-timeout=8min";
+        let options = "hard,proto=tcp,nosharecache,noatime,_netdev,retry=8,x-systemd.mount-timeout=8min";
         let patient =
             r"sed -i -E 's/^(node\.session\.initial_login_retry_max) *=.*/\1 = 120/' /etc/iscsi/iscsid.conf";
-        let mount = |name: &str| {
+        let mount = |name: &str, version: &str| {
             format!(
-                "mkdir -p /mnt/{name} && echo 'storage:/srv/{name} /mnt/{name} nfs4 {options} 0 0' >>/etc/fstab && mount /mnt/{name}"
+                "mkdir -p /mnt/{name} && echo 'storage:/srv/{name} /mnt/{name} nfs4 vers={version},{options} 0 0' >>/etc/fstab && mount /mnt/{name}"
             )
         };
         let log_in = |name: &str, address: &str| {
@@ -113,10 +112,10 @@ impl Storage {
             )
         };
         match self {
-            Self::Nfs => format!("{} && {}", mount("lease"), mount("disks")),
+            Self::Nfs => format!("{} && {}", mount("lease", "4.1"), mount("disks", "4.2")),
             Self::Iscsi => format!(
                 "{} && {patient} && systemctl enable --now iscsid open-iscsi && {} && {} && udevadm settle && test -b {} && test -b {}",
-                mount("lease"),
+                mount("lease", "4.1"),
                 log_in("lease", LEASE_PORTAL),
                 log_in("disks", DISKS_PORTAL),
                 self.lease(),

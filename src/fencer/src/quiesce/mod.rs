@@ -8,6 +8,7 @@ mod host;
 mod iscsi;
 mod nfs;
 mod probe;
+mod unmount;
 mod worker;
 
 use std::fs;

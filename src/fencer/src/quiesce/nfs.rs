@@ -9,29 +9,28 @@
 //! Where the path works nothing is cut off: a sync is acknowledged, the file system is unmounted, and the kernel waits for the
 //! calls that are left.
 //!
-//! Where it does not, NFS 4 is cut off and no proof is given all the same. The calls that would have given up the files' locks are
-//! cut off as well, and the server keeps these for as long as this host's NFS client lives, which the lease's mount shares:
-//! a host that came back without a reset would keep its domains' images locked for ever.
+//! Where it does not, the calls of NFS 4 that would have given up the files' locks are cut off as well, and the server keeps these
+//! for as long as this host's NFS client lives. So no proof is given while another file system shares that client: a host that
+//! came back without a reset would keep its domains' images locked for ever. One of its own ends with the file system, and the
+//! server lets go after its lease time, as it does of a host that has died.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use leasefence_core::fencing::Quiet;
-use leasefence_transport::{HOST_MOUNTS, Locks, Mount, NfsWay, nfs_is_known};
-use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
+use leasefence_transport::{HOST_MOUNTS, Mount, NfsWay, nfs_is_known};
 
 use super::connections;
 use super::probe::{PATIENCE, Probe, Sync};
+use super::unmount::Unmount;
 use super::worker::Answer;
 
-/// How long the kernel is given to forget one that was unmounted, before the next attempt.
-const FORGETTING: Duration = Duration::from_millis(100);
+/// How long the kernel is given to unmount and to forget one, before the next attempt.
+const UNMOUNTING: Duration = Duration::from_millis(250);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
-/// How long NFS 4 is given to answer: most of what the fence budget has for quiescence, since what is cut off is not proven.
-const PATIENCE_OF_NFS_4: Duration = Duration::from_millis(700);
+/// How long one is given to answer whose locks outlive a cut: most of what the fence budget has for quiescence, since it is not
+/// proven then.
+const PATIENCE_FOR_LOCKS: Duration = Duration::from_millis(700);
 
 /// One NFS file system.
 #[derive(Debug)]
@@ -41,15 +40,25 @@ pub(super) struct NfsStorage {
     way: Result<NfsWay, String>,
     /// What was mounted: `server:/export`.
     source: Option<String>,
-    /// The kernel has forgotten it: its number may be another's.
-    forgotten: bool,
-    /// It was unmounted here, over a path that worked.
-    gently: bool,
+    stage: Stage,
     /// Calls were cut off, or may have been: the server may hold what it has received.
     forced: bool,
-    /// It was, and the connections are ended: nothing is left to do, and no proof will be given.
-    cut_off: bool,
+    unmount: Unmount,
     probe: Probe,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Nothing was done to it, or it is there again.
+    There,
+    /// The kernel has forgotten it: its number may be another's.
+    Forgotten {
+        /// It was unmounted here, over a path that worked.
+        gently: bool,
+    },
+    /// The connections to its server are ended too. Others go on using that server: they are ended once.
+    CutOff,
 }
 
 impl NfsStorage {
@@ -60,10 +69,9 @@ impl NfsStorage {
             device,
             way,
             source: None,
-            forgotten: false,
-            gently: false,
+            stage: Stage::There,
             forced: false,
-            cut_off: false,
+            unmount: Unmount::default(),
             probe: Probe::default(),
         };
         this.look();
@@ -85,75 +93,74 @@ impl NfsStorage {
     /// Does what is left to do, as far as it does not have to wait long.
     pub(super) fn quiesce(&mut self) -> Answer {
         self.look();
-        let NfsWay { server, locks } = self.way.clone()?;
+        let way = self.way.clone()?;
         let here = host_mounts(self.device)?;
         if !self.is_another_s(&here) && is_known(self.device)? {
-            (self.forgotten, self.cut_off) = (false, false);
-            let gently = !self.forced && self.path_works(&here, server, locks)?;
-            self.unmount(&points_of(&here), gently)?;
-            // Once it is unmounted, nothing but force is left for a path that has died meanwhile.
-            let forgotten = self.wait_until_forgotten();
-            self.forced |= forgotten.is_err();
-            forgotten?;
-            (self.forgotten, self.gently) = (true, gently);
+            self.stage = Stage::There;
+            let gently = match self.unmount.under_way() {
+                Some(by_force) => !by_force,
+                None => !self.forced && self.path_works(&here, &way)?,
+            };
+            self.unmount(&here, gently)?;
+            self.stage = Stage::Forgotten { gently };
         }
         // A connection that was given up may still send what was sent again over the next one.
-        if self.gently && !self.forced && connections::have_sent_all(server)? {
+        let gently = self.stage == Stage::Forgotten { gently: true };
+        if gently && !self.forced && connections::have_sent_all(way.server)? {
             return Ok(Quiet::Acknowledged);
         }
         // Also where somebody else has unmounted it, over whatever path.
         self.forced = true;
-        if !self.cut_off {
-            connections::end(server)?;
+        if self.stage != Stage::CutOff {
+            connections::end(way.server)?;
+            self.stage = Stage::CutOff;
         }
-        // Others go on using that server.
-        self.cut_off = locks == Locks::Server;
-        match self.cut_off {
-            true => Err("it is cut off, and its server keeps the locks until this host is reset".to_owned()),
-            false => Ok(Quiet::Forced),
+        match self.outlived_by(&way)? {
+            Some(other) => Err(format!(
+                "it is cut off, and its server keeps the locks while {other} is mounted, which shares its NFS client"
+            )),
+            None => Ok(Quiet::Forced),
         }
+    }
+
+    /// Where something is mounted that shares its client at the server.
+    fn outlived_by(&self, way: &NfsWay) -> Result<Option<String>, String> {
+        let sharers = way.sharers(self.device).map_err(|obstacle| obstacle.to_string())?;
+        Ok(sharers.into_iter().next().map(|sharer| sharer.place))
     }
 
     /// Whether something else is mounted under the number that it had.
     fn is_another_s(&self, here: &[Mount]) -> bool {
         let ours = |mount: &Mount| self.source.as_ref() == Some(&mount.source);
-        self.forgotten && !here.is_empty() && !here.iter().any(ours)
+        self.stage != Stage::There && !here.is_empty() && !here.iter().any(ours)
     }
 
     /// By a call that is answered, and a sync. With `nocto` a mount's root may be opened without a call.
-    fn path_works(&self, here: &[Mount], server: SocketAddr, locks: Locks) -> Result<bool, String> {
+    fn path_works(&self, here: &[Mount], way: &NfsWay) -> Result<bool, String> {
         let Some(mount) = here.first().filter(|mount| mount.option("nocto").is_none()) else {
             return Ok(false);
         };
         let sync = Sync::FileSystem(mount.point.clone(), self.device);
-        let patience = if locks == Locks::Server { PATIENCE_OF_NFS_4 } else { PATIENCE };
-        Ok(!connections::any_is_closing(server)? && self.probe.acknowledged(&sync, patience))
+        let patience = if self.outlived_by(way)?.is_some() { PATIENCE_FOR_LOCKS } else { PATIENCE };
+        Ok(!connections::any_is_closing(way.server)? && self.probe.acknowledged(&sync, patience))
     }
 
-    fn unmount(&mut self, points: &[PathBuf], gently: bool) -> Result<(), String> {
-        let mut flags = MntFlags::UMOUNT_NOFOLLOW;
-        if !gently {
-            self.forced = true;
-            flags |= MntFlags::MNT_FORCE;
-        }
-        for point in points {
-            match umount2(point, flags) {
-                // Somebody else has just unmounted it.
-                Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-                Err(error) => return Err(format!("unmounting {}: {}", point.display(), error.desc())),
-            }
-        }
-        Ok(())
-    }
-
-    fn wait_until_forgotten(&self) -> Result<(), String> {
+    /// Returns once the kernel has forgotten it, whatever else it still waits for.
+    fn unmount(&mut self, here: &[Mount], gently: bool) -> Result<(), String> {
+        self.forced |= !gently;
+        self.unmount.begin(here.iter().map(|mount| mount.point.clone()).collect(), !gently);
         let begun = Instant::now();
         while is_known(self.device)? {
-            if begun.elapsed() >= FORGETTING {
-                return Err("it is unmounted, and its calls have not ended".to_owned());
+            self.unmount.look()?;
+            if begun.elapsed() >= UNMOUNTING {
+                // What is unmounted and not forgotten has calls left: nothing but force is left for a path that has died meanwhile.
+                self.forced |= self.unmount.under_way().is_none();
+                return Err("it is being unmounted, and its calls have not ended".to_owned());
             }
             thread::sleep(BETWEEN_LOOKS);
         }
+        // What the kernel still waits for is no concern of the next attempt.
+        self.unmount = Unmount::default();
         Ok(())
     }
 }
@@ -166,10 +173,6 @@ fn is_known(device: u64) -> Result<bool, String> {
 /// Where and how it is mounted now.
 fn host_mounts(device: u64) -> Result<Vec<Mount>, String> {
     leasefence_transport::host_mounts(device).map_err(|error| format!("{HOST_MOUNTS}: {error}"))
-}
-
-fn points_of(mounts: &[Mount]) -> Vec<PathBuf> {
-    mounts.iter().map(|mount| mount.point.clone()).collect()
 }
 
 #[cfg(test)]
@@ -186,7 +189,7 @@ mod tests {
         let mut storage = NfsStorage::new(rustix::fs::makedev(0, 1_048_575));
         storage.source = Some("s:/disks".to_owned());
         assert!(!storage.is_another_s(&mount("s:/other")), "it was not forgotten yet");
-        storage.forgotten = true;
+        storage.stage = Stage::Forgotten { gently: true };
         assert!(storage.is_another_s(&mount("s:/other")));
         assert!(!storage.is_another_s(&mount("s:/disks")) && !storage.is_another_s(&[]));
     }

@@ -51,7 +51,11 @@ fn what_cannot_be_found_or_is_no_file_is_unprovable_and_says_why() {
         (DiskSource::Other("scsi".to_owned()), "other scsi", NoProof::Other),
     ] {
         let target = QuiesceTarget { kind: StorageKind::Unprovable, device: 0 };
-        assert_eq!(storage_of(source), Storage { target, place: place.to_owned(), no_proof: Some(why) });
+        let no_proof = Some(why);
+        assert_eq!(
+            storage_of(source),
+            Storage { target, place: place.to_owned(), no_proof, sharers: Vec::new() }
+        );
     }
     let missing = storage_of(file(Path::new("/nowhere/disk")));
     assert_eq!(

@@ -6,7 +6,9 @@
 mod iscsi;
 mod nfs;
 mod obstacle;
+mod volumes;
 
 pub use iscsi::IscsiWay;
-pub use nfs::{Locks, NfsWay, nfs_is_known};
+pub use nfs::{Locks, NfsWay, Sharer};
 pub use obstacle::Obstacle;
+pub use volumes::nfs_is_known;

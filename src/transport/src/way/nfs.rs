@@ -6,12 +6,10 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 
-use super::Obstacle;
-use crate::mounts::{HOST_MOUNTS, mounts_with};
+use super::{Obstacle, volumes};
+use crate::mounts::{HOST_MOUNTS, Mount, mounts_with};
 use crate::nfs::NfsMount;
 
-/// The kernel's list of NFS file systems, of this network namespace.
-const VOLUMES: &str = "/proc/fs/nfsfs/volumes";
 /// Its statistics of each mount.
 const STATS: &str = "/proc/1/mountstats";
 
@@ -20,6 +18,8 @@ const STATS: &str = "/proc/1/mountstats";
 pub struct NfsWay {
     /// Where all its connections lead.
     pub server: SocketAddr,
+    /// Major and minor version of the protocol: those of NFS 4 with the same one share this host's client at the server.
+    pub version: (u8, u8),
     /// Who keeps the locks of its files.
     pub locks: Locks,
 }
@@ -31,7 +31,7 @@ pub enum Locks {
     Host,
     /// A protocol of their own, NLM: NFS 3. A dying process waits for its answer.
     Nlm,
-    /// The server, for as long as this host's client lives, which all its mounts of that server share: NFS 4.
+    /// The server, for as long as this host's client lives: NFS 4.
     Server,
 }
 
@@ -45,12 +45,11 @@ impl NfsWay {
     }
 
     fn below(root: &Path, device: u64) -> Result<Option<Self>, Obstacle> {
-        let here = mounts_with(root, device)
-            .map_err(|error| Obstacle::unreadable(Path::new(HOST_MOUNTS), &error))?;
+        let here = host_mounts(root, device)?;
         let Some(first) = here.first() else { return Ok(None) };
         let nfs = NfsMount::of(first).ok_or(Obstacle::NumberReused)?;
         let server = nfs.server.filter(|_| nfs.tcp).ok_or(Obstacle::NoTcpServer)?;
-        if !is_known(root, device)? {
+        if !volumes::is_known(root, device)? {
             return Err(Obstacle::OtherNamespace);
         }
         let stats = read(root, STATS)?;
@@ -62,43 +61,54 @@ impl NfsWay {
             (true, false) => Locks::Nlm,
             (false, _) => Locks::Server,
         };
-        Ok(Some(Self { server, locks }))
+        Ok(Some(Self { server, version: nfs.version, locks }))
+    }
+
+    /// The other file systems that share this one's client at the server, which lives on with them. The kernel has a client for
+    /// each server address and minor version (`nfs_match_client`); one that the host has not mounted, but somebody else has, may be of any.
+    ///
+    /// # Errors
+    /// [`Obstacle::Unreadable`].
+    pub fn sharers(&self, device: u64) -> Result<Vec<Sharer>, Obstacle> {
+        self.sharers_below(Path::new("/"), device)
+    }
+
+    fn sharers_below(&self, root: &Path, device: u64) -> Result<Vec<Sharer>, Obstacle> {
+        if self.locks != Locks::Server {
+            return Ok(Vec::new());
+        }
+        let mut sharers = Vec::new();
+        for other in volumes::of_server(root, self.server)?.into_iter().filter(|other| *other != device) {
+            let mount = host_mounts(root, other)?.into_iter().next();
+            let version = mount.as_ref().and_then(NfsMount::of).map(|nfs| nfs.version);
+            if version.is_none_or(|version| version == self.version) {
+                let place = match mount {
+                    Some(mount) => mount.point.display().to_string(),
+                    None => format!("a mount out of sight ({}:{})", major(other), minor(other)),
+                };
+                sharers.push(Sharer { device: other, place });
+            }
+        }
+        Ok(sharers)
     }
 }
 
-/// Whether the kernel still has an NFS file system with this device number, mounted or not, in this network namespace.
-///
-/// # Errors
-/// [`Obstacle::Unreadable`].
-pub fn nfs_is_known(device: u64) -> Result<bool, Obstacle> {
-    is_known(Path::new("/"), device)
+/// A file system that shares another's client at their server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sharer {
+    /// Its device number.
+    pub device: u64,
+    /// Where it is mounted, for people.
+    pub place: String,
 }
 
-/// The kernel resumes a list by its position, so that one which others change meanwhile may skip an entry: two readings that
-/// agree are needed to believe that it is not there.
-fn is_known(root: &Path, device: u64) -> Result<bool, Obstacle> {
-    let mut last = read(root, VOLUMES)?;
-    loop {
-        let volumes = read(root, VOLUMES)?;
-        if lists(&last, device) || lists(&volumes, device) {
-            return Ok(true);
-        }
-        if volumes == last {
-            return Ok(false);
-        }
-        last = volumes;
-    }
+fn host_mounts(root: &Path, device: u64) -> Result<Vec<Mount>, Obstacle> {
+    mounts_with(root, device).map_err(|error| Obstacle::unreadable(Path::new(HOST_MOUNTS), &error))
 }
 
 fn read(root: &Path, path: &str) -> Result<String, Obstacle> {
     let below = root.join(path.trim_start_matches('/'));
     fs::read_to_string(below).map_err(|error| Obstacle::unreadable(Path::new(path), &error))
-}
-
-/// True when the kernel's list has a file system with this device number: the fourth column.
-fn lists(volumes: &str, device: u64) -> bool {
-    let number = format!("{}:{}", major(device), minor(device));
-    volumes.lines().any(|line| line.split_whitespace().nth(3) == Some(&number))
 }
 
 /// Whether the kernel's statistics of the mount at `point` say that it has a layout of pNFS.
@@ -128,28 +138,48 @@ mod tests {
                              \tnfsv4:\tbm0=0xf8f3,acl=0x3,sessions,pnfs=LAYOUT_FLEX_FILES,lease_time=10\n";
 
     #[test]
-    fn the_kernels_list_is_read_by_device_number() {
-        let device = |minor| makedev(0, minor);
-        assert!(lists(VOLUMES_NOW, device(50)) && lists(VOLUMES_NOW, device(5)));
-        assert!(!lists(VOLUMES_NOW, device(1)) && !lists(VOLUMES_NOW, device(52)) && !lists("", device(50)));
-    }
-
-    #[test]
     fn a_layout_of_pnfs_is_seen_in_the_statistics_of_its_own_mount() {
         let elsewhere = |point| writes_elsewhere(STATS_NOW, Path::new(point));
         assert_eq!([elsewhere("/mnt/a"), elsewhere("/mnt/b"), elsewhere("/mnt")], [false, true, false]);
     }
 
-    /// What the files of a kernel say that has these mounts and lists these volumes.
-    fn way(mountinfo: &str, volumes: &str) -> io::Result<Result<Option<NfsWay>, Obstacle>> {
+    /// The files of a kernel that has these mounts and lists these volumes.
+    fn kernel(mountinfo: &str, volumes: &str) -> io::Result<tempfile::TempDir> {
         let root = tempfile::tempdir()?;
-        let root = root.path();
-        fs::create_dir_all(root.join("proc/1"))?;
-        fs::create_dir_all(root.join("proc/fs/nfsfs"))?;
-        fs::write(root.join("proc/1/mountinfo"), mountinfo)?;
-        fs::write(root.join("proc/1/mountstats"), STATS_NOW)?;
-        fs::write(root.join("proc/fs/nfsfs/volumes"), volumes)?;
-        Ok(NfsWay::below(root, makedev(0, 50)))
+        fs::create_dir_all(root.path().join("proc/1"))?;
+        fs::create_dir_all(root.path().join("proc/fs/nfsfs"))?;
+        fs::write(root.path().join("proc/1/mountinfo"), mountinfo)?;
+        fs::write(root.path().join("proc/1/mountstats"), STATS_NOW)?;
+        fs::write(root.path().join("proc/fs/nfsfs/volumes"), volumes)?;
+        Ok(root)
+    }
+
+    fn way(mountinfo: &str, volumes: &str) -> io::Result<Result<Option<NfsWay>, Obstacle>> {
+        Ok(NfsWay::below(kernel(mountinfo, volumes)?.path(), makedev(0, 50)))
+    }
+
+    /// Catches: a host that comes back without a reset, while its server keeps the images locked for a client that lives on.
+    #[test]
+    fn what_has_the_same_server_and_minor_version_shares_the_client() -> io::Result<()> {
+        let mount = |minor: u32, point: &str, version: &str, server: &str| {
+            format!("40 22 0:{minor} / {point} rw - nfs4 s:/x rw,vers={version},proto=tcp,addr={server}\n")
+        };
+        let disks = mount(50, "/disks", "4.2", "10.0.0.1");
+        let listed = |minor: u32, server: &str| format!("v4 {server}  801 0:{minor}  0:0  no\n");
+        let (here, elsewhere) = ("0a000001", "0a000002");
+        let sharers = |mounts: &str, volumes: &str| -> io::Result<Vec<String>> {
+            let root = kernel(&(disks.clone() + mounts), &(listed(50, here) + volumes))?;
+            let way = NfsWay::below(root.path(), makedev(0, 50)).expect("a way").expect("mounted");
+            let sharers = way.sharers_below(root.path(), makedev(0, 50)).expect("readable");
+            Ok(sharers.into_iter().map(|sharer| sharer.place).collect())
+        };
+        assert!(sharers("", "")?.is_empty(), "it has one of its own");
+        assert_eq!(sharers(&mount(51, "/lease", "4.2", "10.0.0.1"), &listed(51, here))?, ["/lease"]);
+        assert!(sharers(&mount(51, "/lease", "4.1", "10.0.0.1"), &listed(51, here))?.is_empty());
+        assert!(sharers(&mount(51, "/lease", "4.2", "10.0.0.2"), &listed(51, elsewhere))?.is_empty());
+        assert_eq!(sharers("", &listed(52, here))?, ["a mount out of sight (0:52)"]);
+        assert!(sharers("", &listed(52, elsewhere))?.is_empty());
+        Ok(())
     }
 
     /// Each keeps the fencer from a proof that would be none. Catches: a mount of which writes leave unseen, taken for a plain one.
@@ -159,7 +189,8 @@ mod tests {
             format!("40 22 0:50 / {point} rw - nfs4 s:/disks rw,vers=4.2,{options}\n")
         };
         let tcp = "proto=tcp,addr=10.0.0.1";
-        let good = NfsWay { server: "10.0.0.1:2049".parse().expect("an address"), locks: Locks::Server };
+        let server = "10.0.0.1:2049".parse().expect("an address");
+        let good = NfsWay { server, version: (4, 2), locks: Locks::Server };
         assert_eq!(way(&mount("/mnt/a", tcp), VOLUMES_NOW)?, Ok(Some(good)));
         assert_eq!(way("", VOLUMES_NOW)?, Ok(None), "not mounted");
         for (options, locks) in
