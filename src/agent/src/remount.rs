@@ -14,8 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use leasefence_core::fencing::{AgentHalf, FencerHalf, StorageKind};
-use leasefence_transport::{HOST_MOUNTS, Mount, NfsMount, mounts};
-use nix::sys::stat::{major, minor};
+use leasefence_transport::{HOST_MOUNTS, IscsiWay, Mount, NfsMount, mounts};
 
 use crate::event::{Event, Events, send};
 
@@ -215,7 +214,8 @@ fn lines_about(device: u64, mountinfo: &str) -> String {
     let is_nfs =
         |line: &&str| mounts(line).any(|mount| mount.device == device && NfsMount::of(&mount).is_some());
     let mounted = mountinfo.lines().filter(is_nfs).map(str::to_owned);
-    let scsi = scsi_address(device).map(|at| format!("{SCSI}{device} {at}"));
+    let way = IscsiWay::to(device).ok().flatten();
+    let scsi = way.as_ref().and_then(IscsiWay::address).map(|at| format!("{SCSI}{device} {at}"));
     mounted.chain(scsi).fold(String::new(), |text, line| text + &line + "\n")
 }
 
@@ -289,15 +289,6 @@ fn read_notes(text: &str) -> BTreeMap<u64, String> {
 fn scan_file(scsi: &str) -> PathBuf {
     let host = scsi.split(':').next().unwrap_or_default();
     PathBuf::from(format!("/sys/class/scsi_host/host{host}/scan"))
-}
-
-/// Host, channel, target and LUN of the SCSI disk with this device number, or that has this partition.
-fn scsi_address(device: u64) -> Option<String> {
-    let link = format!("/sys/dev/block/{}:{}", major(device), minor(device));
-    let place = fs::canonicalize(link).ok()?;
-    let is_address = |name: &str| name.split(':').filter(|part| part.parse::<u32>().is_ok()).count() == 4;
-    let mut names = place.components().filter_map(|part| part.as_os_str().to_str());
-    names.find(|name| is_address(name)).map(str::to_owned)
 }
 
 /// As /etc/fstab says where it knows the mount, and else with the options that it had.

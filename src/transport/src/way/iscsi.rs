@@ -48,6 +48,12 @@ impl IscsiWay {
             mounts_with(root, device).unwrap_or_default().into_iter().next().map(|mount| mount.point);
         Ok(Some(Self { place, target: target_of(root, session), portals, mounted }))
     }
+
+    /// Host, channel, target and LUN, as the kernel names the SCSI device: `2:0:0:1`.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.place.file_name()?.to_str()
+    }
 }
 
 /// `…/sessionN/targetH:C:I/H:C:I:L` within the place of a disk or partition in sysfs, and N.
@@ -143,6 +149,7 @@ mod tests {
         kernel.write("proc/1/mountinfo", "40 22 8:16 / /mnt/disks rw - ext4 /dev/sdb rw\n")?;
         let way = kernel.way(8, 16).expect("nothing in the way").expect("there");
         assert!(way.place.ends_with("session7/target2:0:0/2:0:0:1"), "{}", way.place.display());
+        assert_eq!(way.address(), Some("2:0:0:1"));
         assert_eq!(
             (way.target.as_str(), way.mounted),
             ("iqn.2026-01.t:x", Some(PathBuf::from("/mnt/disks")))
