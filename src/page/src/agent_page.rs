@@ -5,9 +5,12 @@ use leasefence_core::fencing::{AgentHalf, FencerHalf, HalfReading};
 use crate::codec::EncodeError;
 use crate::layout::{
     AGENT_OFFSET, AGENT_SLOT_BYTES, FENCER_OFFSET, FENCER_SLOT_BYTES, REPORT_OFFSET, REPORT_SLOT_BYTES,
+    RESET_OFFSET, RESET_SLOT_BYTES, RESET_WISH_OFFSET, RESET_WISH_SLOT_BYTES, RUNGS_OFFSET, RUNGS_SLOT_BYTES,
     WISH_OFFSET, WISH_SLOT_BYTES,
 };
 use crate::page::Page;
+use crate::reset::{ResetReport, ResetWish};
+use crate::rungs::Rungs;
 use crate::slots::{Place, Slots};
 use crate::watchdog::{WatchdogReport, WatchdogWish};
 
@@ -18,6 +21,9 @@ pub struct AgentPage {
     fencer: Slots<FencerHalf>,
     wish: Slots<WatchdogWish>,
     report: Slots<WatchdogReport>,
+    reset_wish: Slots<ResetWish>,
+    reset: Slots<ResetReport>,
+    rungs: Slots<Rungs>,
 }
 
 impl std::fmt::Debug for AgentPage {
@@ -38,7 +44,11 @@ impl AgentPage {
         let wish = Slots::new(page.shared(), place).take_over();
         let report =
             Slots::new(page.shared(), Place { offset: REPORT_OFFSET, slot_bytes: REPORT_SLOT_BYTES });
-        Self { page, own, fencer, wish, report }
+        let place = Place { offset: RESET_WISH_OFFSET, slot_bytes: RESET_WISH_SLOT_BYTES };
+        let reset_wish = Slots::new(page.shared(), place).take_over();
+        let reset = Slots::new(page.shared(), Place { offset: RESET_OFFSET, slot_bytes: RESET_SLOT_BYTES });
+        let rungs = Slots::new(page.shared(), Place { offset: RUNGS_OFFSET, slot_bytes: RUNGS_SLOT_BYTES });
+        Self { page, own, fencer, wish, report, reset_wish, reset, rungs }
     }
 
     /// The page itself, to be offered to a restarted fencer.
@@ -77,6 +87,22 @@ impl AgentPage {
     /// What the fencer says of the watchdog; none when it has said nothing yet (or is of a release that has none).
     pub fn read_watchdog_report(&mut self) -> Option<WatchdogReport> {
         read(&mut self.report).good()
+    }
+
+    /// Says whether the configuration wants this host to reset itself. The fencer's report names the wish that it answers.
+    pub fn write_reset_wish(&mut self, wish: &ResetWish) {
+        let written = self.reset_wish.write(wish);
+        debug_assert!(written.is_ok(), "all of it is bounded");
+    }
+
+    /// What the fencer says of the reset; none when it has said nothing yet (or is of a release that has none).
+    pub fn read_reset_report(&mut self) -> Option<ResetReport> {
+        read(&mut self.reset).good()
+    }
+
+    /// What the fencer did at the last end of a lease; none before the first.
+    pub fn read_rungs(&mut self) -> Option<Rungs> {
+        read(&mut self.rungs).good()
     }
 }
 

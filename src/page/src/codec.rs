@@ -38,7 +38,7 @@ pub enum EncodeError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Undecodable;
 
-type Decoded<T> = Result<T, Undecodable>;
+pub(crate) type Decoded<T> = Result<T, Undecodable>;
 
 /// A half that can lie in a slot.
 pub(crate) trait Half: Default {
@@ -50,7 +50,7 @@ pub(crate) trait Half: Default {
 
 impl Half for AgentHalf {
     fn encode(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
-        let mut to = Writer { out, at: 0 };
+        let mut to = Writer::new(out);
         to.bytes(&self.file_id.0);
         to.bytes(&self.boot_id.0);
         to.incarnation(self.incarnation);
@@ -70,11 +70,11 @@ impl Half for AgentHalf {
         to.list("storages to quiesce", layout::MAX_QUIESCE_TARGETS, &self.quiesce, Writer::quiesce)?;
         to.list("covered domains", layout::MAX_COVERED, &self.covered, |to, domain| to.bytes(&domain.0))?;
         to.list("domain leases", layout::MAX_OWN_LEASES, &self.own, Writer::own)?;
-        Ok(to.at)
+        Ok(to.len())
     }
 
     fn decode(&mut self, bytes: &[u8]) -> Decoded<()> {
-        let mut from = Reader { bytes };
+        let mut from = Reader::new(bytes);
         self.file_id = FileId(from.array()?);
         self.boot_id = BootId(from.array()?);
         self.incarnation = from.incarnation()?;
@@ -95,7 +95,7 @@ impl Half for AgentHalf {
 
 impl Half for FencerHalf {
     fn encode(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
-        let mut to = Writer { out, at: 0 };
+        let mut to = Writer::new(out);
         to.instant(self.beat);
         to.terms(&self.terms);
         to.u32(self.arm_count);
@@ -110,11 +110,11 @@ impl Half for FencerHalf {
         to.u8(unproven_code(self.unproven_reason));
         to.u64(self.scans);
         to.list("domain processes", layout::MAX_PROCESSES, &self.processes, Writer::process)?;
-        Ok(to.at)
+        Ok(to.len())
     }
 
     fn decode(&mut self, bytes: &[u8]) -> Decoded<()> {
-        let mut from = Reader { bytes };
+        let mut from = Reader::new(bytes);
         self.beat = from.instant()?;
         self.terms = from.terms()?;
         self.arm_count = from.u32()?;
@@ -182,13 +182,13 @@ fn unproven_of(code: u8) -> Decoded<Option<Unproven>> {
 
 impl Half for WatchdogWish {
     fn encode(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
-        let mut to = Writer { out, at: 0 };
+        let mut to = Writer::new(out);
         to.wish(self);
-        Ok(to.at)
+        Ok(to.len())
     }
 
     fn decode(&mut self, bytes: &[u8]) -> Decoded<()> {
-        let mut from = Reader { bytes };
+        let mut from = Reader::new(bytes);
         *self = from.wish()?;
         from.end()
     }
@@ -196,7 +196,7 @@ impl Half for WatchdogWish {
 
 impl Half for WatchdogReport {
     fn encode(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
-        let mut to = Writer { out, at: 0 };
+        let mut to = Writer::new(out);
         to.wish(&self.wish);
         to.u8(self.class.code());
         let flags = u8::from(self.open)
@@ -209,11 +209,11 @@ impl Half for WatchdogReport {
         to.duration(self.timeout);
         to.instant(self.last_pet);
         to.text(&self.note);
-        Ok(to.at)
+        Ok(to.len())
     }
 
     fn decode(&mut self, bytes: &[u8]) -> Decoded<()> {
-        let mut from = Reader { bytes };
+        let mut from = Reader::new(bytes);
         self.wish = from.wish()?;
         self.class = WatchdogClass::from_code(from.u8()?).map_err(|_| Undecodable)?;
         let flags = from.u8()?;
@@ -232,22 +232,31 @@ impl Half for WatchdogReport {
 }
 
 /// Writes at a growing offset. The buffer is large enough for the fullest half: the layout asserts it.
-struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     out: &'a mut [u8],
     at: usize,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    pub(crate) fn new(out: &'a mut [u8]) -> Self {
+        Self { out, at: 0 }
+    }
+
+    /// How much was written.
+    pub(crate) fn len(&self) -> usize {
+        self.at
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
         self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();
     }
 
-    fn u8(&mut self, value: u8) {
+    pub(crate) fn u8(&mut self, value: u8) {
         self.bytes(&[value]);
     }
 
-    fn u32(&mut self, value: u32) {
+    pub(crate) fn u32(&mut self, value: u32) {
         self.bytes(&value.to_le_bytes());
     }
 
@@ -264,7 +273,7 @@ impl Writer<'_> {
         self.u64(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    fn incarnation(&mut self, incarnation: Incarnation) {
+    pub(crate) fn incarnation(&mut self, incarnation: Incarnation) {
         self.bytes(&incarnation.slot.0.to_le_bytes());
         self.u32(incarnation.generation.0);
     }
@@ -307,7 +316,7 @@ impl Writer<'_> {
         self.u64(target.device);
     }
 
-    fn text<const N: usize>(&mut self, text: &Text<N>) {
+    pub(crate) fn text<const N: usize>(&mut self, text: &Text<N>) {
         let bytes = text.as_str().as_bytes();
         self.u8(u8::try_from(bytes.len()).unwrap_or_default());
         self.bytes(bytes);
@@ -355,26 +364,30 @@ impl Writer<'_> {
 }
 
 /// Takes bytes off the front.
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
     fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
         let (front, rest) = self.bytes.split_first_chunk::<N>().ok_or(Undecodable)?;
         self.bytes = rest;
         Ok(*front)
     }
 
-    fn end(&self) -> Decoded<()> {
+    pub(crate) fn end(&self) -> Decoded<()> {
         if self.bytes.is_empty() { Ok(()) } else { Err(Undecodable) }
     }
 
-    fn u8(&mut self) -> Decoded<u8> {
+    pub(crate) fn u8(&mut self) -> Decoded<u8> {
         Ok(self.array::<1>()?[0])
     }
 
-    fn bool(&mut self) -> Decoded<bool> {
+    pub(crate) fn bool(&mut self) -> Decoded<bool> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -382,11 +395,11 @@ impl Reader<'_> {
         }
     }
 
-    fn u16(&mut self) -> Decoded<u16> {
+    pub(crate) fn u16(&mut self) -> Decoded<u16> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
-    fn u32(&mut self) -> Decoded<u32> {
+    pub(crate) fn u32(&mut self) -> Decoded<u32> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
@@ -402,7 +415,7 @@ impl Reader<'_> {
         Ok(Duration::from_nanos(self.u64()?))
     }
 
-    fn incarnation(&mut self) -> Decoded<Incarnation> {
+    pub(crate) fn incarnation(&mut self) -> Decoded<Incarnation> {
         Ok(Incarnation { slot: Slot(self.u16()?), generation: Generation(self.u32()?) })
     }
 
@@ -444,7 +457,7 @@ impl Reader<'_> {
         Ok(QuiesceTarget { kind, device: self.u64()? })
     }
 
-    fn text<const N: usize>(&mut self) -> Decoded<Text<N>> {
+    pub(crate) fn text<const N: usize>(&mut self) -> Decoded<Text<N>> {
         let len = usize::from(self.u8()?);
         let (text, rest) = self.bytes.split_at_checked(len).ok_or(Undecodable)?;
         self.bytes = rest;

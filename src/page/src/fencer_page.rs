@@ -6,9 +6,12 @@ use crate::codec::EncodeError;
 use crate::layout::{
     AGENT_OFFSET, AGENT_SLOT_BYTES, FENCER_OFFSET, FENCER_SLOT_BYTES, MAX_COVERED, MAX_EXEMPT,
     MAX_OWN_LEASES, MAX_QUIESCE_TARGETS, MAX_TOKENS, MAX_UNKNOWN_WRITES, REPORT_OFFSET, REPORT_SLOT_BYTES,
+    RESET_OFFSET, RESET_SLOT_BYTES, RESET_WISH_OFFSET, RESET_WISH_SLOT_BYTES, RUNGS_OFFSET, RUNGS_SLOT_BYTES,
     WISH_OFFSET, WISH_SLOT_BYTES,
 };
 use crate::page::Page;
+use crate::reset::{ResetReport, ResetWish};
+use crate::rungs::Rungs;
 use crate::slots::{Place, Slots};
 use crate::watchdog::{WatchdogReport, WatchdogWish};
 
@@ -19,6 +22,9 @@ pub struct FencerPage {
     own: Slots<FencerHalf>,
     wish: Slots<WatchdogWish>,
     report: Slots<WatchdogReport>,
+    reset_wish: Slots<ResetWish>,
+    reset: Slots<ResetReport>,
+    rungs: Slots<Rungs>,
     /// The last decoded half of the agent; its lists have their full capacity from the start.
     half: AgentHalf,
 }
@@ -40,6 +46,12 @@ impl FencerPage {
         let wish = Slots::new(page.shared(), Place { offset: WISH_OFFSET, slot_bytes: WISH_SLOT_BYTES });
         let place = Place { offset: REPORT_OFFSET, slot_bytes: REPORT_SLOT_BYTES };
         let report = Slots::new(page.shared(), place).take_over();
+        let place = Place { offset: RESET_WISH_OFFSET, slot_bytes: RESET_WISH_SLOT_BYTES };
+        let reset_wish = Slots::new(page.shared(), place);
+        let place = Place { offset: RESET_OFFSET, slot_bytes: RESET_SLOT_BYTES };
+        let reset = Slots::new(page.shared(), place).take_over();
+        let place = Place { offset: RUNGS_OFFSET, slot_bytes: RUNGS_SLOT_BYTES };
+        let rungs = Slots::new(page.shared(), place).take_over();
         let half = AgentHalf {
             unknown: Vec::with_capacity(MAX_UNKNOWN_WRITES),
             tokens: Vec::with_capacity(MAX_TOKENS),
@@ -49,7 +61,7 @@ impl FencerPage {
             own: Vec::with_capacity(MAX_OWN_LEASES),
             ..AgentHalf::default()
         };
-        Self { page, agent, own, wish, report, half }
+        Self { page, agent, own, wish, report, reset_wish, reset, rungs, half }
     }
 
     /// The page itself, to be handed to the agent and to the service manager.
@@ -100,6 +112,23 @@ impl FencerPage {
     /// Says what there is to say of the watchdog.
     pub fn write_watchdog_report(&mut self, report: &WatchdogReport) {
         let written = self.report.write(report);
+        debug_assert!(written.is_ok(), "all of it is bounded");
+    }
+
+    /// Whether the agent wants this host to reset itself; none before it has said so, or while that cannot be read.
+    pub fn read_reset_wish(&mut self) -> Option<ResetWish> {
+        read(&mut self.reset_wish)
+    }
+
+    /// Says what there is to say of the reset.
+    pub fn write_reset_report(&mut self, report: &ResetReport) {
+        let written = self.reset.write(report);
+        debug_assert!(written.is_ok(), "all of it is bounded");
+    }
+
+    /// Says what was done at the end of a lease.
+    pub fn write_rungs(&mut self, rungs: &Rungs) {
+        let written = self.rungs.write(rungs);
         debug_assert!(written.is_ok(), "all of it is bounded");
     }
 }

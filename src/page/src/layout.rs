@@ -4,7 +4,9 @@
 //! 0        header: magic 8, layout version 4, size 4, zero
 //! 512      what the agent wants of the watchdog, slots 0 and 1   (512 bytes each)
 //! 1536     what the fencer says of it, slots 0 and 1             (1 KiB each)
-//! 3584     zero
+//! 3584     what the agent wants of this host's own reset, 0 and 1     (32 bytes each)
+//! 3648     what the fencer says of it, slots 0 and 1             (160 bytes each)
+//! 3968     what the fencer did at the last end, slots 0 and 1    (64 bytes each)
 //! 4096     agent's half, slot 0   (96 KiB)
 //! 102400   agent's half, slot 1   (96 KiB)
 //! 200704   fencer's half, slot 0  (40 KiB)
@@ -13,7 +15,8 @@
 //!
 //! a slot: sequence 8 | payload length 4 | CRC32 4 | payload
 //! ```
-//! A page of a release without a watchdog has zeros from 512 on: a half that was never written.
+//! A page of a release without a watchdog has zeros from 512 on, one of a release without a reset from 3584 on: halves that
+//! were never written.
 //! The CRC covers which slot it is, the sequence, the length and the payload, so that bytes in the wrong place show.
 
 /// The version of this layout. A process that does not know a page's version refuses it.
@@ -40,6 +43,12 @@ pub(crate) const WISH_OFFSET: usize = 512;
 pub(crate) const WISH_SLOT_BYTES: usize = 512;
 pub(crate) const REPORT_OFFSET: usize = WISH_OFFSET + 2 * WISH_SLOT_BYTES;
 pub(crate) const REPORT_SLOT_BYTES: usize = 1024;
+pub(crate) const RESET_WISH_OFFSET: usize = REPORT_OFFSET + 2 * REPORT_SLOT_BYTES;
+pub(crate) const RESET_WISH_SLOT_BYTES: usize = 32;
+pub(crate) const RESET_OFFSET: usize = RESET_WISH_OFFSET + 2 * RESET_WISH_SLOT_BYTES;
+pub(crate) const RESET_SLOT_BYTES: usize = 160;
+pub(crate) const RUNGS_OFFSET: usize = RESET_OFFSET + 2 * RESET_SLOT_BYTES;
+pub(crate) const RUNGS_SLOT_BYTES: usize = 64;
 pub(crate) const AGENT_SLOT_BYTES: usize = 24 * 4096;
 pub(crate) const FENCER_SLOT_BYTES: usize = 10 * 4096;
 pub(crate) const AGENT_OFFSET: usize = HEADER_BYTES;
@@ -75,6 +84,12 @@ pub const PATH_BYTES: usize = 128;
 pub(crate) const IDENTITY_BYTES: usize = 32;
 pub(crate) const NOTE_BYTES: usize = 255;
 
+/// Encoded sizes of what is said of the host's own reset and of the last fence, in bytes.
+pub(crate) const RESET_WISH_BYTES: usize = 1;
+pub(crate) const RESET_BYTES: usize = 1 + (1 + RESET_NOTE_BYTES);
+pub(crate) const RESET_NOTE_BYTES: usize = 128;
+pub(crate) const RUNGS_BYTES: usize = 6 + 9 * 4 + 2 * 2;
+
 const AGENT_MOST: usize = SLOT_HEAD_BYTES
     + AGENT_FIXED_BYTES
     + MAX_UNKNOWN_WRITES * UNKNOWN_WRITE_BYTES
@@ -85,7 +100,11 @@ const AGENT_MOST: usize = SLOT_HEAD_BYTES
     + MAX_OWN_LEASES * OWN_LEASE_BYTES;
 
 const _: () = {
-    assert!(REPORT_OFFSET + 2 * REPORT_SLOT_BYTES <= HEADER_BYTES, "both lie beside the header");
+    assert!(RUNGS_OFFSET + 2 * RUNGS_SLOT_BYTES <= HEADER_BYTES, "all of them lie beside the header");
+    assert!(RESET_WISH_OFFSET == 3584 && RESET_OFFSET == 3648 && RUNGS_OFFSET == 3968, "as drawn");
+    assert!(SLOT_HEAD_BYTES + RESET_WISH_BYTES <= RESET_WISH_SLOT_BYTES);
+    assert!(SLOT_HEAD_BYTES + RESET_BYTES <= RESET_SLOT_BYTES);
+    assert!(SLOT_HEAD_BYTES + RUNGS_BYTES <= RUNGS_SLOT_BYTES);
     assert!(
         SLOT_HEAD_BYTES + WISH_BYTES <= WISH_SLOT_BYTES
             && SLOT_HEAD_BYTES + REPORT_BYTES <= REPORT_SLOT_BYTES

@@ -28,6 +28,8 @@ mod fencer_page;
 mod layout;
 pub mod link;
 mod page;
+mod reset;
+mod rungs;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -43,5 +45,7 @@ pub use layout::{
 };
 pub use leasefence_core::fencing::HalfReading;
 pub use page::{Page, PageError};
+pub use reset::{ResetReport, ResetWish};
+pub use rungs::Rungs;
 pub use text::Text;
 pub use watchdog::{DevicePath, UNSEEN, WatchdogDevice, WatchdogReport, WatchdogWish};

@@ -20,8 +20,8 @@ use crate::layout::{
 };
 use crate::link::{Attached, FencerLink, LinkError, LinkServer};
 use crate::{
-    AgentPage, DevicePath, EncodeError, FencerPage, HalfReading, Page, PageError, Text, WatchdogDevice,
-    WatchdogReport, WatchdogWish,
+    AgentPage, DevicePath, EncodeError, FencerPage, HalfReading, Page, PageError, ResetReport, ResetWish,
+    Rungs, Text, WatchdogDevice, WatchdogReport, WatchdogWish,
 };
 
 fn instant(ms: u64) -> Instant {
@@ -378,4 +378,43 @@ fn a_timer_that_may_have_to_run_out_twice_counts_twice() {
         let report = WatchdogReport { identity: Text::cut(identity), timeout, ..WatchdogReport::default() };
         assert_eq!(report.holds().as_secs(), seconds, "{identity}");
     }
+}
+
+#[test]
+fn what_is_said_of_the_reset_and_of_the_rungs_arrives_and_a_page_without_them_has_nothing_to_say() {
+    let page = Page::create().unwrap();
+    let mut fencer = FencerPage::new(page.try_clone().unwrap());
+    let mut agent = AgentPage::new(page);
+    assert_eq!((fencer.read_reset_wish(), agent.read_reset_report(), agent.read_rungs()), (None, None, None));
+    agent.write_reset_wish(&ResetWish { on: true });
+    assert_eq!(fencer.read_reset_wish(), Some(ResetWish { on: true }));
+    let note = Text::cut(&"n".repeat(300));
+    let report = ResetReport { wish: ResetWish { on: true }, on: true, deferred: true, note };
+    assert_eq!(report.note.as_str().len(), 128);
+    let rungs = Rungs {
+        incarnation: Incarnation { slot: Slot(3), generation: Generation(5) },
+        signalled: 1,
+        not_signalled: 2,
+        cgroups: 3,
+        cgroups_left: 4,
+        exits: 5,
+        left: 6,
+        signalled_ms: Some(7),
+        exits_ms: None,
+        reset_ms: Some(8),
+        storages: 9,
+        quiet: 10,
+    };
+    for _ in 0..3 {
+        fencer.write_reset_report(&report);
+        fencer.write_rungs(&rungs);
+        assert_eq!((agent.read_reset_report(), agent.read_rungs()), (Some(report), Some(rungs)));
+    }
+    // A fencer that is restarted goes on above what the one before it wrote.
+    let mut next = FencerPage::new(fencer.page().try_clone().unwrap());
+    next.write_reset_report(&ResetReport::default());
+    assert_eq!(agent.read_reset_report(), Some(ResetReport::default()));
+    // What lies beside them is as it was.
+    assert_eq!((fencer.read_agent(), agent.read_watchdog_report()), (HalfReading::Empty, None));
+    assert_eq!(fencer.read_reset_wish(), Some(ResetWish { on: true }));
 }
