@@ -27,6 +27,7 @@ use crate::manager::{self, Manager, Restored};
 use crate::options::Options;
 use crate::quiesce::{self, Quiescence};
 use crate::real_hands::RealHands;
+use crate::reset::HostReset;
 use crate::state_file::StateFile;
 use crate::watchdog::{self, Watchdog};
 
@@ -92,8 +93,8 @@ fn file(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Star
 /// Runs until a signal stops it.
 pub(crate) fn run(options: &Options) -> Result<Stopped, StartError> {
     let restored = manager::restored();
-    check_namespace(options)?;
-    let mut daemon = Daemon::start(options, restored)?;
+    let namespace = check_namespace(options)?;
+    let mut daemon = Daemon::start(options, &namespace, restored)?;
     if let Err(error) = quiesce::announce(&options.run_dir, options.no_quiesce) {
         daemon.hands.log.line(format_args!("warning: saying whether storages are shown quiet: {error}"));
     }
@@ -101,12 +102,12 @@ pub(crate) fn run(options: &Options) -> Result<Stopped, StartError> {
     Ok(daemon.run())
 }
 
-fn check_namespace(options: &Options) -> Result<(), StartError> {
+fn check_namespace(options: &Options) -> Result<PidNamespace, StartError> {
     let proc_self = Path::new("/proc/self");
     match hardening::pid_namespace().map_err(file("examining", proc_self))? {
         PidNamespace::Initial if !options.allow_initial_pid_namespace => Err(StartError::InitialPidNamespace),
         PidNamespace::ForeignProc => Err(StartError::ForeignProc),
-        PidNamespace::Initial | PidNamespace::Other => Ok(()),
+        namespace @ (PidNamespace::Initial | PidNamespace::Other) => Ok(namespace),
     }
 }
 
@@ -152,7 +153,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(options: &Options, restored: Restored) -> Result<Self, StartError> {
+    fn start(options: &Options, namespace: &PidNamespace, restored: Restored) -> Result<Self, StartError> {
         let boot_id = boot_id()?;
         let mut log = Log::default();
         // Before the helper thread, so that it inherits the blocked signals and not the priority.
@@ -180,7 +181,9 @@ impl Daemon {
         // One that was kept is open, also where nothing is known of it.
         let held = known.unwrap_or_default();
         let held = Held::new(device.is_some() || held.open, held.nowayout);
-        if let Err(error) = layout_file.write(held) {
+        let wish = if has_page { page.read_reset_wish() } else { None };
+        let reset = HostReset::start(options, namespace, boot_id, wish);
+        if let Err(error) = layout_file.write(held, reset.is_on()) {
             log.line(format_args!("warning: writing page-layout: {error}"));
         }
         let watchdog = Watchdog::start(device, known.as_ref()).map_err(StartError::WatchdogThread)?;
@@ -193,7 +196,7 @@ impl Daemon {
         }
         Ok(Self {
             fencer,
-            hands: RealHands::new(page, state, discovery, log),
+            hands: RealHands::new(page, state, discovery, log, reset),
             server,
             signals,
             manager: Manager::from_env(),
@@ -218,6 +221,7 @@ impl Daemon {
         let mut told_to_stop = false;
         loop {
             let begun = std::time::Instant::now();
+            self.tend_reset();
             self.beat();
             self.tend_watchdog();
             self.quiesce();
@@ -233,6 +237,31 @@ impl Daemon {
         }
     }
 
+    /// Before the beat, which may have to reset this host.
+    fn tend_reset(&mut self) {
+        let wish = self.hands.page.read_reset_wish();
+        self.hands.reset.take_wish(self.fencer.half().armed, wish);
+        self.fencer.resets_host(self.hands.reset.is_on());
+        let Some(report) = self.hands.reset.news() else { return };
+        self.hands.page.write_reset_report(&report);
+        self.write_layout_file();
+        self.hands.log.line(match (report.on, report.wish.on) {
+            (true, _) => "resets this host (sysrq) where it cannot show it fenced in time",
+            (false, true) => "warning: fence.reset is on, and this host cannot reset itself",
+            (false, false) => "does not reset this host itself",
+        });
+        if !report.note.is_empty() {
+            self.hands.log.line(format_args!("reset: {}", report.note));
+        }
+    }
+
+    fn write_layout_file(&mut self) {
+        let (report, resets) = (self.told_of_watchdog, self.hands.reset.is_on());
+        if let Err(error) = self.layout_file.write(Held::new(report.open, report.nowayout), resets) {
+            self.hands.log.line(format_args!("warning: writing page-layout: {error}"));
+        }
+    }
+
     /// After the beat, so that a pet rests on what this beat has seen.
     fn tend_watchdog(&mut self) {
         let wish = self.hands.page.read_watchdog_wish();
@@ -245,12 +274,10 @@ impl Daemon {
         let Some(report) = self.watchdog.news() else { return };
         self.hands.page.write_watchdog_report(&report);
         self.hands.answered = Some(report.wish);
-        if let Err(error) = self.layout_file.write(Held::new(report.open, report.nowayout)) {
-            self.hands.log.line(format_args!("warning: writing page-layout: {error}"));
-        }
         let before = WatchdogReport { last_pet: report.last_pet, ..self.told_of_watchdog };
+        self.told_of_watchdog = report;
+        self.write_layout_file();
         if before != report {
-            self.told_of_watchdog = report;
             self.hands.log.line(watchdog::Told(&report));
         }
     }
@@ -330,6 +357,7 @@ impl Daemon {
             self.hands.page = copy;
             self.hands.answered = None;
             self.watchdog.tell_again();
+            self.hands.reset.tell_again();
             if let Some(known) = self.hands.page.read_watchdog_report() {
                 self.watchdog.go_on(&known);
             }

@@ -9,7 +9,7 @@ use leasefence_page::LAYOUT_VERSION;
 /// Where it lies, and what it says.
 pub(crate) struct LayoutFile {
     path: PathBuf,
-    said: Option<Held>,
+    said: Option<(Held, bool)>,
 }
 
 /// What the fencer holds beside the page.
@@ -29,18 +29,20 @@ impl LayoutFile {
         Self { path: run_dir.join("page-layout"), said: None }
     }
 
-    /// Writes it, where it would say something else.
-    pub(crate) fn write(&mut self, held: Held) -> std::io::Result<()> {
-        if self.said == Some(held) {
+    /// Writes it, where it would say something else. While this host resets itself (`resets`), its record may say so: a fencer of a
+    /// release that cannot must not take this one's place, and its scripts do not know that word.
+    pub(crate) fn write(&mut self, held: Held, resets: bool) -> std::io::Result<()> {
+        if self.said == Some((held, resets)) {
             return Ok(());
         }
+        let reset = if resets { "r" } else { "" };
         let word = match held {
             Held::Nothing => "",
             Held::Watchdog => "w",
             Held::Unstoppable => "w nowayout",
         };
-        fs::write(&self.path, format!("{LAYOUT_VERSION}{word}\n"))?;
-        self.said = Some(held);
+        fs::write(&self.path, format!("{LAYOUT_VERSION}{reset}{word}\n"))?;
+        self.said = Some((held, resets));
         Ok(())
     }
 }

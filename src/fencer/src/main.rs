@@ -15,6 +15,7 @@ mod proc_stat;
 mod process;
 mod quiesce;
 mod real_hands;
+mod reset;
 mod run_files;
 mod state_file;
 mod watchdog;

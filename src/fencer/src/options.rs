@@ -22,12 +22,16 @@ pub(crate) struct Options {
     pub(crate) allow_initial_pid_namespace: bool,
     /// Leave NFS and iSCSI as they are after the kill: they stay unproven.
     pub(crate) no_quiesce: bool,
+    /// Reset this host where its agent asks for that: the packaged unit's alone.
+    pub(crate) allow_reset: bool,
+    /// A plain file in the place of `/proc/sysrq-trigger`, for tests.
+    pub(crate) sysrq_trigger: Option<PathBuf>,
 }
 
 /// The command line cannot be understood.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum UsageError {
-    #[error("{0} wants a directory after it; see leasefence-fencer --help")]
+    #[error("{0} wants a path after it; see leasefence-fencer --help")]
     NoValue(&'static str),
     #[error("unknown argument {0:?}; see leasefence-fencer --help")]
     Unknown(OsString),
@@ -46,6 +50,9 @@ Options:
                                        of this machine at the lease's end; the packaged unit gives this
       --no-quiesce                     leave NFS and iSCSI as they are after the kill, and give no receipt. For tests and
                                        emergencies: what the domains had under way may land later
+      --allow-reset                    reset this machine by sysrq where its agent's configuration wants that (fence.reset)
+                                       and the end of a lease cannot be shown to have fenced it; the packaged unit gives
+                                       this, and it counts in the machine's initial pid namespace only
   -h, --help                           this text
   -V, --version                        the version
 
@@ -62,6 +69,8 @@ impl Default for Options {
             libvirt_run_dir: PathBuf::from("/run/libvirt/qemu"),
             allow_initial_pid_namespace: false,
             no_quiesce: false,
+            allow_reset: false,
+            sysrq_trigger: None,
         }
     }
 }
@@ -78,6 +87,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             }
             Some("--allow-initial-pid-namespace") => options.allow_initial_pid_namespace = true,
             Some("--no-quiesce") => options.no_quiesce = true,
+            Some("--allow-reset") => options.allow_reset = true,
+            // Not in the help: it is for tests, and nobody's host is reset by it.
+            Some("--sysrq-trigger") => {
+                options.sysrq_trigger = Some(directory("--sysrq-trigger", args.next())?);
+            }
             Some("-h" | "--help") => return Ok(Request::Help),
             Some("-V" | "--version") => return Ok(Request::Version),
             _ => return Err(UsageError::Unknown(arg)),
@@ -100,13 +114,24 @@ mod tests {
 
     #[test]
     fn options_are_read_and_what_is_unknown_is_named() {
-        let all =
-            ["--run-dir", "/a", "--libvirt-run-dir", "/b", "--allow-initial-pid-namespace", "--no-quiesce"];
+        let all = [
+            "--run-dir",
+            "/a",
+            "--libvirt-run-dir",
+            "/b",
+            "--allow-initial-pid-namespace",
+            "--no-quiesce",
+            "--allow-reset",
+            "--sysrq-trigger",
+            "/c",
+        ];
         let expected = Options {
             run_dir: "/a".into(),
             libvirt_run_dir: "/b".into(),
             allow_initial_pid_namespace: true,
             no_quiesce: true,
+            allow_reset: true,
+            sysrq_trigger: Some("/c".into()),
         };
         assert_eq!(parsed(&all), Ok(Request::Run(expected)));
         assert_eq!(parsed(&[]), Ok(Request::Run(Options::default())));

@@ -7,6 +7,7 @@ use leasefence_page::{FencerPage, WatchdogWish};
 
 use crate::discovery::Discovery;
 use crate::log::Log;
+use crate::reset::HostReset;
 use crate::state_file::StateFile;
 
 /// Everything that a beat touches.
@@ -15,6 +16,7 @@ pub(crate) struct RealHands {
     pub(crate) state: StateFile,
     pub(crate) discovery: Discovery,
     pub(crate) log: Log,
+    pub(crate) reset: HostReset,
     /// While the watchdog is being changed nothing is armed: it is tried again in the next beat.
     pub(crate) must_not_arm: bool,
     /// The wish about the watchdog that the report in the page answers.
@@ -24,21 +26,30 @@ pub(crate) struct RealHands {
     /// How many were signalled, and how many could not be, by a kill of which nothing was said yet.
     unsaid: Option<(usize, usize)>,
     cannot_signal: usize,
+    reset_said: bool,
 }
 
 impl RealHands {
-    pub(crate) fn new(page: FencerPage, state: StateFile, discovery: Discovery, log: Log) -> Self {
+    pub(crate) fn new(
+        page: FencerPage,
+        state: StateFile,
+        discovery: Discovery,
+        log: Log,
+        reset: HostReset,
+    ) -> Self {
         Self {
             page,
             state,
             discovery,
             log,
+            reset,
             must_not_arm: false,
             answered: None,
             marker_fails: false,
             page_full: false,
             unsaid: None,
             cannot_signal: 0,
+            reset_said: false,
         }
     }
 
@@ -108,6 +119,16 @@ impl Hands for RealHands {
 
     fn look(&mut self, now: Instant, thorough: bool) {
         self.discovery.look(now, thorough);
+    }
+
+    /// The words come first, as far as they are taken at once: afterwards there is nobody to say them.
+    fn reset(&mut self) {
+        if !std::mem::replace(&mut self.reset_said, true) {
+            self.log.line("resets this host now (sysrq b)");
+            self.log.flush();
+        }
+        // What came of it is in the report, and is said where that has changed.
+        self.reset.pull().ok();
     }
 
     fn found(&self) -> (bool, &[DomainProcess]) {

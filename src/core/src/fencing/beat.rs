@@ -32,6 +32,9 @@ pub trait Hands {
     /// since while there is no lease a newcomer must not be missed, and since the proof rests on it.
     fn look(&mut self, now: Instant, thorough: bool);
 
+    /// Pulls the trigger that resets this host, as far as there is one. Where it works it does not return.
+    fn reset(&mut self);
+
     /// What the last look found: whether it could see everything, and the processes whose exit has not been *seen*.
     fn found(&self) -> (bool, &[DomainProcess]);
 }
@@ -53,8 +56,10 @@ pub enum Step {
     KillFound,
     /// The scan was judged: here CLEAN is proven.
     Scan,
-    /// The half was published again. The last step.
+    /// The half was published again. The last step of most beats.
     PublishScan,
+    /// The host was to be reset: no proof has come of all that was done before, and the budget ends.
+    Reset,
 }
 
 /// A beat under way.
@@ -102,7 +107,10 @@ impl Beat {
                 if hands.publish(fencer.half()) {
                     fencer.published();
                 }
-                (step == Step::Publish).then_some(Step::Look)
+                match step {
+                    Step::Publish => Some(Step::Look),
+                    _ => fencer.must_reset(now.instant).then_some(Step::Reset),
+                }
             }
             Step::Look => {
                 self.looked = now.instant;
@@ -114,17 +122,23 @@ impl Beat {
                 fencer.handle_scan(now, &Scan { started: self.looked, complete, processes });
                 Some(Step::PublishScan)
             }
+            Step::Reset => {
+                fencer.resetting(now.instant);
+                hands.reset();
+                None
+            }
         };
         Some(step)
     }
 }
 
 impl Fencer {
-    /// How long to wait for the next beat: never beyond the lease's end, which is acted on exactly.
+    /// How long to wait for the next beat: never beyond the lease's end, or the moment of a reset, which are acted on exactly.
     #[must_use]
     pub fn pause(&self, now: Instant) -> Duration {
         let pause = if self.is_in_a_hurry() { FAST_BEAT } else { BEAT };
-        self.next_end().map_or(pause, |end| pause.min(end.left(now)))
+        let pause = self.next_end().map_or(pause, |end| pause.min(end.left(now)));
+        self.reset_in(now).map_or(pause, |left| pause.min(left))
     }
 
     /// True while exits are awaited, or an agent's copy of the page. Without hope of a proof there is no hurry.

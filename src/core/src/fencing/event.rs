@@ -45,6 +45,8 @@ pub enum Event {
     Clean(Incarnation, Duration),
     /// There is no proof.
     Unproven(Incarnation, Unproven),
+    /// There is no proof, and the budget ends: the host resets itself.
+    Resets(Incarnation, Unproven),
     /// Nothing is killed any more.
     Disarmed(u32),
     /// The agent's half asks for what it may not have.
@@ -58,6 +60,9 @@ impl fmt::Display for Event {
             Self::Latched(who, cause) => write!(f, "lease end latched for {who}: {cause}"),
             Self::Clean(who, after) => write!(f, "CLEAN for {who}, {} ms after the latch", after.as_millis()),
             Self::Unproven(who, reason) => write!(f, "unproven for {who}, no receipt can be given: {reason}"),
+            Self::Resets(who, reason) => {
+                write!(f, "resets this host, which cannot be shown to be fenced, for {who}: {reason}")
+            }
             Self::Disarmed(count) => write!(f, "disarmed, arming {count}: nothing is killed from here on"),
             Self::Refused(who, refusal) => write!(f, "refused for {who}: {refusal}"),
         }

@@ -58,6 +58,10 @@ pub struct Fencer {
     pub(super) clear_scan: Option<Instant>,
     /// How long the watchdog's device holds after a pet; zero without one.
     pub(super) watchdog: Duration,
+    /// True when this host resets itself where it has no proof.
+    pub(super) resets: bool,
+    /// When the reset was last tried, since the latch.
+    pub(super) reset_tried: Option<Instant>,
     pub(super) last_refusal: Option<Refusal>,
     pub(super) events: Vec<Event>,
 }
@@ -80,6 +84,8 @@ impl Fencer {
             owns: false,
             clear_scan: None,
             watchdog: Duration::ZERO,
+            resets: false,
+            reset_tried: None,
             last_refusal: None,
             events: Vec::with_capacity(MOST_EVENTS),
         };
@@ -133,6 +139,7 @@ impl Fencer {
         self.quiet.clear();
         self.arming = None;
         self.disarming = false;
+        self.reset_tried = None;
         self.state = State::Ended(End {
             lease,
             arm_count,

@@ -15,6 +15,7 @@ impl Marks for Fencer {
         self.tokens.each_mark(f);
         self.seen_starts.iter_mut().for_each(|(_, _, opened)| opened.each_mark(f));
         self.clear_scan.each_mark(f);
+        self.reset_tried.each_mark(f);
         if matches!(&self.state, State::Ended(End { clean: Some(_), .. })) {
             self.quiet.clear();
         }

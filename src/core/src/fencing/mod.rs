@@ -14,6 +14,7 @@ mod marks;
 mod offer;
 mod pet;
 mod proof;
+mod reset;
 mod start;
 mod state;
 #[cfg(test)]

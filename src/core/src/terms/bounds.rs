@@ -53,6 +53,8 @@ pub struct Setting {
     /// By how much the watchdog may reset before the time that is counted on: the steps in which it counts, 1 s unless the
     /// driver is known to be finer, since no call tells it, and what its timer may leave out.
     pub granule: Duration,
+    /// True when the host resets itself where it has no proof (`fence.reset`).
+    pub reset_on: bool,
     /// The kind of storage that takes longest to show quiet, of all that carry protected disks.
     pub storage: StorageKind,
     /// A renewal with its read-back, the slowest of a thousand: 1 s until measured.
@@ -75,6 +77,7 @@ impl Setting {
             terms,
             watchdog,
             granule: WATCHDOG_GRANULE,
+            reset_on: false,
             storage,
             io_p999: Duration::from_secs(1),
             unknown_hold: DEFAULT_UNKNOWN_HOLD,
@@ -97,10 +100,13 @@ impl Setting {
         .concat()
     }
 
-    /// kill + quiesce + pet interval + reset latency + granule: what must fit into the budget.
+    /// kill + quiesce + pet interval + reset latency + granule: what must fit into the budget of a host that is reset. One that
+    /// has no watchdog, and resets itself, has no steps either.
     #[must_use]
     pub fn fence_needs(&self) -> Duration {
-        kill_bound() + quiesce_bound(self.storage) + PET_INTERVAL + RESET_LATENCY + self.granule
+        let resets_alone = self.reset_on && self.watchdog == WatchdogClass::None;
+        let granule = if resets_alone { Duration::ZERO } else { self.granule };
+        kill_bound() + quiesce_bound(self.storage) + PET_INTERVAL + RESET_LATENCY + granule
     }
 
     /// watchdog + reset latency + renewal interval + I/O + pet interval: what must fit into ttl + budget, or a healthy
@@ -179,13 +185,21 @@ impl Setting {
 
     fn check_watchdog(&self) -> Vec<TermsError> {
         let terms = &self.terms;
-        if self.watchdog == WatchdogClass::None {
-            return match terms.watchdog_actual.is_zero() {
-                true => Vec::new(),
-                false => vec![TermsError::WatchdogOfNone { actual: terms.watchdog_actual }],
-            };
-        }
         let mut errors = Vec::new();
+        if self.watchdog == WatchdogClass::None {
+            if !terms.watchdog_actual.is_zero() {
+                errors.push(TermsError::WatchdogOfNone { actual: terms.watchdog_actual });
+            }
+            if self.reset_on && self.fence_needs() > terms.fence_budget {
+                errors.push(TermsError::BudgetForReset {
+                    needs: self.fence_needs(),
+                    quiesce: quiesce_bound(self.storage),
+                    storage: self.storage,
+                    budget: terms.fence_budget,
+                });
+            }
+            return errors;
+        }
         if terms.watchdog_actual < self.granule || terms.watchdog_actual.is_zero() {
             errors.push(TermsError::WatchdogShort { actual: terms.watchdog_actual, granule: self.granule });
         }
@@ -326,6 +340,22 @@ pub enum TermsError {
         storage: StorageKind,
         /// `granule`.
         granule: Duration,
+        /// `fence_budget`.
+        budget: Duration,
+    },
+    /// Kill and quiesce do not fit before the host resets itself.
+    #[error(
+        "kill_bound + quiesce_bound + pet_interval + reset_latency <= fence_budget is broken: {needs:?} ({KILL_BOUND:?} + \
+             {quiesce:?} for storage kind {storage:?} + {PET_INTERVAL:?} + {RESET_LATENCY:?}) > {budget:?}: with fence.reset = \"on\" \
+             the host would reset itself before it can show itself fenced; use a longer preset or fence_budget"
+    )]
+    BudgetForReset {
+        /// The left side.
+        needs: Duration,
+        /// `quiesce_bound`.
+        quiesce: Duration,
+        /// Of which storage.
+        storage: StorageKind,
         /// `fence_budget`.
         budget: Duration,
     },

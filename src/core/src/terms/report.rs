@@ -61,7 +61,7 @@ fn bounds(setting: &Setting) -> Vec<Derived> {
         row(
             "fence_needs",
             seconds(setting.fence_needs()),
-            "kill + quiesce + pet_interval + reset_latency + watchdog step (not for class none)",
+            "kill + quiesce + pet_interval + reset_latency + watchdog step (not for class none, unless it resets itself)",
             &fence,
         ),
         row(
@@ -72,7 +72,18 @@ fn bounds(setting: &Setting) -> Vec<Derived> {
         ),
         row("scan_needs", seconds(terms.scan_interval + setting.io_p999), "scan_interval + p99.9(io)", &gap),
         row("pet_interval", seconds(PET_INTERVAL), "between pets and beats of the fencer", &gap),
-        row("reset_latency", seconds(RESET_LATENCY), "from a missed pet to the machine's reset", ""),
+        row(
+            "reset_latency",
+            seconds(RESET_LATENCY),
+            "from a missed pet, or sysrq b, to the machine's reset",
+            "",
+        ),
+        row(
+            "reset_at",
+            reset_at(setting),
+            "after the lease's end, a host that cannot show itself fenced resets itself",
+            "fence_budget - reset_latency",
+        ),
     ]
 }
 
@@ -112,6 +123,14 @@ fn merit(setting: &Setting) -> Vec<Derived> {
         ),
         row("dead_time", seconds(terms.dead_time()), "takeover - stall survived", ""),
     ]
+}
+
+fn reset_at(setting: &Setting) -> String {
+    if setting.reset_on {
+        seconds(setting.terms.fence_budget.saturating_sub(RESET_LATENCY))
+    } else {
+        "never".to_owned()
+    }
 }
 
 fn hold(setting: &Setting) -> String {

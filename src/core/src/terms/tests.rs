@@ -124,6 +124,22 @@ fn the_budgets_bound_is_not_for_class_none() {
     assert_eq!(refusals(&Setting::assumed(terms, WatchdogClass::None, StorageKind::Iscsi)), "");
 }
 
+/// Or it would reset itself before what it does for its proof can have ended.
+#[test]
+fn a_host_that_resets_itself_leaves_kill_and_quiescence_their_bounds_whatever_its_class() {
+    let setting = |preset: Preset, storage| Setting {
+        reset_on: true,
+        ..Setting::assumed(preset.timing().terms, WatchdogClass::None, storage)
+    };
+    assert_eq!(refusals(&setting(Preset::Fast, StorageKind::Nfs)), "");
+    let refused = refusals(&setting(Preset::Fast, StorageKind::Iscsi));
+    assert!(
+        refused.contains("2.25s") && refused.contains("> 2s") && refused.contains("fence.reset"),
+        "{refused}"
+    );
+    assert_eq!(refusals(&setting(Preset::Default, StorageKind::Iscsi)), "");
+}
+
 #[test]
 fn each_refusal_names_its_rule_and_both_sides() {
     let good = Setting::assumed(default_terms(), WatchdogClass::None, StorageKind::Nfs);

@@ -194,7 +194,8 @@ impl World {
                     done.condemned.into_iter().for_each(|run| self.kill_run(run, "by the fencer"));
                 }
                 Step::Publish | Step::PublishScan => changed |= self.publish(host),
-                Step::Page | Step::Look | Step::Scan => {}
+                // No world has `fence.reset` on yet.
+                Step::Page | Step::Look | Step::Scan | Step::Reset => {}
             }
         }
         self.quiesce(host);
@@ -354,6 +355,8 @@ impl Hands for WorldHands<'_> {
     }
 
     fn look(&mut self, _: Instant, _: bool) {}
+
+    fn reset(&mut self) {}
 
     fn found(&self) -> (bool, &[DomainProcess]) {
         (true, self.processes)

@@ -5,6 +5,7 @@ mod beats;
 mod ends;
 mod pets;
 mod proofs;
+mod resets;
 mod restarts;
 
 use std::time::Duration;
@@ -63,6 +64,7 @@ struct Host {
     /// So many were killed before this beat: in each beat a process is noted once.
     killed_before: usize,
     events: Vec<Event>,
+    resets: u32,
 }
 
 impl Host {
@@ -98,6 +100,7 @@ impl Host {
             killed: Vec::new(),
             killed_before: 0,
             events: Vec::new(),
+            resets: 0,
         }
     }
 
@@ -208,6 +211,10 @@ impl Hands for Host {
 
     fn look(&mut self, _now: Instant, thorough: bool) {
         self.looked_thoroughly = thorough;
+    }
+
+    fn reset(&mut self) {
+        self.resets += 1;
     }
 
     fn found(&self) -> (bool, &[DomainProcess]) {
