@@ -12,6 +12,8 @@ use leasefence_core::member::{
 use leasefence_core::time::{Instant, Now};
 use leasefence_page::WatchdogReport;
 
+use crate::reset::Reset;
+
 /// The word for a level.
 pub(crate) fn level(level: LogLevel) -> &'static str {
     match level {
@@ -53,6 +55,13 @@ pub(crate) fn watchdog(report: &WatchdogReport, now: &Now) -> api::WatchdogInfo 
     }
 }
 
+/// What the fencer says of this host's own reset.
+pub(crate) fn reset(reset: &Reset) -> api::ResetInfo {
+    let report = reset.report();
+    let note = (!report.note.is_empty()).then(|| report.note.as_str().to_owned());
+    api::ResetInfo { wanted: reset.wish().on, on: report.on, note }
+}
+
 /// The fencer, by its half of the page; none before there is one.
 pub(crate) fn fencer(half: Option<&FencerHalf>, watchdog: api::WatchdogInfo, now: &Now) -> api::FencerInfo {
     let Some(half) = half else { return api::FencerInfo { watchdog, ..api::FencerInfo::default() } };
@@ -65,6 +74,7 @@ pub(crate) fn fencer(half: Option<&FencerHalf>, watchdog: api::WatchdogInfo, now
         clean: half.clean.is_some(),
         unproven: half.unproven,
         processes: u32::try_from(half.processes.len()).unwrap_or(u32::MAX),
+        ..api::FencerInfo::default()
     }
 }
 

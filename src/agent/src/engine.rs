@@ -31,6 +31,7 @@ use crate::event::{Event, Events};
 use crate::fencer::Fencer;
 use crate::metrics::Metrics;
 use crate::remount::Remount;
+use crate::reset::Reset;
 use crate::setup::Setup;
 use crate::start::Starter;
 use crate::watchdog::Watchdog;
@@ -66,6 +67,7 @@ pub(crate) struct Engine {
     pub(crate) member: Option<Member>,
     pub(crate) fencer: Option<Fencer>,
     pub(crate) watchdog: Watchdog,
+    pub(crate) reset: Reset,
     pub(crate) link: Result<(), String>,
     pub(crate) medium: Option<LeaseMedium>,
     pub(crate) libvirt: Result<(), String>,
@@ -93,6 +95,7 @@ impl Engine {
     pub(crate) fn new(parts: Parts, remount: Remount) -> Self {
         Self {
             watchdog: Watchdog::new(&parts.config),
+            reset: Reset::new(&parts.config),
             parts,
             started: leasefence_clock::now(),
             member: None,
@@ -361,6 +364,7 @@ impl Engine {
         }
         if let Some(fencer) = &mut self.fencer {
             fencer.ask_watchdog(self.watchdog.wish());
+            fencer.ask_reset(self.reset.wish());
             self.watchdog.asked(leasefence_clock::instant());
         }
         if self.member.is_some() {

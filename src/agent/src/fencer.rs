@@ -5,7 +5,7 @@ use leasefence_core::fencing::{AgentHalf, FencerHalf};
 use leasefence_core::ids::DomainId;
 use leasefence_core::member::Sight;
 use leasefence_core::time::Instant;
-use leasefence_page::{AgentPage, EncodeError, Page, WatchdogReport, WatchdogWish};
+use leasefence_page::{AgentPage, EncodeError, Page, ResetReport, ResetWish, WatchdogReport, WatchdogWish};
 
 use crate::kill::kill;
 
@@ -53,6 +53,16 @@ impl Fencer {
     /// What the fencer says of the watchdog; none when it has said nothing yet.
     pub(crate) fn watchdog(&mut self) -> Option<WatchdogReport> {
         self.page.read_watchdog_report()
+    }
+
+    /// Says whether the configuration wants this host to reset itself.
+    pub(crate) fn ask_reset(&mut self, wish: &ResetWish) {
+        self.page.write_reset_wish(wish);
+    }
+
+    /// What the fencer says of that; none when it has said nothing yet.
+    pub(crate) fn reset(&mut self) -> Option<ResetReport> {
+        self.page.read_reset_report()
     }
 
     /// What this process has seen of the page.

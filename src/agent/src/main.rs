@@ -19,6 +19,7 @@ mod metrics;
 mod notify;
 mod remount;
 mod report;
+mod reset;
 mod run;
 mod server;
 mod setup;
@@ -39,7 +40,7 @@ use leasefence_disk::{Disk, DiskOptions};
 use leasefence_hypervisor::{Hypervisor, HypervisorEvent, LibvirtConfig, Storages};
 use nix::sys::signal::SigSet;
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::args::Args;
 use crate::ask::Asker;
@@ -96,9 +97,6 @@ fn generate_man() -> ExitCode {
 fn start(args: &Args) -> Result<End, Failure> {
     let config = Config::load(&args.config)?;
     logging::start(&config.log.level)?;
-    for note in config.not_yet() {
-        warn!("{note}");
-    }
     let setup = Setup::new(&config)?;
     info!(
         "leasefence-agent {} on {} in cluster {}",

@@ -103,12 +103,13 @@ impl Engine {
         let half = self.fencer.as_ref().and_then(|fencer| fencer.sight().seen());
         api::FencerInfo {
             connected: self.link.is_ok() && self.fencer.is_some(),
+            reset: convert::reset(&self.reset),
             ..convert::fencer(half, convert::watchdog(&self.watchdog.report(), now), now)
         }
     }
 
     fn warnings(&self, member: &MemberStatus) -> Vec<String> {
-        let mut warnings = self.parts.config.not_yet();
+        let mut warnings = Vec::new();
         if let Err(why) = &self.link {
             warnings.push(format!("There is no fencer: {why}"));
         }
@@ -117,6 +118,7 @@ impl Engine {
             warnings.push(format!("The fencer's half of the page was unreadable {bad_reads} times."));
         }
         warnings.extend(self.watchdog.warnings(leasefence_clock::instant()));
+        warnings.extend(self.reset.warnings(self.watchdog.has().is_some()));
         warnings.extend(self.parts.connection.advice.iter().cloned());
         warnings.extend(member.warnings.iter().cloned());
         warnings

@@ -70,7 +70,7 @@ impl Setup {
         })
     }
 
-    /// What the member is told; `page` is the agent's half as the process before this one left it.
+    /// What the member is told; `reset_on` is whether the fencer resets this host, and `page` is the agent's half as the process before this one left it.
     ///
     /// # Errors
     /// [`leasefence_config::ConfigError::Unsafe`] when this timing cannot be kept with this watchdog.
@@ -78,6 +78,7 @@ impl Setup {
         &self,
         config: &Config,
         watchdog: Option<HasWatchdog>,
+        reset_on: bool,
         page: Option<AgentHalf>,
     ) -> Result<MemberConfig, leasefence_config::ConfigError> {
         let terms = if watchdog.is_some() { config.terms(watchdog)? } else { self.terms };
@@ -89,8 +90,7 @@ impl Setup {
             cluster_name: config.cluster.clone(),
             terms,
             watchdog_class: watchdog.map_or(WatchdogClass::None, |watchdog| watchdog.class).code(),
-            // This version does not reset a host, whatever the configuration asks for (`Config::not_yet` says so).
-            reset_on: false,
+            reset_on,
             expire_without_hardware: config.expire_without_hardware,
             unknown_hold: config.unknown_hold,
             has_machine_uuid: self.facts.dmi_uuid.is_some(),

@@ -82,15 +82,16 @@ impl Watchdog {
         self.report.is_some_and(|report| report.wish == self.wish)
     }
 
-    fn has(&self) -> Option<HasWatchdog> {
+    /// The device that would reset this host.
+    pub(crate) fn has(&self) -> Option<HasWatchdog> {
         let report = self.report.filter(|report| report.open && report.class != WatchdogClass::None)?;
         Some(HasWatchdog { class: report.class, earliest: report.timeout, latest: report.holds() })
     }
 
-    /// Whether the agent may begin. A lease that is guarded is not renewed meanwhile: it waits `at_most` this long, if at all.
-    pub(crate) fn answer(&self, now: Instant, at_most: Option<Duration>) -> Answer {
+    /// Whether the agent may begin; `others`: all else that it waits for is answered. A lease that is guarded is not renewed meanwhile: it waits `at_most` this long, if at all.
+    pub(crate) fn answer(&self, now: Instant, at_most: Option<Duration>, others: bool) -> Answer {
         let waited = self.asked.map_or(Duration::ZERO, |asked| now.since_by_slower(asked));
-        if self.is_answered() {
+        if self.is_answered() && others {
             Answer::Has(self.has())
         } else if waited >= at_most.map_or(ANSWERS_WITHIN, |most| most.min(ANSWERS_WITHIN)) {
             Answer::Silent(self.has())
@@ -178,17 +179,18 @@ mod tests {
     fn the_agent_begins_once_its_wish_is_answered() {
         let mut watchdog = watchdog();
         watchdog.asked(at(100));
-        assert_eq!(watchdog.answer(at(101), None), Answer::Waiting);
+        assert_eq!(watchdog.answer(at(101), None, true), Answer::Waiting);
         let other = WatchdogWish { device: WatchdogDevice::Auto, ..*watchdog.wish() };
         watchdog.heard(Some(&open(other)));
-        assert_eq!(watchdog.answer(at(104), None), Answer::Waiting, "it answers another wish");
+        assert_eq!(watchdog.answer(at(104), None, true), Answer::Waiting, "it answers another wish");
         let has = Some(HasWatchdog::exact(WatchdogClass::Soft, Duration::from_secs(5)));
-        assert_eq!(watchdog.answer(at(105), None), Answer::Silent(has), "what is open counts");
+        assert_eq!(watchdog.answer(at(105), None, true), Answer::Silent(has), "what is open counts");
         let quarter = Some(Duration::from_secs(2));
-        assert_eq!(watchdog.answer(at(101), quarter), Answer::Waiting);
-        assert_eq!(watchdog.answer(at(102), quarter), Answer::Silent(has), "a lease is running out");
+        assert_eq!(watchdog.answer(at(101), quarter, true), Answer::Waiting);
+        assert_eq!(watchdog.answer(at(102), quarter, true), Answer::Silent(has), "a lease is running out");
         watchdog.heard(Some(&open(*watchdog.wish())));
-        assert_eq!(watchdog.answer(at(101), None), Answer::Has(has));
+        assert_eq!(watchdog.answer(at(101), None, true), Answer::Has(has));
+        assert_eq!(watchdog.answer(at(101), None, false), Answer::Waiting, "another answer is missing");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub use lease::{LeaseEntry, LeaseList};
 pub use request::{Answer, ConfirmRequest, FenceRequest, HaRequest, ResumeRequest, SlotFreeRequest};
 pub use status::{
     AgentInfo, ClusterInfo, Decision, Domain, FencerInfo, Host, HypervisorInfo, Maintenance, OwnLease,
-    Recovery, Status, Storage, Terms, WatchdogInfo,
+    Recovery, ResetInfo, Status, Storage, Terms, WatchdogInfo,
 };
 pub use verdict::{HostState, VerdictAnswer, VerdictClass};
 

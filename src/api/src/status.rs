@@ -134,6 +134,20 @@ pub struct FencerInfo {
     /// The watchdog that it pets.
     #[serde(default)]
     pub watchdog: WatchdogInfo,
+    /// Whether this host resets itself.
+    #[serde(default)]
+    pub reset: ResetInfo,
+}
+
+/// The reset of a host by itself, where it cannot show itself fenced.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ResetInfo {
+    /// True when the configuration asks for it.
+    pub wanted: bool,
+    /// True while the fencer holds its trigger open, and will pull it.
+    pub on: bool,
+    /// What people should know of it: why there is none, or what kept it from working.
+    pub note: Option<String>,
 }
 
 /// The device that resets the host when its fencer cannot end its domains.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use leasefence_config::{Config, HasWatchdog, Watchdog};
+use leasefence_config::{Config, Fence, HasWatchdog, Reset, Watchdog};
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::terms::{Derived, Terms, report};
 use leasefence_transport::Transport;
@@ -37,14 +37,12 @@ pub(crate) fn check(path: &Path, run_dir: Option<&Path>, json: bool) -> Outcome 
     } else {
         say(&format!("cluster {}, lease {}, {}", config.cluster, config.lease.display(), config.timing()));
         say(&watchdog_line(&config));
+        say(&reset_line(&config));
         if let Some(line) = tco_line(&config) {
             say(&line);
         }
         say("");
         say(&as_text(&rows));
-        for note in config.not_yet() {
-            say(&format!("NOTE  {note}"));
-        }
         for warning in advice.iter().chain(asked.iter().flatten()) {
             say(&format!("WARNING  {warning}"));
         }
@@ -103,6 +101,26 @@ fn watchdog_line(config: &Config) -> String {
     }
 }
 
+fn reset_word(fence: &Fence) -> &'static str {
+    match fence.reset {
+        Reset::On => "on",
+        Reset::Off => "off",
+    }
+}
+
+fn reset_line(config: &Config) -> String {
+    match (config.fence.reset, &config.watchdog) {
+        (Reset::On, _) => {
+            "reset on: where it cannot show itself fenced in time this host resets itself (sysrq b); whether it can, `leasefence status` says"
+        }
+        (Reset::Off, Watchdog::None) => {
+            "reset off, and no watchdog: NOTHING resets this host where a guest cannot be killed or a storage not be shown quiet"
+        }
+        (Reset::Off, _) => "reset off: where this host cannot show itself fenced only its watchdog resets it",
+    }
+    .to_owned()
+}
+
 fn as_text(rows: &[Derived]) -> String {
     let mut shown = table(&["NAME", "VALUE", "MEANING", "RULE"]);
     for row in rows {
@@ -131,7 +149,7 @@ fn as_json(
         "watchdog": config.watchdog.to_string(),
         "accepted": refused.is_none(),
         "refused_because": refused,
-        "not_in_this_version": config.not_yet(),
+        "reset": reset_word(&config.fence),
         "warnings": advice.iter().chain(asked.iter().flatten()).collect::<Vec<_>>(),
         "storages_not_asked_because": asked.as_ref().err().map(ToString::to_string),
         "derived": derived,

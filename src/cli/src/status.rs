@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasefence_api::{Client, Domain, Host, HostState, Recovery, Status, WatchdogInfo};
+use leasefence_api::{Client, Domain, Host, HostState, Recovery, ResetInfo, Status, WatchdogInfo};
 
 use crate::args::StatusArgs;
 use crate::outcome::{CliError, Exit, Outcome};
@@ -73,7 +73,7 @@ fn headline(status: &Status) -> String {
     let libvirt =
         status.hypervisor.error.as_ref().map(|error| format!("\nlibvirt: {error}")).unwrap_or_default();
     format!(
-        "cluster {}{test}, lease file {}\nthis host: {}, {}, {lease}, fencer {}; {}\nwatchdog: {}{error}{libvirt}",
+        "cluster {}{test}, lease file {}\nthis host: {}, {}, {lease}, fencer {}; {}\nwatchdog: {}\nreset: {}{error}{libvirt}",
         status.cluster.name,
         status.cluster.lease_path,
         status.agent.host_name,
@@ -81,6 +81,7 @@ fn headline(status: &Status) -> String {
         fencer(status),
         status.agent.summary,
         watchdog(&own.fencer.watchdog),
+        reset(&own.fencer.reset),
     )
 }
 
@@ -97,6 +98,17 @@ fn watchdog(watchdog: &WatchdogInfo) -> String {
         None => "not petted yet".to_owned(),
     };
     format!("{}, {identity} at {device}, {}{nowayout}, {petted}{note}", watchdog.class, duration_ms(timeout))
+}
+
+/// `on, by sysrq`, `off`, or why it is not what is wanted.
+fn reset(reset: &ResetInfo) -> String {
+    let note = reset.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
+    let word = match (reset.on, reset.wanted) {
+        (true, _) => "on, by sysrq",
+        (false, true) => "WANTED, AND NOT POSSIBLE",
+        (false, false) => "off",
+    };
+    format!("{word}{note}")
 }
 
 fn fencer(status: &Status) -> &'static str {

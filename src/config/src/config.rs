@@ -149,19 +149,6 @@ impl Config {
         line_of(&self.origin.text, key)
     }
 
-    /// What this version does not do yet although the configuration asks for it, each a whole sentence.
-    #[must_use]
-    pub fn not_yet(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        if self.fence.reset == Reset::On {
-            notes.push(
-                "fence.reset: this version does not reset a host yet; what cannot be proven gets no receipt"
-                    .to_owned(),
-            );
-        }
-        notes
-    }
-
     fn check_values(&self) -> Result<(), ConfigError> {
         self.check_names()?;
         self.check_paths()?;
@@ -172,7 +159,14 @@ impl Config {
                 "allowed is one of the two",
             ));
         }
-        if self.fence.on_unproven == OnUnproven::Reset && self.fence.reset == Reset::Off {
+        if self.fence.on_unproven == Some(OnUnproven::NoReceipt) && self.fence.reset == Reset::On {
+            return Err(self.value(
+                &["fence", "on_unproven"],
+                "\"no-receipt\" is asked for, but fence.reset is \"on\", and the peers count on it",
+                "allowed is \"reset\", or fence.reset = \"off\"",
+            ));
+        }
+        if self.fence.on_unproven == Some(OnUnproven::Reset) && self.fence.reset == Reset::Off {
             return Err(self.value(
                 &["fence", "on_unproven"],
                 "\"reset\" is asked for, but fence.reset is \"off\"",
@@ -291,7 +285,7 @@ mod tests {
         assert_eq!(config.run_dir, Path::new("/run/leasefence"));
         assert_eq!(config.definitions_dir(false).as_deref(), Some(Path::new("/mnt/lease/definitions")));
         assert_eq!(config.definitions_dir(true), None, "a block device has no directory");
-        assert!(config.not_yet().is_empty());
+        assert_eq!(config.fence.reset, Reset::Off);
     }
 
     #[test]
@@ -348,9 +342,21 @@ mod tests {
     }
 
     #[test]
-    fn what_this_version_cannot_do_is_said() {
-        let config = parse(&format!("{LEAST}[fence]\nreset = \"on\"\n")).expect("it is allowed");
-        assert_eq!(config.not_yet().len(), 1);
+    fn no_receipt_in_the_place_of_the_reset_that_peers_count_on_is_refused() {
+        let text = refusal(&format!("{LEAST}[fence]\nreset = \"on\"\non_unproven = \"no-receipt\"\n"));
+        assert!(text.contains("line 5, `fence.on_unproven`"), "{text}");
+        let both = parse(&format!("{LEAST}[fence]\nreset = \"on\"\non_unproven = \"reset\"\n"));
+        assert_eq!(both.expect("they agree").fence.reset, Reset::On);
+    }
+
+    /// With the reset on, kill and quiescence must fit in before it, whether there is a watchdog or not.
+    #[test]
+    fn a_budget_without_room_before_the_reset_is_refused() {
+        let text = format!("{LEAST}preset = \"fast\"\nstorage = \"iscsi\"\n");
+        assert!(parse(&text).expect("it is complete").terms(None).is_ok());
+        let on = parse(&format!("{text}[fence]\nreset = \"on\"\n")).expect("it is complete");
+        let refused = on.terms(None).expect_err("it must be refused").to_string();
+        assert!(refused.contains("fence.reset") && refused.contains("2.25s"), "{refused}");
     }
 
     #[test]

@@ -112,11 +112,10 @@ pub enum Reset {
 }
 
 /// What the fencer does when it cannot prove that nothing of this host can still be written.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnUnproven {
     /// It writes no receipt: peers wait for expiry where that is allowed, or for an operator.
-    #[default]
     NoReceipt,
     /// It resets the host.
     Reset,
@@ -128,8 +127,9 @@ pub enum OnUnproven {
 pub struct Fence {
     /// Whether this host may reset itself.
     pub reset: Reset,
-    /// What to do when there is no proof.
-    pub on_unproven: OnUnproven,
+    /// What to do when there is no proof: what `reset` says, and nothing else. A record that says "reset on" promises it of
+    /// whatever stands in the way of the proof.
+    pub on_unproven: Option<OnUnproven>,
 }
 
 /// `[libvirt]`.

@@ -8,7 +8,7 @@ use leasefence_core::format::WatchdogClass;
 use leasefence_core::terms::{self, Preset, Setting, Terms, WATCHDOG_GRANULE};
 use serde::{Deserialize, Deserializer};
 
-use crate::keys::StorageHint;
+use crate::keys::{Reset, StorageHint};
 use crate::{Config, ConfigError};
 
 /// What the configuration says about time.
@@ -91,6 +91,7 @@ impl Config {
         }
         let mut setting = Setting::assumed(terms, class, self.storage_kind(storage));
         setting.granule += spread;
+        setting.reset_on = self.fence.reset == Reset::On;
         setting.unknown_hold = self.unknown_hold;
         setting
     }

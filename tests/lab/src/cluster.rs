@@ -260,6 +260,39 @@ fence_budget = "6s"
         self.wait_until_held(host, 0).map(drop)
     }
 
+    /// Has a host ask for its own reset, with this watchdog behind it, as its administrator would, and waits until it is armed
+    /// again. `on`: whether it is to have one. Its configuration then says what it said before.
+    ///
+    /// # Errors
+    /// When its status does not come to say so.
+    pub fn use_reset(
+        &self,
+        host: &'static str,
+        (device, class): (&str, &str),
+        on: bool,
+    ) -> Result<(), ClusterError> {
+        let wanted = format!(
+            "sed -i 's,^watchdog = .*,fence.reset = \"on\"\\nwatchdog = \"{device}\",' {CONFIGURATION}"
+        );
+        let back = format!(
+            "sed -i '/^fence.reset/d; s,^watchdog = .*,watchdog = \"{}\",' {CONFIGURATION}",
+            WATCHDOG.0
+        );
+        self.leasefence(host, "disarm")?;
+        self.lab.exec_for(host, &format!("{wanted} && systemctl restart leasefence-agent"), PATIENCE)?;
+        self.wait_until_watched(host, class)?;
+        let what = format!("{host} to say whether it resets itself");
+        // One that cannot must say why.
+        let says = |status: Status| {
+            let reset = status.own.fencer.reset;
+            reset.wanted && reset.on == on && reset.note.is_none() == on
+        };
+        self.look(&what, PATIENCE, || self.status(host).ok().is_some_and(says).then_some(()))?;
+        self.lab.exec(host, &back)?;
+        self.look(&format!("{host} to be armed"), PATIENCE, || self.leasefence(host, "arm").ok())?;
+        self.wait_until_held(host, 0).map(drop)
+    }
+
     /// Waits until a host's watchdog, as its fencer says, is of this class.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod one_way;
 mod panic;
 mod power_off;
 mod processes;
+mod reset;
 mod server;
 mod unkillable;
 mod upgrade;
@@ -55,6 +56,8 @@ pub const ALL: &[Scenario] = &[
     panic::HANGS,
     watchdog::FENCER,
     watchdog::SOFTDOG,
+    reset::SYSRQ,
+    reset::DISABLED,
     maintenance::PLANNED_FENCE,
     cut_past_verdict::SCENARIO,
     cut_past_verdict::NOT_QUIESCED,

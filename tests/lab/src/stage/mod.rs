@@ -252,6 +252,17 @@ impl<'a> Stage<'a> {
         Ok(self.cluster.wait_until_protected(self.cluster.runner()?)?)
     }
 
+    /// Has the victim ask for its own reset, with this watchdog behind it. What is to be seen counts from then on.
+    ///
+    /// # Errors
+    /// When it does not come to say whether it has one, or the guest is not protected any more.
+    pub fn uses_reset(&mut self, watchdog: (&str, &str), on: bool) -> Result<(), Failure> {
+        let victim = self.victim;
+        self.cluster.use_reset(victim, watchdog, on)?;
+        self.generations.insert(victim, self.renewal(victim)?.generation);
+        Ok(self.cluster.wait_until_protected(self.cluster.runner()?)?)
+    }
+
     /// Runs `leasefence fence VICTIM` on another host, as an operator.
     ///
     /// # Errors
