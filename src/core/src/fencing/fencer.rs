@@ -20,6 +20,9 @@ use crate::time::{HolderDeadline, Instant, Now};
 const LONGEST_TTL: Duration = Duration::from_secs(15 * 60);
 /// The most events kept until somebody takes them.
 const MOST_EVENTS: usize = 64;
+/// As many entries as a list of the page has at most: each list here has room for them from the start, so that nothing is
+/// allocated between arming and the proof (R7).
+const MOST: usize = 1024;
 
 /// What a look at the agent's half of the page found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +67,8 @@ pub struct Fencer {
     pub(super) reset_tried: Option<Instant>,
     pub(super) last_refusal: Option<Refusal>,
     pub(super) events: Vec<Event>,
+    /// Room for [`End::seen`], made when it was armed; empty.
+    spare: Vec<DomainId>,
 }
 
 impl Fencer {
@@ -75,12 +80,12 @@ impl Fencer {
             arming: None,
             disarming: false,
             marker_owed: false,
-            tokens: Vec::new(),
-            seen_starts: Vec::new(),
-            exempt: Vec::new(),
-            quiesce: Vec::new(),
-            covered: Vec::new(),
-            quiet: Vec::new(),
+            tokens: Vec::with_capacity(MOST),
+            seen_starts: Vec::with_capacity(MOST),
+            exempt: Vec::with_capacity(MOST),
+            quiesce: Vec::with_capacity(MOST),
+            covered: Vec::with_capacity(MOST),
+            quiet: Vec::with_capacity(MOST),
             owns: false,
             clear_scan: None,
             watchdog: Duration::ZERO,
@@ -88,7 +93,9 @@ impl Fencer {
             reset_tried: None,
             last_refusal: None,
             events: Vec::with_capacity(MOST_EVENTS),
+            spare: Vec::with_capacity(MOST),
         };
+        fencer.half.processes.reserve(MOST);
         fencer.show_state();
         fencer
     }
@@ -133,8 +140,9 @@ impl Fencer {
         let State::Armed(guard) = &self.state else { return };
         let (lease, arm_count) = (guard.lease, guard.arm_count);
         let latched = guard.end.map_or(HolderDeadline(at), |end| end.min(HolderDeadline(at)));
+        let mut seen = std::mem::take(&mut self.spare);
         let protected = self.half.processes.iter().filter(|process| self.protects(process));
-        let seen: Vec<_> = protected.map(|process| process.domain).collect();
+        protected.for_each(|process| note_seen(&mut seen, process.domain));
         let ran = self.owns || !self.tokens.is_empty() || !seen.is_empty();
         self.quiet.clear();
         self.arming = None;
@@ -227,14 +235,11 @@ impl Fencer {
             end.tokens_read = end.published.then_some(now.instant);
             end.lease = LeaseName::of(half);
             end.ran |= !half.tokens.is_empty() || !half.own.is_empty();
-            // Until CLEAN nothing can be exempted: what ran under the lease ends with it.
-            let (exempt, quiesce) = (std::mem::take(&mut self.exempt), std::mem::take(&mut self.quiesce));
-            let covered = std::mem::take(&mut self.covered);
-            self.take_lists(half);
-            self.exempt = exempt;
-            // Nor can a storage be taken off the list, and what was covered stays so.
-            self.quiesce.extend(quiesce.into_iter().filter(|target| !half.quiesce.contains(target)));
-            self.covered.extend(covered.into_iter().filter(|domain| !half.covered.contains(domain)));
+            // Until CLEAN nothing can be exempted: what ran under the lease ends with it. Nor can a storage be taken off the list,
+            // and what was covered stays so.
+            self.take_starts(half);
+            half.quiesce.iter().for_each(|target| add(&mut self.quiesce, target));
+            half.covered.iter().for_each(|domain| add(&mut self.covered, domain));
             return;
         }
         end.tokens_read = None;
@@ -291,10 +296,14 @@ impl Fencer {
     }
 
     pub(super) fn take_lists(&mut self, half: &AgentHalf) {
-        self.tokens.clone_from(&half.tokens);
         self.exempt.clone_from(&half.exempt);
         self.quiesce.clone_from(&half.quiesce);
         self.covered.clone_from(&half.covered);
+        self.take_starts(half);
+    }
+
+    fn take_starts(&mut self, half: &AgentHalf) {
+        self.tokens.clone_from(&half.tokens);
         self.owns = !half.own.is_empty();
         let tokens = &self.tokens;
         self.seen_starts.retain(|seen| tokens.iter().any(|t| (t.domain, t.term, t.opened) == *seen));
@@ -337,6 +346,7 @@ impl Fencer {
             self.half.armed_since_boot = true;
             self.last_refusal = None;
             self.quiet.clear();
+            self.spare.reserve(MOST);
             self.note(Event::Armed(guard.lease.incarnation, guard.arm_count));
         } else if let State::Armed(guard) = self.state
             && self.disarming
@@ -444,6 +454,19 @@ impl Fencer {
         if !self.owes_proof() {
             (self.half.unproven, self.half.unproven_reason) = (false, None);
         }
+    }
+}
+
+fn add<T: Clone + PartialEq>(list: &mut Vec<T>, item: &T) {
+    if !list.contains(item) {
+        list.push(item.clone());
+    }
+}
+
+/// In order, each once.
+pub(super) fn note_seen(seen: &mut Vec<DomainId>, domain: DomainId) {
+    if let Err(at) = seen.binary_search(&domain) {
+        seen.insert(at, domain);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The proof of the end: CLEAN only when no domain process is left, no start token is open, and every storage is quiet.
 //! Killed is not quiesced (R6): of the kinds of storage only `one-kernel` has process exits for a proof, and `unprovable` none.
 
-use crate::fencing::fencer::Fencer;
+use crate::fencing::fencer::{Fencer, note_seen};
 use crate::fencing::state::{End, State};
 use crate::fencing::{Clean, DomainProcess, Event, QuiesceTarget, StartToken, StorageKind, Unproven};
 use crate::ids::DomainId;
@@ -43,16 +43,17 @@ impl Fencer {
         self.half.processes.clear();
         self.half.processes.extend(scan.processes.iter().map(|p| DomainProcess { scan: number, ..*p }));
         self.note_seen_starts(scan.processes);
-        let protected: Vec<DomainId> =
-            scan.processes.iter().filter(|process| self.protects(process)).map(|p| p.domain).collect();
-        let any = !protected.is_empty();
+        let any = scan.processes.iter().any(|process| self.protects(process));
         self.clear_scan = (scan.complete && !any).then_some(scan.started);
         let open = self.tokens.iter().any(|token| self.is_open(token));
         if let State::Ended(end) = &mut self.state {
             end.ran |= any;
-            end.seen.extend(protected);
-            end.seen.sort_unstable();
-            end.seen.dedup();
+            for process in scan.processes {
+                // As `protects`, of lists that are another part.
+                if process.domain == DomainId::default() || !self.exempt.contains(&process.domain) {
+                    note_seen(&mut end.seen, process.domain);
+                }
+            }
             let stirs = any || open || !scan.complete;
             // The first scan that shows nothing more says only that it ended before now, and not that it had when this was begun.
             if std::mem::replace(&mut end.stirred, stirs) || stirs {

@@ -1,7 +1,7 @@
 //! How a fencer begins: from the marker in the run directory and, where it got its page back, from both halves of it.
 //! In doubt it was armed.
 
-use crate::fencing::fencer::{Fencer, within_ttl};
+use crate::fencing::fencer::{Fencer, note_seen, within_ttl};
 use crate::fencing::state::{End, Guard, LeaseName, State};
 use crate::fencing::{AgentHalf, ArmedMarker, EndCause, FencerHalf, Marker, MarkerFound, Unproven, Wish};
 use crate::ids::{BootId, DomainId};
@@ -163,10 +163,11 @@ fn known_lease(marker: Option<&ArmedMarker>, agent: Option<&AgentHalf>) -> Lease
 /// An end that was latched stays latched, and a CLEAN that was proven stays proven.
 fn ended(now: &Now, own: &FencerHalf, marker: Option<&ArmedMarker>, agent: Option<&AgentHalf>) -> State {
     let lease = LeaseName { incarnation: own.incarnation, ..known_lease(marker, agent) };
-    let mut seen: Vec<_> = own.processes.iter().map(|process| process.domain).collect();
+    let mut seen = Vec::new();
+    own.processes.iter().for_each(|process| note_seen(&mut seen, process.domain));
     if own.unproven_reason == Some(Unproven::StorageUnknown) {
         // Which domain it was is forgotten, and that there was one is not.
-        seen.push(DomainId::default());
+        note_seen(&mut seen, DomainId::default());
     }
     State::Ended(End {
         lease,

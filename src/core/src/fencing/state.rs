@@ -84,7 +84,8 @@ pub(super) struct End {
     pub(super) tokens_read: Option<Instant>,
     /// True when domain processes, tokens or own leases were there at the latch or after it.
     pub(super) ran: bool,
-    /// The domains of the protected processes that were there at the latch or after it; zero for an unknown one.
+    /// The domains of the protected processes that were there at the latch or after it, in order and each once; zero for an
+    /// unknown one.
     pub(super) seen: Vec<DomainId>,
     /// When something was last there that may write without being seen: a domain process, an open token, or a look that
     /// missed some. A storage shown quiet counts if that was begun after it (R6).
