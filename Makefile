@@ -22,7 +22,8 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
 
 build: ## release binaries
-	$(CARGO) build --release -p leasefence-agent -p leasefence-fencer -p leasefence-cli
+	$(CARGO) build --release -p leasefence-agent -p leasefence-cli
+	$(CARGO) rustc --release -p leasefence-fencer -- -C target-feature=+crt-static
 	$(CARGO) rustc --release -p leasefence-hook -- -C target-feature=+crt-static
 
 demo: ## three hosts on this machine, and three ways to lose one (root; installs what is missing)

@@ -4,7 +4,8 @@
 
 use std::fs;
 use std::io::Read;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,45 +16,62 @@ use crate::run_files::{Candidate, looks_like_an_emulator};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const MOST_BYTES: u64 = 128 * 1024;
-const STACK_BYTES: usize = 256 * 1024;
+/// All of it is locked in memory.
+const STACK_BYTES: usize = 64 * 1024;
+/// As many as can be held.
+const MOST: usize = leasefence_page::MAX_PROCESSES;
 
 /// The fencing thread's end.
 pub(crate) struct CommandLines {
-    answers: Receiver<Vec<Candidate>>,
+    shared: Arc<Shared>,
+    seen: u64,
     last: Vec<Candidate>,
+}
+
+/// What the thread found last. The fencing thread takes it where it can be had at once, and never waits.
+#[derive(Default)]
+struct Shared {
+    found: Mutex<Vec<Candidate>>,
+    looks: AtomicU64,
 }
 
 impl CommandLines {
     /// Starts the thread.
     pub(crate) fn start() -> std::io::Result<Self> {
-        let (sender, answers) = sync_channel(1);
+        let shared = Arc::<Shared>::default();
+        let theirs = Arc::clone(&shared);
         thread::Builder::new()
             .name("command-lines".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || look_for_ever(&sender))?;
-        Ok(Self { answers, last: Vec::new() })
+            .spawn(move || look_for_ever(&theirs))?;
+        Ok(Self { shared, seen: 0, last: Vec::with_capacity(MOST) })
     }
 
     /// What the thread found last. Never waits.
     pub(crate) fn last(&mut self) -> &[Candidate] {
-        match self.answers.try_recv() {
-            Ok(found) => self.last = found,
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+        let looks = self.shared.looks.load(Ordering::Acquire);
+        if looks != self.seen
+            && let Ok(found) = self.shared.found.try_lock()
+        {
+            self.seen = looks;
+            self.last.clear();
+            // What is beyond is not lost: it is there again in the next look.
+            self.last.extend_from_slice(&found[..found.len().min(MOST)]);
         }
         &self.last
     }
 }
 
-fn look_for_ever(answers: &SyncSender<Vec<Candidate>>) {
+fn look_for_ever(shared: &Shared) {
     let mut known: Vec<(Candidate, bool)> = Vec::new();
     loop {
         known = look(&known);
-        let domains =
-            known.iter().filter(|(_, is_domain)| *is_domain).map(|(candidate, _)| *candidate).collect();
-        // Waits until the one before was taken; fails only when the fencing thread is gone.
-        if answers.send(domains).is_err() {
-            return;
-        }
+        let domains = known.iter().filter(|(_, is_domain)| *is_domain).map(|(candidate, _)| *candidate);
+        let mut found = shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.clear();
+        found.extend(domains);
+        drop(found);
+        shared.looks.fetch_add(1, Ordering::Release);
         thread::sleep(INTERVAL);
     }
 }
@@ -68,7 +86,7 @@ fn look(known: &[(Candidate, bool)]) -> Vec<(Candidate, bool)> {
         if let Some(known) = known.iter().find(same) {
             return Some(*known);
         }
-        if !looks_like_an_emulator(&stat.comm) {
+        if !looks_like_an_emulator(stat.comm()) {
             return None;
         }
         let domain = uuid_of(pid)?;

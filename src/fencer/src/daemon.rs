@@ -31,6 +31,9 @@ use crate::reset::HostReset;
 use crate::state_file::StateFile;
 use crate::watchdog::{self, Watchdog};
 
+/// As many storages' last words are kept in mind; of one beyond these each word is said.
+const MOST_SAID: usize = 64;
+
 /// How the fencer came to stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stopped {
@@ -63,6 +66,8 @@ pub(crate) enum StartError {
     BootId { path: PathBuf },
     #[error("starting the thread that pets the watchdog")]
     WatchdogThread(#[source] std::io::Error),
+    #[error("starting the thread that writes the log")]
+    LogThread(#[source] std::io::Error),
     #[error("blocking the signals that stop the fencer")]
     Signals(#[source] nix::errno::Errno),
     #[error(transparent)]
@@ -143,7 +148,9 @@ struct Daemon {
     /// None where it was refused: then NFS and iSCSI stay unproven.
     quiescence: Option<Quiescence>,
     /// What was said of each storage last.
-    said: Vec<(QuiesceTarget, String)>,
+    said: Vec<(QuiesceTarget, quiesce::Told)>,
+    #[cfg(debug_assertions)]
+    allocations: crate::allocations::Watch,
     watchdog: Watchdog,
     /// What the log says of it.
     told_of_watchdog: WatchdogReport,
@@ -155,9 +162,9 @@ struct Daemon {
 impl Daemon {
     fn start(options: &Options, namespace: &PidNamespace, restored: Restored) -> Result<Self, StartError> {
         let boot_id = boot_id()?;
-        let mut log = Log::default();
-        // Before the helper thread, so that it inherits the blocked signals and not the priority.
+        // Before the helper threads, so that they inherit the blocked signals and not the priority.
         let signals = stop_signals()?;
+        let mut log = Log::start().map_err(StartError::LogThread)?;
         let run_dir = &options.run_dir;
         fs::create_dir_all(run_dir).map_err(file("making the run directory", run_dir))?;
         let lock = lock(&run_dir.join("fencer.lock"))?;
@@ -200,8 +207,10 @@ impl Daemon {
             server,
             signals,
             manager: Manager::from_env(),
-            quiescence: (!options.no_quiesce).then(Quiescence::default),
-            said: Vec::new(),
+            quiescence: (!options.no_quiesce).then(Quiescence::new),
+            said: Vec::with_capacity(MOST_SAID),
+            #[cfg(debug_assertions)]
+            allocations: crate::allocations::Watch::default(),
             watchdog,
             told_of_watchdog: WatchdogReport::default(),
             layout_file,
@@ -305,11 +314,13 @@ impl Daemon {
             let text = match answer {
                 Ok(Quiet::Forced) => "is quiet: what was under way was cut off",
                 Ok(_) => "is quiet: all was acknowledged",
-                Err(why) => why,
+                Err(why) => why.as_str(),
             };
-            if !said.iter().any(|(known, before)| known == target && before == text) {
+            if !said.iter().any(|(known, before)| known == target && before == answer) {
                 said.retain(|(known, _)| known != target);
-                said.push((target.clone(), text.to_owned()));
+                if said.len() < MOST_SAID {
+                    said.push((target.clone(), *answer));
+                }
                 let (major, minor) = (major(target.device), minor(target.device));
                 log.line(format_args!("storage {major}:{minor}: {text}"));
             }
@@ -319,6 +330,10 @@ impl Daemon {
     fn log_events(&mut self) {
         for event in self.fencer.take_events() {
             self.hands.log.line(event);
+            #[cfg(debug_assertions)]
+            if let Some(counts) = self.allocations.sees(&event) {
+                self.hands.log.line(counts);
+            }
         }
     }
 
@@ -389,7 +404,7 @@ impl Daemon {
         } else {
             "stopped, it guarded nothing"
         });
-        self.hands.log.flush();
+        self.hands.log.last_words();
         if guarding { Stopped::WhileGuarding } else { Stopped::Unguarded }
     }
 }

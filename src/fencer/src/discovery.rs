@@ -73,9 +73,9 @@ impl Discovery {
     }
 
     fn read_everything(&mut self) {
-        let found = self.files.read();
-        self.complete = found.complete;
-        for candidate in found.candidates {
+        self.complete = self.files.read();
+        for index in 0..self.files.candidates().len() {
+            let candidate = self.files.candidates()[index];
             self.hold(candidate);
         }
         for index in 0..self.command_lines.last().len() {

@@ -3,6 +3,8 @@
 //! It decides nothing itself: `leasefence_core::fencing::Fencer` does. Here are the hands: the page, pidfds, the marker's
 //! file, and the loop that never waits for anything but time.
 
+#[cfg(debug_assertions)]
+mod allocations;
 mod command_lines;
 mod daemon;
 mod discovery;
@@ -24,7 +26,13 @@ use std::process::ExitCode;
 
 use options::Request;
 
+#[cfg(debug_assertions)]
+#[global_allocator]
+static HEAP: allocations::Counting = allocations::Counting;
+
 fn main() -> ExitCode {
+    // Before there is another thread.
+    hardening::keep_to_one_heap();
     let options = match options::parse(std::env::args_os().skip(1)) {
         Ok(Request::Run(options)) => options,
         Ok(Request::Help) => {

@@ -19,7 +19,8 @@ use std::time::Duration;
 use leasefence_core::fencing::{Fencer, QuiesceTarget, Quiet, StorageKind};
 use leasefence_core::time::Instant;
 
-use worker::{Answer, Worker};
+pub(crate) use worker::Told;
+use worker::Worker;
 
 /// In the run directory while this is refused: the agent's `status` then calls no storage provable that only this can show quiet.
 const REFUSED: &str = "no-quiesce";
@@ -39,7 +40,7 @@ pub(crate) fn announce(run_dir: &Path, refused: bool) -> io::Result<()> {
 }
 
 /// The storages and their threads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Quiescence {
     storages: Vec<Storage>,
 }
@@ -57,6 +58,10 @@ struct Storage {
 }
 
 impl Quiescence {
+    pub(crate) fn new() -> Self {
+        Self { storages: Vec::with_capacity(leasefence_page::MAX_QUIESCE_TARGETS) }
+    }
+
     /// Gives each storage that the page names a thread, and takes it from those that it names no more. While a proof is owed
     /// none is taken away. Words for the log, where a thread cannot be had.
     pub(crate) fn prepare(&mut self, fencer: &Fencer) -> Option<io::Error> {
@@ -90,7 +95,7 @@ impl Quiescence {
         &mut self,
         now: Instant,
         fencer: &mut Fencer,
-        mut told: impl FnMut(&QuiesceTarget, &Answer),
+        mut told: impl FnMut(&QuiesceTarget, &Told),
     ) {
         for storage in &mut self.storages {
             if let Some(begun) = storage.ordered

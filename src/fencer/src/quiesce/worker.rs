@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use leasefence_core::fencing::{QuiesceTarget, Quiet, StorageKind};
+use leasefence_page::Text;
 
 use super::host;
 use super::iscsi::IscsiStorage;
@@ -17,11 +18,14 @@ const STACK_BYTES: usize = 256 * 1024;
 /// How a storage was shown quiet, or why it was not.
 pub(super) type Answer = Result<Quiet, String>;
 
+/// The same, as the fencing thread hears it: without a word that it would have to free.
+pub(crate) type Told = Result<Quiet, Text<160>>;
+
 /// The fencing thread's end.
 #[derive(Debug)]
 pub(super) struct Worker {
     orders: SyncSender<()>,
-    answers: Receiver<Answer>,
+    answers: Receiver<Told>,
 }
 
 impl Worker {
@@ -41,7 +45,7 @@ impl Worker {
     }
 
     /// Its answer, if it has one by now.
-    pub(super) fn answer(&self) -> Option<Answer> {
+    pub(super) fn answer(&self) -> Option<Told> {
         self.answers.try_recv().ok()
     }
 }
@@ -68,7 +72,7 @@ impl Storage {
     }
 }
 
-fn work(target: &QuiesceTarget, orders: &Receiver<()>, answers: &SyncSender<Answer>) {
+fn work(target: &QuiesceTarget, orders: &Receiver<()>, answers: &SyncSender<Told>) {
     // Where it is refused the mounts of the fencer's own namespace are what there is, and unmounting there shows nothing.
     let entered = host::enter_mounts();
     let mut storage = match target.kind {
@@ -85,7 +89,7 @@ fn work(target: &QuiesceTarget, orders: &Receiver<()>, answers: &SyncSender<Answ
                     Ok(()) => storage.quiesce(),
                     Err(error) => Err(format!("the host's mounts cannot be entered: {error}")),
                 };
-                if answers.send(answer).is_err() {
+                if answers.send(answer.map_err(|why| Text::cut(&why))).is_err() {
                     return;
                 }
             }
