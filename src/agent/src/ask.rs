@@ -1,7 +1,7 @@
 //! What the API asks of the main loop. Each question carries the place for its answer; a question whose asker has gone
 //! is answered into nothing.
 
-use leasefence_api::{Answer, LeaseList, Status, VerdictAnswer};
+use leasefence_api::{Answer, DrillRequest, LeaseList, Status, VerdictAnswer};
 use leasefence_core::ids::Incarnation;
 use leasefence_core::member::Request;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -37,6 +37,13 @@ pub(crate) enum Ask {
         enabled: bool,
         /// The new priority, if it is to change.
         priority: Option<u8>,
+        /// The answer.
+        answer: oneshot::Sender<Answer>,
+    },
+    /// Rehearses a failure.
+    Drill {
+        /// Which, and who may die of it.
+        request: DrillRequest,
         /// The answer.
         answer: oneshot::Sender<Answer>,
     },

@@ -73,6 +73,8 @@ pub(crate) fn fencer(half: Option<&FencerHalf>, watchdog: api::WatchdogInfo, now
         latched: half.latched.is_some(),
         clean: half.clean.is_some(),
         unproven: half.unproven,
+        latched_end_age_ms: half.latched.map(|end| ms(now.instant.since_by_faster(end.0))),
+        clean_age_ms: half.clean.map(|clean| ms(now.instant.since_by_faster(clean.at))),
         processes: u32::try_from(half.processes.len()).unwrap_or(u32::MAX),
         ..api::FencerInfo::default()
     }

@@ -27,6 +27,7 @@ use crate::connection::Connection;
 use crate::decisions::Decisions;
 use crate::definitions::DefinitionStore;
 use crate::domains::{DomainStorages, Nudge};
+use crate::drill::Stall;
 use crate::event::{Event, Events};
 use crate::fencer::Fencer;
 use crate::metrics::Metrics;
@@ -83,6 +84,8 @@ pub(crate) struct Engine {
     /// The domain processes that the fencer showed last: domain, pid, start time.
     shown: BTreeSet<(DomainId, u32, u64)>,
     outstanding: HashMap<IoId, IoOp>,
+    /// What a drill keeps from the storage.
+    pub(crate) stall: Stall,
     answers: HashMap<RequestId, oneshot::Sender<Answer>>,
     next_request: u64,
     /// True once the header has said whether this is a test cluster.
@@ -111,6 +114,7 @@ impl Engine {
             metrics: Metrics::new(),
             shown: BTreeSet::new(),
             outstanding: HashMap::new(),
+            stall: Stall::default(),
             answers: HashMap::new(),
             next_request: 0,
             header_judged: false,
@@ -151,6 +155,7 @@ impl Engine {
 
     /// Reads the fencer's half and tells the member.
     pub(crate) fn look_at_fencer(&mut self) {
+        self.end_stall_when_due();
         // In this order: a half that shows this host armed comes with a report that is no older, so that no record which follows
         // it speaks of a watchdog that was no more when the fencer armed.
         let half = self.fencer.as_mut().and_then(|fencer| fencer.read().cloned());
@@ -265,7 +270,8 @@ impl Engine {
         }
     }
 
-    fn submit(&mut self, request: IoRequest) {
+    pub(crate) fn submit(&mut self, request: IoRequest) {
+        let Some(request) = self.stall.pass(request) else { return };
         if self.outstanding.is_empty() {
             self.parts.connection.set_busy(true);
         }

@@ -8,6 +8,7 @@ mod convert;
 mod decisions;
 mod definitions;
 mod domains;
+mod drill;
 mod engine;
 mod event;
 mod fencer;

@@ -4,6 +4,7 @@ use std::thread;
 
 use leasefence_api as api;
 use leasefence_api::{Answer, LeaseList, Status, VerdictAnswer, words};
+use leasefence_config::DrillPolicy;
 use leasefence_core::ids::{DomainId, Incarnation};
 use leasefence_core::member::{MemberStatus, Protection, Request};
 use leasefence_core::time::Now;
@@ -30,6 +31,7 @@ impl Engine {
                 Err(text) => drop(answer.send(Answer { ok: false, text })),
             },
             Ask::Ha { domain, enabled, priority, answer } => self.set_ha(&domain, enabled, priority, answer),
+            Ask::Drill { request, answer } => self.drill(&request, answer),
             Ask::Leases { domain, answer } => self.leases(domain.as_deref(), answer),
         }
     }
@@ -80,6 +82,7 @@ impl Engine {
             host_name: self.parts.setup.host_name.clone(),
             started_unix_ms: self.started.wall_ns / 1_000_000,
             summary,
+            drill_allowed: self.parts.config.drill == DrillPolicy::Allowed,
         }
     }
 

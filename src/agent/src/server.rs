@@ -18,8 +18,8 @@ use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use leasefence_api::{
-    Answer, ConfirmRequest, FenceRequest, HaRequest, MAX_WAIT, ResumeRequest, SlotFreeRequest, VerdictAnswer,
-    VerdictClass, path,
+    Answer, ConfirmRequest, DrillRequest, FenceRequest, HaRequest, MAX_WAIT, ResumeRequest, SlotFreeRequest,
+    VerdictAnswer, VerdictClass, path,
 };
 use leasefence_core::ids::{Generation, Incarnation, Slot};
 use leasefence_core::member::Request;
@@ -90,6 +90,7 @@ pub(crate) async fn serve(listener: UnixListener, asker: Asker) -> io::Result<()
         .route(path::SLOT_FREE, post(slot_free))
         .route(path::HA, post(ha))
         .route(path::HA_RESUME, post(ha_resume))
+        .route(path::DRILL, post(drill))
         .route(path::LEASES, get(all_leases))
         .route(&format!("{}/{{domain}}", path::LEASES), get(leases_of))
         .route(path::METRICS, get(metrics))
@@ -243,6 +244,10 @@ async fn ha_resume(
         answered(&asker, move |answer| Ask::Resume { domain, answer })
     })
     .await
+}
+
+async fn drill(State(asker): State<Asker>, peer: ConnectInfo<Peer>, body: Body<DrillRequest>) -> Response {
+    permitted(peer, body, |request| answered(&asker, move |answer| Ask::Drill { request, answer })).await
 }
 
 /// Goes on only for root or the agent's own user, with a body that can be read.

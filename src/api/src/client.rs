@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
+use crate::drill::DrillRequest;
 use crate::request::{Answer, ConfirmRequest, FenceRequest, HaRequest, ResumeRequest, SlotFreeRequest};
 use crate::{ApiError, LeaseList, MAX_WAIT, SOCKET_NAME, Status, VerdictAnswer, path};
 
@@ -143,6 +144,14 @@ impl Client {
     /// As every call.
     pub async fn ha_resume(&self, domain: &str) -> Result<Answer, ApiError> {
         self.post(path::HA_RESUME, &ResumeRequest { domain: domain.to_owned() }).await
+    }
+
+    /// Rehearses a failure of this host.
+    ///
+    /// # Errors
+    /// [`ApiError::Refused`] where drills are not allowed, or another domain would die; else as every call.
+    pub async fn drill(&self, request: &DrillRequest) -> Result<Answer, ApiError> {
+        self.post(path::DRILL, request).await
     }
 
     /// The domain leases, or those of one domain (by name or uuid).

@@ -4,6 +4,7 @@
 //! only ever added within `/v1`. Nothing here decides anything, and nothing here touches the lease file.
 
 mod client;
+mod drill;
 mod error;
 mod lease;
 mod request;
@@ -12,6 +13,7 @@ mod verdict;
 pub mod words;
 
 pub use client::Client;
+pub use drill::{DrillAct, DrillRequest};
 pub use error::ApiError;
 pub use lease::{LeaseEntry, LeaseList};
 pub use request::{Answer, ConfirmRequest, FenceRequest, HaRequest, ResumeRequest, SlotFreeRequest};
@@ -51,6 +53,8 @@ pub mod path {
     pub const HA: &str = "/v1/ha";
     /// `POST` of [`super::ResumeRequest`].
     pub const HA_RESUME: &str = "/v1/ha/resume";
+    /// `POST` of [`super::DrillRequest`]: rehearse a failure; refused unless the configuration allows it.
+    pub const DRILL: &str = "/v1/drill";
     /// `GET`: [`super::LeaseList`]; with `/DOMAIN` only the entries of that domain (name or uuid).
     pub const LEASES: &str = "/v1/leases";
     /// `GET`: the metrics, in Prometheus' text form.

@@ -44,6 +44,9 @@ pub struct AgentInfo {
     pub started_unix_ms: u64,
     /// What it is doing in one line.
     pub summary: String,
+    /// True when its configuration allows drills that end the lease.
+    #[serde(default)]
+    pub drill_allowed: bool,
 }
 
 /// The cluster and its lease file.
@@ -129,6 +132,12 @@ pub struct FencerInfo {
     pub clean: bool,
     /// True when it cannot prove it.
     pub unproven: bool,
+    /// How long ago that end was; absent unless latched.
+    #[serde(default)]
+    pub latched_end_age_ms: Option<u64>,
+    /// How long ago it had proven it; absent unless clean.
+    #[serde(default)]
+    pub clean_age_ms: Option<u64>,
     /// Domain processes that its last look at this host showed.
     pub processes: u32,
     /// The watchdog that it pets.

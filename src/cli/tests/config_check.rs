@@ -55,6 +55,7 @@ fn agent_with_a_domain_on_rbd(directory: &Path) -> thread::JoinHandle<()> {
             host_name: "host-1".to_owned(),
             started_unix_ms: 0,
             summary: String::new(),
+            drill_allowed: false,
         },
         cluster: ClusterInfo::default(),
         own: OwnLease::default(),

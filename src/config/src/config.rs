@@ -9,7 +9,9 @@ use leasefence_core::terms::Preset;
 use serde::Deserialize;
 
 use crate::ConfigError;
-use crate::keys::{Fence, Libvirt, Log, OnUnproven, Protect, Reset, StorageHint, TermOverrides, Watchdog};
+use crate::keys::{
+    DrillPolicy, Fence, Libvirt, Log, OnUnproven, Protect, Reset, StorageHint, TermOverrides, Watchdog,
+};
 use crate::locate::{key_at, line_at, line_of};
 use crate::timing::preset;
 
@@ -51,6 +53,9 @@ pub struct Config {
     /// The watchdog was seen to reset this machine: for those that some machines' firmware keeps from it (`iTCO_wdt`).
     #[serde(default)]
     pub watchdog_seen_to_reset: bool,
+    /// Whether `leasefence drill` may end this host's lease through its agent.
+    #[serde(default)]
+    pub drill: DrillPolicy,
     /// What happens at the lease's end when there is no proof.
     #[serde(default)]
     pub fence: Fence,

@@ -100,6 +100,17 @@ impl Visitor<'_> for WatchdogWord {
     }
 }
 
+/// Whether `leasefence drill` may have this host's agent end its own lease.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrillPolicy {
+    /// It may not.
+    #[default]
+    Refused,
+    /// It may, for root, and while no domain runs here that was not named to it.
+    Allowed,
+}
+
 /// Whether this host may reset itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -12,7 +12,9 @@ mod timing;
 
 pub use config::Config;
 pub use error::ConfigError;
-pub use keys::{Fence, Libvirt, Log, OnUnproven, Protect, Reset, StorageHint, TermOverrides, Watchdog};
+pub use keys::{
+    DrillPolicy, Fence, Libvirt, Log, OnUnproven, Protect, Reset, StorageHint, TermOverrides, Watchdog,
+};
 pub use timing::{HasWatchdog, Timing};
 
 /// Where the configuration is unless the command line says otherwise.

@@ -43,6 +43,7 @@ fn the_values_that_it_shows_are_the_defaults() {
     assert_eq!((shown.libvirt, shown.log), (default.libvirt, default.log));
     assert_eq!(shown.fence, default.fence);
     assert_eq!((shown.storage, shown.unknown_hold), (default.storage, default.unknown_hold));
+    assert_eq!(shown.drill, default.drill);
     assert_eq!(shown.expire_without_hardware, default.expire_without_hardware);
     assert_eq!(shown.watchdog_seen_to_reset, default.watchdog_seen_to_reset);
 }

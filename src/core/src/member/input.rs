@@ -152,6 +152,11 @@ pub enum Request {
     },
     /// Stop cleanly: fails while protected domains run.
     Release,
+    /// End the own lease now, for a drill: as if a peer had asked for it.
+    EndOwn {
+        /// Why, for the log.
+        reason: String,
+    },
 }
 
 /// All that can happen to a member.

@@ -10,6 +10,7 @@ mod command;
 mod convictions;
 mod desk;
 mod domains;
+mod drill;
 mod ending;
 mod fence_requests;
 mod freeing;

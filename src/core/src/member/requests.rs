@@ -20,6 +20,7 @@ impl Member {
             Request::Disarm => self.disarm(now, id),
             Request::Arm => self.arm_again(now, id),
             Request::Release => self.release(now, id),
+            Request::EndOwn { reason } => self.end_own(now, id, &reason),
             Request::Resume { domain } => self.resume_domain(now, id, domain),
             Request::SlotFree { slot, machine } => self.free_slot(now, id, Slot(slot), machine),
         };

@@ -221,3 +221,20 @@ fn a_guest_that_nobody_has_named_the_storages_of_makes_the_end_unproven() {
         world.story()
     );
 }
+
+#[test]
+fn a_drill_ends_the_own_lease_as_a_peer_would_and_the_host_comes_back() {
+    let mut world = World::held(3);
+    world.user_starts(1, 1);
+    world.run(5_000);
+    let victim = world.incarnation(1);
+    let request = world.ask(1, Request::EndOwn { reason: "a drill ends it".to_owned() });
+    world.until(5, "a peer has the proof", |world| world.evidence(0, victim) == Some("fenced"));
+    assert!(world.reply(1, request).expect("at once").0, "{}", world.story());
+    let again = world.ask(1, Request::EndOwn { reason: "a drill ends it".to_owned() });
+    world.run(10);
+    assert!(!world.reply(1, again).expect("at once").0, "there is no lease to end");
+    world.until(10, "the guest runs elsewhere", |world| world.runs_on(1).len() == 1);
+    world.until(30, "it rejoins without a restart", |world| world.state(1) == "held");
+    assert_eq!(world.generation(1).0, victim.generation.0 + 1);
+}
