@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 /// What is said below the list of commands.
 const AFTER: &str = "\
 Exit codes: 0 done (verdict: its domains may be started), 1 error, 2 wrong usage; verdict and fence --wait also \
-3 = the host is alive, 4 = not provable yet, or time-out.
+3 = the host is alive, 4 = not provable yet, or time-out; drill: see `leasefence drill run --help`.
 
 A new cluster:
   leasefence init /mnt/lease/prod.lease --cluster prod    once, on the shared storage
@@ -85,6 +85,12 @@ pub(crate) enum Command {
     Init(crate::init::InitArgs),
     /// Decode a whole lease file, damaged or not, and say what is wrong with it.
     Dump(crate::dump::DumpArgs),
+    /// Rehearse fencing on this host, with a canary in the place of your guests.
+    ///
+    /// It measures lease end, kill, quiescence, proof and restart beside what the terms promise. Exit code 0: every promise was kept. 1: a
+    /// promise was broken. 2: wrong usage. 3: something could not be run, and nothing is said of it.
+    #[command(subcommand)]
+    Drill(leasefence_drill::DrillCommand),
     /// Print the completions for a shell.
     Completions {
         /// Which shell.

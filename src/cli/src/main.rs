@@ -67,6 +67,9 @@ fn run(cli: &Cli) -> Outcome {
         }
         Command::Init(args) => init::run(args),
         Command::Dump(args) => dump::run(args),
+        Command::Drill(command) => {
+            Ok(Exit::Code(leasefence_drill::run(command, &cli.config, cli.run_dir.as_deref())))
+        }
         Command::Completions { shell } => generate::completions(*shell),
         Command::ManPages { directory } => generate::man_pages(directory),
     }

@@ -16,6 +16,8 @@ pub(crate) enum Exit {
     Failed,
     /// What a verdict says.
     Verdict(VerdictClass),
+    /// Its own, said already.
+    Code(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -24,6 +26,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => Self::SUCCESS,
             Exit::Failed => Self::FAILURE,
             Exit::Verdict(class) => Self::from(class.exit_code()),
+            Exit::Code(code) => Self::from(code),
         }
     }
 }
