@@ -6,6 +6,7 @@ use leasefence_core::member::{DomainReport, Protection, StopReason};
 
 use crate::Disk;
 use crate::chain::chain_hash;
+use crate::domain_xml::{DomainXml, XmlError};
 
 /// Why a domain does not run any more, in libvirt's terms.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -131,6 +132,15 @@ pub struct Domain {
 }
 
 impl Domain {
+    /// The domain that a definition describes, as libvirt gives it to its hook before a start: not running.
+    ///
+    /// # Errors
+    /// [`XmlError`] when it is not a domain's XML.
+    pub fn from_definition(xml: &str) -> Result<Self, XmlError> {
+        let off = Activity::Off { last: StopDetail::Unknown };
+        Ok(DomainXml::parse(xml)?.into_domain(off, false))
+    }
+
     /// H64 of its disk chains, see [`crate::chain_hash`].
     #[must_use]
     pub fn chain_hash(&self) -> u64 {

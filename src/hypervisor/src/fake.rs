@@ -27,6 +27,7 @@ struct Inner {
     domains: BTreeMap<DomainId, FakeDomain>,
     away: Option<String>,
     start_results: VecDeque<StartError>,
+    autostart: Vec<DomainId>,
     starts: Vec<DomainId>,
     destroyed: Vec<DomainId>,
 }
@@ -119,6 +120,11 @@ impl FakeHypervisor {
         self.lock().start_results.push_back(error);
     }
 
+    /// This domain starts by itself.
+    pub fn starts_by_itself(&self, domain: DomainId) {
+        self.lock().autostart.push(domain);
+    }
+
     /// All starts asked for so far, failed ones included.
     #[must_use]
     pub fn starts(&self) -> Vec<DomainId> {
@@ -205,6 +211,19 @@ impl Hypervisor for FakeHypervisor {
         }
         self.tell(HypervisorEvent::Started(domain));
         Ok(())
+    }
+
+    fn autostart(&self, domain: DomainId) -> Result<bool, HypervisorError> {
+        {
+            let mut inner = self.answering()?;
+            let off = inner.domains.get(&domain).is_some_and(|entry| !entry.activity.is_running());
+            if !off || !inner.autostart.contains(&domain) {
+                return Ok(false);
+            }
+            inner.starts.push(domain);
+        }
+        self.run(domain);
+        Ok(true)
     }
 
     fn destroy(&self, domain: DomainId) -> Result<(), HypervisorError> {

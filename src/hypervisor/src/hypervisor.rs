@@ -50,6 +50,13 @@ pub trait Hypervisor: Send + Sync {
     /// [`StartError::Unknown`].
     fn start(&self, domain: DomainId, xml: &str) -> Result<(), StartError>;
 
+    /// Starts a domain that is shut off and starts by itself (libvirt's autostart), as libvirt does it at boot. False when it
+    /// runs, does not start by itself, or is not known any more.
+    ///
+    /// # Errors
+    /// As [`Hypervisor::domains`]. A refused start is told as one; one of unknown outcome as [`HypervisorError::Away`].
+    fn autostart(&self, domain: DomainId) -> Result<bool, HypervisorError>;
+
     /// Ends the domain at once, like a power cut. A domain that is off already is no error.
     ///
     /// # Errors

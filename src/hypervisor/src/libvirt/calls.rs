@@ -46,6 +46,20 @@ pub(super) fn definition(connect: &Connect, domain: DomainId) -> Result<Definiti
     Definition::from_live(&live, inactive.as_deref()).map_err(|error| malformed(doing, &error))
 }
 
+pub(super) fn autostart(connect: &Connect, domain: DomainId) -> Result<bool, HypervisorError> {
+    let doing = "starting a domain that starts by itself";
+    let handle = match find(connect, domain) {
+        Err(HypervisorError::NoSuchDomain(_)) => return Ok(false),
+        found => found?,
+    };
+    let told = |error: &Error| about(domain, doing, error);
+    let active = handle.is_active().map_err(|error| told(&error))?;
+    if active || !handle.get_autostart().map_err(|error| told(&error))? {
+        return Ok(false);
+    }
+    handle.create().map(|_| true).map_err(|error| told(&error))
+}
+
 pub(super) fn destroy(connect: &Connect, domain: DomainId) -> Result<(), HypervisorError> {
     match find(connect, domain)?.destroy() {
         // It was off already.

@@ -141,6 +141,14 @@ impl Hypervisor for Libvirt {
         }
     }
 
+    fn autostart(&self, domain: DomainId) -> Result<bool, HypervisorError> {
+        self.shared.call(
+            "starting a domain that starts by itself",
+            self.config.start_deadline,
+            move |connect| calls::autostart(connect, domain),
+        )
+    }
+
     fn destroy(&self, domain: DomainId) -> Result<(), HypervisorError> {
         self.shared.call("ending a domain", self.config.slow_deadline, move |connect| {
             calls::destroy(connect, domain)
