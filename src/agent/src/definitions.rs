@@ -11,7 +11,7 @@ use std::thread;
 
 use leasefence_config::Config;
 use leasefence_core::ids::DomainId;
-use leasefence_hypervisor::{Definitions, Hypervisor, Loaded, StoredDefinition};
+use leasefence_hypervisor::{Definition, Definitions, Hypervisor, Loaded, StoredDefinition};
 
 use crate::domains::Nudge;
 use crate::event::{Event, Events, send};
@@ -19,10 +19,19 @@ use crate::event::{Event, Events, send};
 /// What is stored of a domain: the chain's hash and the version.
 type Stored = HashMap<DomainId, (u64, u32)>;
 
+/// What is to be stored.
+#[derive(Debug)]
+enum Wanted {
+    /// As libvirt says.
+    Asked(DomainId),
+    /// As libvirt gave it to its hook: without secrets, so that it does not count as stored.
+    Given(DomainId, Definition),
+}
+
 /// The handle of the thread.
 #[derive(Clone, Debug)]
 pub(crate) struct DefinitionStore {
-    queue: Sender<DomainId>,
+    queue: Sender<Wanted>,
     stored: Arc<Mutex<Stored>>,
     place: Place,
 }
@@ -59,7 +68,13 @@ impl DefinitionStore {
     /// Stores the domain's definition soon. A listing follows, which shows the version.
     pub(crate) fn store(&self, domain: DomainId) {
         // The worker ends with the process only.
-        self.queue.send(domain).ok();
+        self.queue.send(Wanted::Asked(domain)).ok();
+    }
+
+    /// Stores what libvirt gave its hook of a domain that is about to run, until a listing shows the domain and all of it is
+    /// stored. The caller owns the domain's lease.
+    pub(crate) fn store_given(&self, domain: DomainId, definition: Definition) {
+        self.queue.send(Wanted::Given(domain, definition)).ok();
     }
 
     /// The same, for a domain whose definition this host has stored before: only the owner of a domain's lease stores it.
@@ -119,22 +134,38 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&self, wanted: &Receiver<DomainId>) {
+    fn run(&self, wanted: &Receiver<Wanted>) {
         while let Ok(first) = wanted.recv() {
-            let mut batch = HashSet::from([first]);
-            batch.extend(wanted.try_iter());
-            for domain in batch {
-                match self.store(domain) {
-                    Ok(()) => self.nudge.nudge(),
-                    Err(why) => send(&self.events, Event::Trouble("definition", why)),
+            let mut batch = HashSet::new();
+            for wanted in std::iter::once(first).chain(wanted.try_iter()) {
+                match wanted {
+                    Wanted::Asked(domain) => drop(batch.insert(domain)),
+                    Wanted::Given(domain, definition) => self.tell(self.put(domain, &definition).map(drop)),
                 }
+            }
+            for domain in batch {
+                let stored = self.store(domain);
+                if stored.is_ok() {
+                    self.nudge.nudge();
+                }
+                self.tell(stored);
             }
         }
     }
 
+    fn tell(&self, stored: Result<(), String>) {
+        if let Err(why) = stored {
+            send(&self.events, Event::Trouble("definition", why));
+        }
+    }
+
+    fn put(&self, domain: DomainId, definition: &Definition) -> Result<u32, String> {
+        self.place.open()?.store(domain, definition).map_err(|error| error.to_string())
+    }
+
     fn store(&self, domain: DomainId) -> Result<(), String> {
         let definition = self.hypervisor.definition(domain).map_err(|error| error.to_string())?;
-        let version = self.place.open()?.store(domain, &definition).map_err(|error| error.to_string())?;
+        let version = self.put(domain, &definition)?;
         lock(&self.stored).insert(domain, (definition.chain_hash, version));
         Ok(())
     }

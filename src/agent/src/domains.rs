@@ -56,7 +56,7 @@ pub(crate) struct Lister {
     /// The main loop.
     pub(crate) events: Events,
     /// Which storage the disks lie on.
-    pub(crate) storages: Storages,
+    pub(crate) storages: Arc<Storages>,
     /// What of this host's set-up may keep a storage from being shown quiet.
     pub(crate) set_up: SetUp,
     /// Whether this host is shutting down.
@@ -200,7 +200,7 @@ mod tests {
             one_kernel: Arc::default(),
             nudge,
             events,
-            storages: Storages::new(),
+            storages: Arc::new(Storages::new()),
             set_up: SetUp::new(&config.lease, &config.run_dir),
             host_is_stopping: || false,
         };

@@ -2,6 +2,7 @@
 //! before the next is polled. Nothing here waits: what may take its time happens on other threads.
 
 mod begin;
+mod hooks;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use leasefence_core::member::{
 use leasefence_core::storage::{IoDone, IoId, IoOp, IoRequest};
 use leasefence_core::time::{HolderDeadline, Now};
 use leasefence_disk::{Disk, OpenError};
+use leasefence_hook::ExemptFile;
 use leasefence_hypervisor::Hypervisor;
 use leasefence_page::Page;
 use tokio::sync::oneshot;
@@ -28,6 +30,7 @@ use crate::decisions::Decisions;
 use crate::definitions::DefinitionStore;
 use crate::domains::{DomainStorages, Nudge};
 use crate::drill::Stall;
+use crate::engine::hooks::Hooks;
 use crate::event::{Event, Events};
 use crate::fencer::Fencer;
 use crate::metrics::Metrics;
@@ -53,6 +56,8 @@ pub(crate) struct Parts {
     pub(crate) store: DefinitionStore,
     /// Barriers and starts.
     pub(crate) starter: Starter,
+    /// What the hook goes by while the agent is away.
+    pub(crate) exempt_file: Option<ExemptFile>,
     /// Asks for a listing of the domains.
     pub(crate) nudge: Nudge,
     /// Whether local storage counts as one kernel's.
@@ -87,6 +92,8 @@ pub(crate) struct Engine {
     /// What a drill keeps from the storage.
     pub(crate) stall: Stall,
     answers: HashMap<RequestId, oneshot::Sender<Answer>>,
+    /// Libvirt's hook, and what is known of its questions.
+    pub(crate) hooks: Hooks,
     next_request: u64,
     /// True once the header has said whether this is a test cluster.
     header_judged: bool,
@@ -116,6 +123,7 @@ impl Engine {
             outstanding: HashMap::new(),
             stall: Stall::default(),
             answers: HashMap::new(),
+            hooks: Hooks::default(),
             next_request: 0,
             header_judged: false,
             fatal: None,
@@ -149,6 +157,11 @@ impl Engine {
                 self.parts.nudge.nudge();
                 self.input(Input::StartEnded { domain, term, result });
             }
+            Event::Hook(asked) => self.hook_asks(asked),
+            Event::StartRefused(domain, opened) => self.input(Input::StartRefused { domain, opened }),
+            Event::Activity(domain, opened, activity) => {
+                self.input(Input::Activity { domain, opened, activity });
+            }
             Event::Trouble(event, text) => self.say(LogLevel::Warn, event, text),
         }
     }
@@ -175,9 +188,11 @@ impl Engine {
     fn ask_of_newcomers(&mut self, half: &FencerHalf) {
         let shown: BTreeSet<_> =
             half.processes.iter().map(|process| (process.domain, process.pid, process.start_time)).collect();
-        if !shown.is_subset(&self.shown) {
+        let newcomers: Vec<_> = shown.difference(&self.shown).map(|(domain, ..)| *domain).collect();
+        if !newcomers.is_empty() {
             self.parts.nudge.nudge();
         }
+        self.look_for_unasked(&newcomers);
         self.shown = shown;
     }
 
@@ -193,11 +208,15 @@ impl Engine {
             drop(answer.send(Answer { ok: false, text }));
             return;
         }
-        self.next_request = self.next_request.saturating_add(1);
-        let id = RequestId(self.next_request);
+        let id = self.next_request();
         self.answers.retain(|_, waiting| !waiting.is_closed());
         self.answers.insert(id, answer);
         self.input(Input::Request(id, request));
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.next_request = self.next_request.saturating_add(1);
+        RequestId(self.next_request)
     }
 
     /// What the agent waits for before there is a member.
@@ -247,6 +266,7 @@ impl Engine {
             Command::Page(half) => {
                 self.parts.starter.gate.set(StartGate::of(&half));
                 self.remount.page_names(&half);
+                self.note_exempt(&half.exempt);
                 let written = self.fencer.as_mut().map(|fencer| fencer.write(*half));
                 if let Some(Err(error)) = written {
                     self.end(format!("writing the page: {error}"));
@@ -256,9 +276,14 @@ impl Engine {
                 self.parts.starter.barrier(domain, asked, definition_hash);
             }
             Command::Start { domain, term, definition_hash } => self.start(domain, term, definition_hash),
+            Command::PermitStart { id, domain, opened, token_is_new } => {
+                self.permit_start(id, domain, opened, token_is_new);
+            }
+            Command::AskActivity { domain, opened } => self.parts.starter.ask_activity(domain, opened),
             Command::Destroy { domain, reason } => self.destroy(domain, &reason),
             Command::StoreDefinition { domain } => self.parts.store.store(domain),
             Command::KillAll => self.kill_all(),
+            Command::Reply(id, reply) if self.hooks.waits(id) => self.answer_hook(id, reply),
             Command::Reply(id, Reply { ok, text }) => {
                 if let Some(answer) = self.answers.remove(&id) {
                     drop(answer.send(Answer { ok, text }));
@@ -386,6 +411,7 @@ impl Engine {
         self.names = reports.iter().map(|report| (report.domain, report.name.clone())).collect();
         self.running = guarded(&reports).collect();
         self.input(Input::Domains(reports));
+        self.start_what_was_denied_for_now();
     }
 
     fn link_changed(&mut self, link: Result<(), String>) {

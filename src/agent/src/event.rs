@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasefence_core::ids::{DomainId, Term};
-use leasefence_core::member::{DomainReport, LeaseMedium, StartFailure, StopReason};
+use leasefence_core::member::{DomainReport, LeaseMedium, StartActivity, StartFailure, StopReason};
 use leasefence_core::storage::IoDone;
 use leasefence_core::time::Instant;
 use leasefence_disk::OpenError;
@@ -11,6 +11,7 @@ use leasefence_page::Page;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::domains::DomainStorages;
+use crate::hook::Asked;
 
 /// Something happened.
 #[derive(Debug)]
@@ -35,6 +36,12 @@ pub(crate) enum Event {
     Barrier(DomainId, Instant, Result<Duration, String>),
     /// A start ended.
     StartEnded(DomainId, Term, Result<(), StartFailure>),
+    /// Libvirt's hook asks.
+    Hook(Asked),
+    /// A start whose token was new was not permitted.
+    StartRefused(DomainId, Instant),
+    /// What libvirt says of a start of which nobody has told the end.
+    Activity(DomainId, Instant, StartActivity),
     /// Something that a worker could not do, for people.
     Trouble(&'static str, String),
 }

@@ -12,6 +12,7 @@ mod drill;
 mod engine;
 mod event;
 mod fencer;
+mod hook;
 mod kill;
 mod leases;
 mod link;
@@ -38,6 +39,7 @@ use clap::{CommandFactory, Parser};
 use leasefence_api::SOCKET_NAME;
 use leasefence_config::{Config, Libvirt};
 use leasefence_disk::{Disk, DiskOptions};
+use leasefence_hook::{Configured, ExemptFile};
 use leasefence_hypervisor::{Hypervisor, HypervisorEvent, LibvirtConfig, Storages};
 use nix::sys::signal::SigSet;
 use tokio::sync::{mpsc, watch};
@@ -96,6 +98,8 @@ fn generate_man() -> ExitCode {
 }
 
 fn start(args: &Args) -> Result<End, Failure> {
+    // Before the configuration is: what is exempt by an older text than the one in force counts for nothing.
+    let exempt_file = Configured::read(&args.config).as_ref().map(ExemptFile::of);
     let config = Config::load(&args.config)?;
     logging::start(&config.log.level)?;
     let setup = Setup::new(&config)?;
@@ -106,33 +110,49 @@ fn start(args: &Args) -> Result<End, Failure> {
         config.cluster
     );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config, setup))
+    runtime.block_on(serve(config, setup, exempt_file))
 }
 
-async fn serve(config: Config, setup: Setup) -> Result<End, Failure> {
+async fn serve(config: Config, setup: Setup, exempt_file: Option<ExemptFile>) -> Result<End, Failure> {
     let listener = server::bind(&config.run_dir.join(SOCKET_NAME))?;
+    let hooks = hook::bind(&config.run_dir)?;
     let notify = Notify::start();
     let (events, inbox_events) = mpsc::unbounded_channel();
     let (asks, inbox_asks) = mpsc::channel(ASKS);
     let (revision, changed) = watch::channel(0);
     let remount = Remount::start(&config.run_dir, &events)?;
-    let mut engine = Engine::new(parts(config, setup, &remount, &events)?, remount);
+    let (parts, reader) = parts(config, setup, exempt_file, &remount, &events)?;
+    let mut engine = Engine::new(parts, remount);
     let serving = tokio::spawn(server::serve(listener, Asker { asks, revision: changed }));
+    let answering = tokio::spawn(hook::serve(hooks, Arc::new(reader), events));
     notify.ready();
     let inbox = Inbox { events: inbox_events, asks: inbox_asks, revision };
     let end = run::run(&mut engine, inbox, &notify).await?;
     notify.stopping();
     serving.abort();
+    answering.abort();
     Ok(end)
 }
 
 /// Starts every thread. From here on the lease file may be written, once the fencer has handed out its page.
-fn parts(config: Config, setup: Setup, remount: &Remount, events: &Events) -> Result<Parts, Failure> {
+fn parts(
+    config: Config,
+    setup: Setup,
+    exempt_file: Option<ExemptFile>,
+    remount: &Remount,
+    events: &Events,
+) -> Result<(Parts, hook::Reader), Failure> {
     let connection = Connection::start(&config, &setup.terms, events)?;
     let disk = start_disk(&config, &setup, events)?;
     link::start(config.run_dir.join(FENCER_SOCKET), setup.facts.boot_id, events.clone())?;
     let nudge = domains::Nudge::default();
     let one_kernel = Arc::default();
+    let storages = Arc::new(Storages::new());
+    let reader = hook::Reader {
+        exempt: config.protect.exempt.clone(),
+        storages: Arc::clone(&storages),
+        one_kernel: Arc::clone(&one_kernel),
+    };
     let (hypervisor, changes) = connect(&config.libvirt)?;
     let store = definitions::DefinitionStore::start(
         config.clone(),
@@ -148,7 +168,7 @@ fn parts(config: Config, setup: Setup, remount: &Remount, events: &Events) -> Re
         one_kernel: Arc::clone(&one_kernel),
         nudge: nudge.clone(),
         events: events.clone(),
-        storages: Storages::new(),
+        storages,
         set_up: storages::SetUp::new(&config.lease, &config.run_dir),
         host_is_stopping: leasefence_hypervisor::host_is_stopping,
     };
@@ -159,10 +179,11 @@ fn parts(config: Config, setup: Setup, remount: &Remount, events: &Events) -> Re
         host: setup.host_name.clone(),
         gate: shared_gate::SharedGate::default(),
         barriers: Arc::default(),
+        given: Arc::default(),
         disks_are_away: remount.pending(),
         events: events.clone(),
     };
-    Ok(Parts {
+    let parts = Parts {
         config,
         setup,
         connection,
@@ -172,8 +193,10 @@ fn parts(config: Config, setup: Setup, remount: &Remount, events: &Events) -> Re
         starter,
         nudge,
         one_kernel,
+        exempt_file,
         events: events.clone(),
-    })
+    };
+    Ok((parts, reader))
 }
 
 fn start_disk(config: &Config, setup: &Setup, events: &Events) -> Result<Disk, Failure> {

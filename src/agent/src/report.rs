@@ -69,6 +69,7 @@ impl Engine {
                 connected: self.libvirt.is_ok(),
                 error: self.libvirt.as_ref().err().cloned(),
             },
+            hook: self.hooks.info(&self.names),
             warnings: self.warnings(&member),
             decisions: self.decisions.list(),
         }
@@ -120,6 +121,7 @@ impl Engine {
         if bad_reads > 0 {
             warnings.push(format!("The fencer's half of the page was unreadable {bad_reads} times."));
         }
+        warnings.extend(self.hooks.warnings(&self.names));
         warnings.extend(self.watchdog.warnings(leasefence_clock::instant()));
         warnings.extend(self.reset.warnings(self.watchdog.has().is_some()));
         warnings.extend(self.parts.connection.advice.iter().cloned());

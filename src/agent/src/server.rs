@@ -63,6 +63,11 @@ pub(crate) enum ServerError {
 
 /// Binds the socket; a socket on which nobody listens any more is replaced.
 pub(crate) fn bind(socket: &Path) -> Result<UnixListener, ServerError> {
+    bind_with(socket, SOCKET_MODE)
+}
+
+/// The same, with another mode.
+pub(crate) fn bind_with(socket: &Path, mode: u32) -> Result<UnixListener, ServerError> {
     let shown = socket.display().to_string();
     let listen = |source| ServerError::Listen { path: shown.clone(), source };
     if std::os::unix::net::UnixStream::connect(socket).is_ok() {
@@ -73,7 +78,7 @@ pub(crate) fn bind(socket: &Path) -> Result<UnixListener, ServerError> {
         _ => {}
     }
     let listener = UnixListener::bind(socket).map_err(listen)?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(listen)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(mode)).map_err(listen)?;
     Ok(listener)
 }
 

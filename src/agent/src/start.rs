@@ -1,7 +1,9 @@
 //! Start barriers, starts and ends of domains, each on a thread of its own: shared storage and libvirt may take their time.
 //! The member's deadlines count, whatever these threads wait for; what a start does next the core says (`Starting`).
 
+use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -10,7 +12,10 @@ use std::time::Duration;
 use leasefence_core::ids::{DomainId, Term};
 use leasefence_core::member::{Barriers, StartActivity, StartFailure, StartOutcome, StartStep, Starting};
 use leasefence_core::time::Instant;
-use leasefence_hypervisor::{Activity, Hypervisor, HypervisorError, StartError, StoredDefinition, barrier};
+use leasefence_hook::take_later;
+use leasefence_hypervisor::{
+    Activity, Definition, Hypervisor, HypervisorError, StartError, StoredDefinition, barrier,
+};
 
 use crate::definitions::DefinitionStore;
 use crate::event::{Event, Events, send};
@@ -29,6 +34,8 @@ pub(crate) struct Starter {
     pub(crate) gate: SharedGate,
     /// Those under way.
     pub(crate) barriers: Arc<Mutex<Barriers>>,
+    /// What libvirt gave its hook of domains that wait to be permitted: their disks, for a barrier.
+    pub(crate) given: Arc<Mutex<HashMap<DomainId, Definition>>>,
     /// True while the disks' file systems are not mounted again after a fence.
     pub(crate) disks_are_away: Arc<AtomicBool>,
     /// The main loop.
@@ -76,6 +83,38 @@ impl Starter {
         }
     }
 
+    /// Asks libvirt, which may take its time, whether a start is over, and answers with [`Event::Activity`].
+    pub(crate) fn ask_activity(&self, domain: DomainId, opened: Instant) {
+        let this = self.clone();
+        // Without a thread it is asked again later.
+        drop(spawn("activity", move || {
+            send(&this.events, Event::Activity(domain, opened, this.activity(domain)));
+        }));
+    }
+
+    /// Starts what starts by itself and was denied while this host did not hold its lease: through libvirt and its hook, one
+    /// after the other.
+    pub(crate) fn start_denied(&self, run_dir: PathBuf) {
+        let this = self.clone();
+        let work = move || {
+            let denied = match take_later(&run_dir) {
+                Ok(denied) => denied,
+                Err(error) => {
+                    let text = format!("which starts were denied at boot cannot be read: {error}");
+                    return send(&this.events, Event::Trouble("autostart", text));
+                }
+            };
+            for domain in denied.iter().filter_map(|uuid| uuid.parse().ok()) {
+                match this.hypervisor.autostart(domain) {
+                    Ok(true) => tracing::info!("{domain} starts by itself, and was started again"),
+                    Ok(false) => {}
+                    Err(error) => send(&this.events, Event::Trouble("autostart", error.to_string())),
+                }
+            }
+        };
+        drop(spawn("autostart", work));
+    }
+
     fn write_barriers(&self, domain: DomainId, mut asked: Instant, mut chain_hash: u64) {
         loop {
             let result = self.write_barrier(domain, chain_hash);
@@ -91,8 +130,12 @@ impl Starter {
         if self.disks_are_away.load(Ordering::Acquire) {
             return Err("the disks' file systems are not mounted again yet after the fence".to_owned());
         }
-        let stored = self.store.load(domain, chain_hash)?;
-        let disks = stored.definition.disks().map_err(|error| error.to_string())?;
+        let given = lock(&self.given).get(&domain).filter(|given| given.chain_hash == chain_hash).cloned();
+        let definition = match given {
+            Some(given) => given,
+            None => self.store.load(domain, chain_hash)?.definition,
+        };
+        let disks = definition.disks().map_err(|error| error.to_string())?;
         barrier(&disks, &self.host).map_err(|error| error.to_string())
     }
 
@@ -138,7 +181,7 @@ impl Starter {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

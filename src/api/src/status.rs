@@ -25,6 +25,9 @@ pub struct Status {
     pub maintenance: Maintenance,
     /// Libvirt, as this agent sees it.
     pub hypervisor: HypervisorInfo,
+    /// Libvirt's hook, which asks this agent before a domain starts.
+    #[serde(default)]
+    pub hook: HookInfo,
     /// What an operator should know or mend, each a whole sentence; empty when all is well.
     pub warnings: Vec<String>,
     /// The last decisions with their reasons, oldest first (at most 200).
@@ -299,6 +302,28 @@ pub struct HypervisorInfo {
     pub connected: bool,
     /// Why not, in words.
     pub error: Option<String>,
+}
+
+/// Libvirt's hook, as this agent sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct HookInfo {
+    /// True when it stands among libvirt's hooks.
+    pub placed: bool,
+    /// The question that was answered last; absent when none was since this agent began.
+    pub last: Option<HookAnswer>,
+    /// A domain that libvirt has started without asking it since: then libvirt does not know of the hook.
+    pub unasked: Option<String>,
+}
+
+/// What libvirt's hook was answered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HookAnswer {
+    /// Wall time, milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// The domain's name.
+    pub domain: String,
+    /// True when it was allowed.
+    pub allowed: bool,
 }
 
 /// A decision and its reason.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use leasefence_api::{Client, Domain, Host, HostState, Recovery, ResetInfo, Status, WatchdogInfo};
+use leasefence_api::{
+    Client, Domain, HookAnswer, HookInfo, Host, HostState, Recovery, ResetInfo, Status, WatchdogInfo,
+};
 
 use crate::args::StatusArgs;
 use crate::outcome::{CliError, Exit, Outcome};
@@ -73,7 +75,7 @@ fn headline(status: &Status) -> String {
     let libvirt =
         status.hypervisor.error.as_ref().map(|error| format!("\nlibvirt: {error}")).unwrap_or_default();
     format!(
-        "cluster {}{test}, lease file {}\nthis host: {}, {}, {lease}, fencer {}; {}\nwatchdog: {}\nreset: {}{error}{libvirt}",
+        "cluster {}{test}, lease file {}\nthis host: {}, {}, {lease}, fencer {}; {}\nwatchdog: {}\nreset: {}\nhook: {}{error}{libvirt}",
         status.cluster.name,
         status.cluster.lease_path,
         status.agent.host_name,
@@ -82,7 +84,20 @@ fn headline(status: &Status) -> String {
         status.agent.summary,
         watchdog(&own.fencer.watchdog),
         reset(&own.fencer.reset),
+        hook(&status.hook),
     )
+}
+
+/// `in place, last asked 12:00:24.1 (web-1: allowed)`, or what is wrong with it.
+fn hook(hook: &HookInfo) -> String {
+    let place = if hook.placed { "in place" } else { "NOT IN PLACE" };
+    match &hook.last {
+        Some(HookAnswer { at_unix_ms, domain, allowed }) => {
+            let answer = if *allowed { "allowed" } else { "denied" };
+            format!("{place}, last asked {} ({domain}: {answer})", clock_time(*at_unix_ms))
+        }
+        None => format!("{place}, not asked yet"),
+    }
 }
 
 /// `soft, softdog at /dev/watchdog0, 5 s, last pet 0.1 s ago`, or why there is none.

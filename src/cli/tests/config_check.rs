@@ -10,8 +10,8 @@ use std::process::Command;
 use std::thread;
 
 use leasefence_api::{
-    API_VERSION, AgentInfo, ClusterInfo, Domain, HypervisorInfo, Maintenance, OwnLease, SOCKET_NAME, Status,
-    Storage,
+    API_VERSION, AgentInfo, ClusterInfo, Domain, HookInfo, HypervisorInfo, Maintenance, OwnLease,
+    SOCKET_NAME, Status, Storage,
 };
 
 /// What it prints for a good configuration whose run directory this is.
@@ -64,6 +64,7 @@ fn agent_with_a_domain_on_rbd(directory: &Path) -> thread::JoinHandle<()> {
         recoveries: Vec::new(),
         maintenance: Maintenance::default(),
         hypervisor: HypervisorInfo::default(),
+        hook: HookInfo::default(),
         warnings: Vec::new(),
         decisions: Vec::new(),
     };

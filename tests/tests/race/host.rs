@@ -243,7 +243,12 @@ impl Host {
             Command::Note(note) if note.level >= LogLevel::Info => {
                 self.ledger.tell(format!("host {index}: {}: {}", note.event, note.text));
             }
-            Command::StoreDefinition { .. } | Command::Reply(..) | Command::Note(_) => {}
+            // Nobody but the agents starts anything here.
+            Command::PermitStart { .. }
+            | Command::AskActivity { .. }
+            | Command::StoreDefinition { .. }
+            | Command::Reply(..)
+            | Command::Note(_) => {}
             Command::Fatal(why) => panic!("host {index} gives up: {why}\n{}", self.ledger.story()),
         }
     }

@@ -55,6 +55,7 @@ fn host() -> Host {
         host: "host-1".to_owned(),
         gate: SharedGate::default(),
         barriers: Arc::default(),
+        given: Arc::default(),
         disks_are_away: Arc::default(),
         events,
     };

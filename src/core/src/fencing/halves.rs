@@ -53,6 +53,19 @@ pub struct StartToken {
     pub opened: Instant,
 }
 
+impl StartToken {
+    /// One clock tick of `/proc/PID/stat`: 10 ms on every Linux (`USER_HZ` is 100).
+    const TICK_NS: u64 = 10_000_000;
+
+    /// True for a process of its domain that was started after the token was opened: then it needs no token any more. One of
+    /// before is of an earlier run.
+    #[must_use]
+    pub fn came_up_as(&self, process: &DomainProcess) -> bool {
+        let started_before_ns = process.start_time.saturating_add(1).saturating_mul(Self::TICK_NS);
+        process.domain == self.domain && started_before_ns > self.opened.boot_ns
+    }
+}
+
 /// A write whose outcome is unknown (R11).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct UnknownWrite {

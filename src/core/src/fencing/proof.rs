@@ -8,9 +8,6 @@ use crate::ids::DomainId;
 use crate::planted::planted;
 use crate::time::{Instant, Now, ObserverDeadline};
 
-/// One clock tick of `/proc/PID/stat`: 10 ms on every Linux (`USER_HZ` is 100).
-const TICK_NS: u64 = 10_000_000;
-
 /// One scan of the host's processes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scan<'a> {
@@ -91,12 +88,8 @@ impl Fencer {
     /// A token counts as a running domain until its process was seen: one of that domain that started after it was opened.
     fn note_seen_starts(&mut self, processes: &[DomainProcess]) {
         for token in &self.tokens {
-            let shows = |process: &DomainProcess| {
-                process.domain == token.domain
-                    && process.start_time.saturating_add(1).saturating_mul(TICK_NS) > token.opened.boot_ns
-            };
             let key = (token.domain, token.term, token.opened);
-            if !self.seen_starts.contains(&key) && processes.iter().any(shows) {
+            if !self.seen_starts.contains(&key) && processes.iter().any(|process| token.came_up_as(process)) {
                 self.seen_starts.push(key);
             }
         }

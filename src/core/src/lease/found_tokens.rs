@@ -60,6 +60,15 @@ impl FoundTokens {
         self.open.len() != before
     }
 
+    /// Libvirt goes on with a start of this domain, if one is open: what it said before closes it no more.
+    pub(super) fn goes_on(&mut self, domain: DomainId) -> bool {
+        let mut open = false;
+        for found in self.open.iter_mut().filter(|found| found.token.domain == domain) {
+            (found.idle_since, found.proof, open) = (None, None, true);
+        }
+        open
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }

@@ -20,6 +20,8 @@ const EVENT_GRACE: Duration = Duration::from_secs(5);
 enum Phase {
     /// Acquired by a recovery, which says when it runs or is given up.
     Recovering,
+    /// Permitted to a user's start, under an open start token: it runs once the fencer shows it, or is given up.
+    Starting,
     /// Not seen running yet, or running.
     Held {
         /// Since when libvirt lists it as not running, if it does.
@@ -85,7 +87,9 @@ impl Owned {
                 self.phase = Phase::Ending { reason, drained: false, proof: GoneProof::new(now) };
                 return None;
             }
-            Phase::Recovering | Phase::Held { .. } | Phase::Quieting { .. } => return None,
+            Phase::Recovering | Phase::Starting | Phase::Held { .. } | Phase::Quieting { .. } => {
+                return None;
+            }
         };
         // The proof is fed in any case: it may be complete before libvirt has answered.
         proof.shown(half, domain).then_some(reason).flatten()
@@ -177,8 +181,8 @@ impl OwnedDomains {
 
     fn seen_running(&mut self, domain: DomainId, now: Instant) -> bool {
         match self.domains.get(&domain).map(|owned| &owned.phase) {
-            // The recovery itself decides when its domain runs: its start may still fail.
-            Some(Phase::Recovering) | None => false,
+            // Who starts it decides when it runs: the start may still fail, or libvirt's word be of the run before.
+            Some(Phase::Recovering | Phase::Starting) | None => false,
             Some(_) => self.started(domain, now),
         }
     }
@@ -195,14 +199,50 @@ impl OwnedDomains {
                 let reason = if owned.ran { EndReason::Crashed } else { EndReason::NeverRan };
                 owned.phase = Phase::Ending { reason, drained: false, proof: GoneProof::new(now) };
             }
-            Phase::Held { .. } | Phase::Recovering | Phase::Ending { .. } | Phase::Quieting { .. } => {}
+            Phase::Held { .. }
+            | Phase::Recovering
+            | Phase::Starting
+            | Phase::Ending { .. }
+            | Phase::Quieting { .. } => {}
         }
+    }
+
+    /// It was acquired for a user's start: what is said of an earlier run ends it no more.
+    pub(super) fn starting(&mut self, domain: DomainId) {
+        let Some(owned) = self.domains.get_mut(&domain) else { return };
+        owned.running_since = None;
+        owned.phase = Phase::Starting;
+    }
+
+    /// The fencer shows the process of that start.
+    pub(super) fn start_shown(&mut self, domain: DomainId) {
+        if let Some(owned) = self.domains.get_mut(&domain)
+            && owned.phase == Phase::Starting
+        {
+            owned.phase = Phase::Held { missing: None };
+        }
+    }
+
+    /// Nothing comes of that start: the entry ends.
+    pub(super) fn start_given_up(&mut self, domain: DomainId, now: Instant) {
+        if let Some(owned) = self.domains.get_mut(&domain)
+            && owned.phase == Phase::Starting
+        {
+            let reason = if owned.ran { EndReason::Crashed } else { EndReason::NeverRan };
+            owned.phase = Phase::Ending { reason, drained: false, proof: GoneProof::new(now) };
+        }
+    }
+
+    /// True while it is permitted to a start and was never seen running under its term.
+    pub(super) fn is_unused(&self, domain: DomainId) -> bool {
+        self.domains.get(&domain).is_some_and(|owned| !owned.ran && owned.phase == Phase::Starting)
     }
 
     /// Libvirt's event: the domain stopped, and why. A reason counts only for a domain that was seen running under this term.
     pub(super) fn stopped(&mut self, domain: DomainId, reason: StopReason, now: Instant) {
         let Some(owned) = self.domains.get_mut(&domain) else { return };
-        if owned.phase == Phase::Recovering {
+        // Of a start under way its own end is told by who starts it: this may be the run before.
+        if matches!(owned.phase, Phase::Recovering | Phase::Starting) {
             return;
         }
         owned.running_since = None;
@@ -227,7 +267,8 @@ impl OwnedDomains {
     /// True while an entry waits for what only the fencer's half can show.
     #[must_use]
     pub(super) fn heeds_fencer(&self) -> bool {
-        let heeds = |owned: &Owned| !matches!(owned.phase, Phase::Recovering | Phase::Held { .. });
+        let heeds =
+            |owned: &Owned| !matches!(owned.phase, Phase::Recovering | Phase::Starting | Phase::Held { .. });
         self.domains.values().any(heeds)
     }
 
@@ -311,7 +352,7 @@ mod marks {
                 owned.term.each_mark(f);
                 owned.running_since.each_mark(f);
                 match &mut owned.phase {
-                    Phase::Recovering => {}
+                    Phase::Recovering | Phase::Starting => {}
                     Phase::Held { missing } => missing.each_mark(f),
                     Phase::Settling { proof, .. } | Phase::Ending { proof, .. } => proof.each_mark(f),
                     Phase::Quieting { quiet, .. } => quiet.each_mark(f),

@@ -68,6 +68,26 @@ pub enum Command {
         /// Hash of the disk chain in the lease entry.
         definition_hash: u64,
     },
+    /// Answer libvirt's hook, whose start has its token in the page since the command before: yes only if
+    /// [`Sight::permits_start`](super::Sight::permits_start), by a read after that write, and the hook still waits. Else refuse, and if
+    /// the token is new say so by `Input::StartRefused`.
+    PermitStart {
+        /// The hook's question.
+        id: RequestId,
+        /// Which domain.
+        domain: DomainId,
+        /// The mark of the permission, when it was asked for.
+        opened: Instant,
+        /// True when nothing was permitted under that token before.
+        token_is_new: bool,
+    },
+    /// Ask libvirt whether the start of this domain is over, on a thread; answer `Input::Activity`.
+    AskActivity {
+        /// Which domain.
+        domain: DomainId,
+        /// The mark that goes back in the answer.
+        opened: Instant,
+    },
     /// Kill every process of this domain at once, by pidfd: it runs without a lease that it can win (PROTOCOL 6). Which
     /// [`Sight::to_kill`](super::Sight::to_kill) says, and [`destroy_needs_libvirt`](super::destroy_needs_libvirt) what else.
     Destroy {

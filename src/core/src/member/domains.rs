@@ -108,6 +108,7 @@ impl Member {
             leases.barrier(context, domain, asked, result, drain);
             recoveries.barrier(context, leases, domain, asked, result);
         });
+        self.start_barrier(now, domain, asked, result);
     }
 
     /// The answer to a start.
@@ -126,6 +127,7 @@ impl Member {
 
     /// The fencer's half: it proves deaths, and closes tokens.
     pub(super) fn fencer_seen(&mut self, now: &Now) {
+        self.starts_seen(now);
         let heeded = |leasing: &Leasing| leasing.leases.heeds_fencer() || leasing.recoveries.heeds_fencer();
         if !self.leasing.as_deref().is_some_and(heeded) {
             return;
@@ -178,7 +180,9 @@ impl Member {
             let known = reports.get(&domain).is_none_or(|report| report.definition_version > 0);
             known && self.leasing.as_ref().is_some_and(|leasing| leasing.leases.owns(domain))
         };
+        let starts = self.leasing.as_ref().is_some_and(|leasing| leasing.has_starts());
         self.domains.refused.is_empty()
+            && !starts
             && !reports.values().any(|report| report.protection.exempt)
             && self.running_protected().into_iter().all(settled)
     }
@@ -210,6 +214,7 @@ impl Member {
 
     /// An acquire for a running domain, or for a recovery, ended.
     pub(super) fn acquire_ended(&mut self, now: &Now, domain: DomainId, outcome: AcquireOutcome) {
+        let for_a_start = self.start_acquired(now, domain, &outcome);
         let (why, for_good) = match outcome {
             AcquireOutcome::Acquired(entry) => {
                 let text = format!("domain {domain} is owned here, under term {}", entry.term);
@@ -240,7 +245,7 @@ impl Member {
             AcquireOutcome::Unknown => ("a write of its lease page has an unknown outcome".to_owned(), false),
             AcquireOutcome::LostLease => ("this host's own lease ended".to_owned(), false),
         };
-        if !self.running_protected().contains(&domain) {
+        if for_a_start || !self.running_protected().contains(&domain) {
             return;
         }
         let fresh = self.domains.refused.insert(domain, (why.clone(), now.instant)).is_none();
@@ -279,12 +284,12 @@ impl Member {
 
     /// Exempt, and without a lease of this host: what may stand as owned on storage would be recovered elsewhere after this
     /// host's death, so it stays protected until its entry has ended (R12).
-    fn is_exempt(&self, domain: DomainId) -> bool {
+    pub(super) fn is_exempt(&self, domain: DomainId) -> bool {
         let exempt = self.domains.reports.get(&domain).is_some_and(|report| report.protection.exempt);
         exempt && !self.may_be_own(domain)
     }
 
-    fn may_be_own(&self, domain: DomainId) -> bool {
+    pub(super) fn may_be_own(&self, domain: DomainId) -> bool {
         let leasing = self.leasing.as_ref();
         // A restarted agent's list stands until the own sectors are read back.
         leasing.is_some_and(|leasing| leasing.leases.may_be_own(domain))
@@ -323,7 +328,7 @@ impl Member {
     }
 
     /// What the fencer must know ahead of need.
-    fn refresh_exempt_and_storages(&mut self) {
+    pub(super) fn refresh_exempt_and_storages(&mut self) {
         let reports = self.domains.reports.values();
         self.half.exempt =
             reports.clone().map(|report| report.domain).filter(|domain| self.is_exempt(*domain)).collect();
@@ -332,13 +337,15 @@ impl Member {
         let shown = |domain: &DomainId| self.fencer.as_ref().is_some_and(|half| shows(half, *domain));
         let mut covered = std::mem::take(&mut self.half.covered);
         covered.retain(|domain| owned(domain) || shown(domain));
-        let named = |report: &&DomainReport| report.running && !report.unanswered;
-        covered.extend(reports.clone().filter(named).map(|report| report.domain));
+        // One whose start is permitted is named before its process shows.
+        let starts = self.leasing.iter().flat_map(|leasing| leasing.starts.permitted());
+        let running: Vec<_> = reports.filter(|report| report.running).chain(starts).collect();
+        covered.extend(running.iter().filter(|report| !report.unanswered).map(|report| report.domain));
         covered.sort_unstable();
         covered.dedup();
         self.half.covered = covered;
         // Storages of domains that libvirt no longer describes stay: their processes may still run.
-        for target in reports.filter(|report| report.running).flat_map(|report| &report.storages) {
+        for target in running.into_iter().flat_map(|report| &report.storages) {
             // One that was not known yet when it was first told, before the header said that this is a test cluster.
             let guess = QuiesceTarget { kind: StorageKind::Unprovable, ..target.clone() };
             self.half.quiesce.retain(|known| *known != guess || *known == *target);
@@ -348,18 +355,25 @@ impl Member {
         }
     }
 
+    fn permitted_starts(&self) -> impl Iterator<Item = &DomainReport> {
+        self.leasing.iter().flat_map(|leasing| leasing.starts.permitted())
+    }
+
     pub(super) fn domain_statuses(&self) -> Vec<DomainStatus> {
         let running = self.running_protected();
         let listed = self.domains.reports.keys().copied();
         // Libvirt forgets a transient domain that has ended: it is shown while its entry waits for its storages.
         let waiting =
             self.leasing.iter().flat_map(|leasing| leasing.leases.not_quiet()).map(|(domain, _)| domain);
-        let all: BTreeSet<DomainId> = listed.chain(running.iter().copied()).chain(waiting).collect();
+        let starting = self.permitted_starts().map(|report| report.domain);
+        let all: BTreeSet<DomainId> =
+            listed.chain(running.iter().copied()).chain(waiting).chain(starting).collect();
         all.into_iter().map(|domain| self.domain_status(domain, running.contains(&domain))).collect()
     }
 
     fn domain_status(&self, domain: DomainId, running_protected: bool) -> DomainStatus {
-        let report = self.domains.reports.get(&domain);
+        let starting = || self.permitted_starts().find(|report| report.domain == domain);
+        let report = self.domains.reports.get(&domain).or_else(starting);
         let leasing = self.leasing.as_ref();
         let entry = leasing.and_then(|leasing| leasing.leases.entry(domain));
         let acquiring = leasing.is_some_and(|leasing| leasing.leases.is_acquiring(domain));
@@ -416,7 +430,7 @@ pub(super) fn not_quiet(why: &str) -> String {
     )
 }
 
-fn spec_of(report: &DomainReport) -> DomainSpec {
+pub(super) fn spec_of(report: &DomainReport) -> DomainSpec {
     DomainSpec {
         ha: report.protection.ha,
         priority: report.protection.priority,

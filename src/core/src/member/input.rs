@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::StartActivity;
 use crate::fencing::{AgentHalf, FencerHalf, QuiesceTarget};
 use crate::ids::{BootId, DomainId, HostKey, Nonce};
 use crate::recovery::RecoveryPolicy;
@@ -159,6 +160,32 @@ pub enum Request {
     },
 }
 
+/// What libvirt's hook asks of a domain (ARCHITECTURE 5).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HookQuestion {
+    /// Which domain.
+    pub domain: DomainId,
+    /// True when its operator exempted it, by the configuration or in its metadata.
+    pub exempt: bool,
+    /// What libvirt is about to do, or has done.
+    pub operation: HookOperation,
+}
+
+/// What libvirt tells its hook.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HookOperation {
+    /// `prepare begin`: it is about to be started. What its definition says of it; not running, with the storages of its disks.
+    Prepare(Box<DomainReport>),
+    /// `start begin`: QEMU is about to be run.
+    Start,
+    /// `started begin`: its CPUs run. Libvirt ends it if that is denied.
+    Started,
+    /// `migrate begin`: it is about to come in from another host.
+    Migrate,
+    /// `release end`: its run, or a start that came to nothing, is over.
+    Release,
+}
+
 /// All that can happen to a member.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
@@ -201,6 +228,25 @@ pub enum Input {
     },
     /// Something is asked for.
     Request(RequestId, Request),
+    /// Libvirt's hook asks; answered by [`Command::PermitStart`](super::Command::PermitStart) or
+    /// [`Command::Reply`](super::Command::Reply).
+    Hook(RequestId, HookQuestion),
+    /// A start was not permitted by `Command::PermitStart`, whose token was new.
+    StartRefused {
+        /// Which domain.
+        domain: DomainId,
+        /// The command's own mark.
+        opened: Instant,
+    },
+    /// The answer to `Command::AskActivity`.
+    Activity {
+        /// Which domain.
+        domain: DomainId,
+        /// The command's own mark.
+        opened: Instant,
+        /// What libvirt said.
+        activity: StartActivity,
+    },
     /// Whether libvirt can start domains here, and how much room is left.
     Capacity {
         /// Free memory in MiB.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::domains::not_quiet;
 use super::phase::Phase;
+use super::user_starts::UserStarts;
 use super::{Command, LogLevel, Member, RecoveryStatus, StartFailure};
 use crate::evidence::{Evidence, Verdict};
 use crate::fencing::StartToken;
@@ -23,6 +24,7 @@ use crate::time::{Instant, Now};
 pub(super) struct Leasing {
     pub(super) leases: Leases,
     pub(super) recoveries: Recoveries,
+    pub(super) starts: UserStarts,
     /// Each page as last read, for `status`.
     scans: BTreeMap<u8, PageScan>,
     /// When lease work goes on, as it said when it was last asked.
@@ -32,10 +34,11 @@ pub(super) struct Leasing {
 }
 
 impl Leasing {
-    /// All open start tokens: of this process's starts, and of those before it that are not proven closed.
+    /// All open start tokens: of this process's starts, users' among them, and of those before it that are not proven closed.
     fn tokens(&self) -> Vec<StartToken> {
         let mut tokens = self.recoveries.tokens();
         tokens.extend(self.leases.tokens());
+        tokens.extend(self.starts.tokens());
         tokens
     }
 }
@@ -65,8 +68,15 @@ impl Member {
     fn begin_leasing(&mut self, own: Incarnation, leases: Leases) {
         let Some(header) = &self.header else { return };
         let recoveries = Recoveries::new(self.config.recovery, header.layout, own);
-        self.leasing =
-            Some(Box::new(Leasing { leases, recoveries, scans: BTreeMap::new(), due: None, lost: false }));
+        let starts = UserStarts::default();
+        self.leasing = Some(Box::new(Leasing {
+            leases,
+            recoveries,
+            starts,
+            scans: BTreeMap::new(),
+            due: None,
+            lost: false,
+        }));
         self.domains.settled = false;
     }
 
@@ -323,7 +333,8 @@ impl Member {
     /// True when no lease work is under way and no want is left.
     pub(super) fn lease_work_is_over(&self) -> bool {
         self.leasing.as_ref().is_none_or(|leasing| {
-            leasing.leases.is_quiet() && leasing.recoveries.is_quiet() && leasing.tokens().is_empty()
+            let idle = leasing.recoveries.is_quiet() && leasing.starts.is_empty();
+            idle && leasing.leases.is_quiet() && leasing.tokens().is_empty()
         })
     }
 

@@ -14,6 +14,7 @@ mod drill;
 mod ending;
 mod fence_requests;
 mod freeing;
+mod hook;
 mod input;
 mod judgement;
 mod leasing;
@@ -29,6 +30,7 @@ mod startup;
 mod status;
 mod status_of;
 mod storage_turn;
+mod user_starts;
 mod weaken;
 
 use std::time::Duration;
@@ -36,7 +38,8 @@ use std::time::Duration;
 pub use barriers::Barriers;
 pub use command::{Command, LogLevel, Note, Reply};
 pub use input::{
-    DomainReport, Input, LeaseMedium, MemberConfig, Protection, Request, RequestId, StartFailure, StopReason,
+    DomainReport, HookOperation, HookQuestion, Input, LeaseMedium, MemberConfig, Protection, Request,
+    RequestId, StartFailure, StopReason,
 };
 pub use listing::{LISTING_INTERVAL, Listing, destroy_needs_libvirt, guarded};
 pub use sight::{FENCER_INTERVAL, Sight};
@@ -47,7 +50,7 @@ pub use status::{
 
 use crate::evidence::Evidence;
 use crate::fencing::{AgentHalf, FencerHalf};
-use crate::format::Header;
+use crate::format::{Header, HostState};
 use crate::ids::{Generation, Incarnation};
 use crate::renewal::Holder;
 use crate::storage::Step;
@@ -187,6 +190,11 @@ impl Member {
             Input::Barrier { domain, asked, result } => self.barrier_done(now, domain, asked, &result),
             Input::StartEnded { domain, term, result } => self.start_done(now, domain, term, &result),
             Input::Capacity { memory_mib } => self.free_memory_mib = Some(memory_mib),
+            Input::Hook(id, question) => self.hook_asks(now, id, question),
+            Input::StartRefused { domain, opened } => self.start_refused(now, domain, opened),
+            Input::Activity { domain, opened, activity } => {
+                self.start_activity(now, domain, opened, activity);
+            }
         }
         self.turn(now);
     }
@@ -259,6 +267,19 @@ impl Member {
         self.watch.as_ref()?.evidence(incarnation)
     }
 
+    /// True while this host may come to a lease without anybody's help: a start that is denied now may be asked for again then.
+    #[must_use]
+    pub fn is_on_its_way(&self) -> bool {
+        let maintenance = |resting: &HostState| *resting == HostState::Disarmed;
+        match &self.phase {
+            Phase::Adopting { resting } | Phase::Arming { resting, .. } => !maintenance(resting),
+            Phase::Opening | Phase::Header(_) | Phase::Choosing | Phase::Entering(_) | Phase::Resuming => {
+                true
+            }
+            Phase::Held | Phase::Weakening(_) | Phase::Disarmed | Phase::Ending(_) | Phase::Over => false,
+        }
+    }
+
     /// Moves on what time and the fencer decide. Called after every input.
     fn turn(&mut self, now: &Now) {
         self.last = *now;
@@ -274,6 +295,7 @@ impl Member {
             Phase::Opening | Phase::Header(_) | Phase::Resuming | Phase::Disarmed | Phase::Over => {}
             Phase::Entering(_) => self.reconsider_entry(now),
         }
+        self.starts_turn(now);
         self.domain_turn(now);
         self.lease_turn(now);
         self.publish();

@@ -51,7 +51,7 @@ impl Member {
         }
     }
 
-    fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         match &self.phase {
             Phase::Opening => "waiting for the lease file".to_owned(),
             Phase::Header(_) => "reading the lease file's header".to_owned(),

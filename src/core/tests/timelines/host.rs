@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use leasefence_core::fencing::{
     AgentHalf, DomainProcess, Fencer, FencerHalf, Marker, MarkerFound, PageView, QuiesceTarget, Quiet,
-    RestoredPage, Scan, StorageKind,
+    RestoredPage, Scan, StartToken, StorageKind,
 };
 use leasefence_core::ids::{BootId, DomainId, HostKey, Incarnation, Nonce};
 use leasefence_core::member::{
-    Command, DomainReport, Input, LeaseMedium, Member, MemberConfig, Protection, RequestId, StartFailure,
+    Command, DomainReport, Input, LeaseMedium, Member, MemberConfig, Protection, RequestId, StartActivity,
+    StartFailure,
 };
 use leasefence_core::recovery::RecoveryPolicy;
 use leasefence_core::storage::{IoDone, IoError, IoOp, IoRequest};
@@ -87,6 +88,10 @@ pub(crate) struct Host {
     pub(crate) started_again: u8,
     /// The operator has exempted all guests of this host.
     pub(crate) exempts: bool,
+    /// Libvirt's hook has gone before it was answered.
+    pub(crate) hook_gives_up: bool,
+    /// What libvirt says of starts.
+    pub(crate) libvirt_says: Option<StartActivity>,
     pub(crate) replies: BTreeMap<RequestId, (bool, String)>,
     pub(crate) log: Vec<Line>,
 }
@@ -130,6 +135,8 @@ impl Host {
             started_as: BTreeMap::new(),
             started_again: 0,
             exempts: false,
+            hook_gives_up: false,
+            libvirt_says: None,
             replies: BTreeMap::new(),
             log: Vec::new(),
         }
@@ -234,7 +241,9 @@ impl Host {
     }
 
     pub(crate) fn tell(&mut self, at: u64, input: Input) {
-        self.inbox.push_back((at, input));
+        // Before what comes later.
+        let place = self.inbox.iter().position(|(when, _)| *when > at).unwrap_or(self.inbox.len());
+        self.inbox.insert(place, (at, input));
     }
 
     /// When something happens here next.
@@ -325,6 +334,21 @@ impl Host {
                 self.log.push((ms, self.name.clone(), "destroy".to_owned(), reason));
             }
             Command::StoreDefinition { .. } => {}
+            Command::PermitStart { id, domain, opened, token_is_new } => {
+                let in_page = |token: &StartToken| token.domain == domain && token.opened == opened;
+                let carried = self.page.iter().flat_map(|page| &page.tokens).any(in_page);
+                assert!(carried || !token_is_new, "a start is permitted whose token is not in the page");
+                let latched = self.fencer.as_ref().is_some_and(|fencer| fencer.half().latched.is_some());
+                let refused = latched || self.hook_gives_up;
+                if refused && token_is_new {
+                    self.inbox.push_back((at, Input::StartRefused { domain, opened }));
+                }
+                self.replies.insert(id, (!refused, "by the page".to_owned()));
+            }
+            Command::AskActivity { domain, opened } => {
+                let activity = self.libvirt_says.unwrap_or(StartActivity::Unsettled);
+                self.inbox.push_back((at + 1_000_000, Input::Activity { domain, opened, activity }));
+            }
             Command::KillAll => {
                 self.guests.clear();
                 self.log.push((ms, self.name.clone(), "killed".to_owned(), "by the agent".to_owned()));
@@ -467,7 +491,7 @@ impl Host {
 }
 
 /// What libvirt says of a guest.
-fn report(domain: &DomainId, exempt: bool, kind: Option<StorageKind>) -> DomainReport {
+pub(crate) fn report(domain: &DomainId, exempt: bool, kind: Option<StorageKind>) -> DomainReport {
     DomainReport {
         domain: *domain,
         name: format!("guest-{}", domain.0[0]),

@@ -21,6 +21,8 @@ mod quieting;
 #[cfg(test)]
 mod restarting;
 #[cfg(test)]
+mod starting;
+#[cfg(test)]
 mod takeover;
 #[cfg(test)]
 mod world;

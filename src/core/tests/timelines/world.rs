@@ -5,11 +5,13 @@ use std::time::Duration;
 use leasefence_core::format::init::InitParameters;
 use leasefence_core::format::{Header, HostRecord, Layout, LeasePage, Policy, RecordCopy};
 use leasefence_core::ids::{ClusterId, DomainId, FileId, Generation, Incarnation, Slot};
-use leasefence_core::member::{Input, Member, MemberStatus, Request, RequestId, StopReason};
+use leasefence_core::member::{
+    DomainReport, HookOperation, HookQuestion, Input, Member, MemberStatus, Request, RequestId, StopReason,
+};
 use leasefence_core::terms::{Preset, Terms};
 
 use crate::disk::{Disk, Path};
-use crate::host::{Host, Line};
+use crate::host::{Host, Line, report};
 
 /// All of it.
 pub(crate) struct World {
@@ -119,6 +121,29 @@ impl World {
     pub(crate) fn user_starts(&mut self, index: usize, number: u8) {
         let incarnation = self.incarnation(index);
         self.hosts[index].guests.insert(guest(number), incarnation);
+    }
+
+    /// Libvirt's hook asks; gives the id of the question.
+    pub(crate) fn hook(&mut self, index: usize, number: u8, operation: HookOperation) -> RequestId {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        let exempt = self.hosts[index].exempts;
+        let question = HookQuestion { domain: guest(number), exempt, operation };
+        self.hosts[index].tell(self.at, Input::Hook(id, question));
+        id
+    }
+
+    /// A user asks libvirt for a start, and libvirt's hook this host.
+    pub(crate) fn user_asks(&mut self, index: usize, number: u8) -> RequestId {
+        let kind = self.hosts[index].storage_kind;
+        let report = DomainReport { running: false, ..report(&guest(number), false, Some(kind)) };
+        self.hook(index, number, HookOperation::Prepare(Box::new(report)))
+    }
+
+    /// The answer to a question, waited for.
+    pub(crate) fn answer(&mut self, index: usize, id: RequestId) -> (bool, String) {
+        self.until(10, "an answer to the hook", |world| world.reply(index, id).is_some());
+        self.reply(index, id).expect("just seen")
     }
 
     /// A user shuts a guest down; libvirt says so.

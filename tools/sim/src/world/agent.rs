@@ -263,6 +263,8 @@ impl World {
                 self.tell_host(host, "kill-all", || "the fencer is silent".to_owned());
                 self.agent_kills(host, None);
             }
+            // Users' starts go by what they see (`user_starts_on`), not through a hook.
+            Command::PermitStart { .. } | Command::AskActivity { .. } => {}
             Command::Reply(_, reply) => self.replied(host, &reply),
             Command::Note(note) => {
                 self.counts.verdicts += u64::from(note.event == "verdict");

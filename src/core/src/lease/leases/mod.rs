@@ -302,6 +302,33 @@ impl Leases {
         }
     }
 
+    /// A user's start of an own domain is permitted, under an open start token: until [`start_shown`](Self::start_shown) or
+    /// [`start_given_up`](Self::start_given_up) nothing else ends its entry.
+    pub fn starting(&mut self, domain: DomainId) {
+        self.domains.starting(domain);
+    }
+
+    /// The fencer shows the process of that start.
+    pub fn start_shown(&mut self, domain: DomainId) {
+        self.domains.start_shown(domain);
+    }
+
+    /// Nothing comes of that start any more: its token is closed. `begun` is true when QEMU may have run for a moment: then
+    /// its storages must be quiet before the entry ends (R6).
+    pub fn start_given_up(&mut self, ctx: &LeaseContext<'_>, domain: DomainId, begun: bool) {
+        if !begun && self.domains.is_unused(domain) {
+            self.end(ctx, domain, EndReason::NeverRan);
+        } else {
+            self.domains.start_given_up(domain, ctx.now.instant);
+        }
+    }
+
+    /// True while a start token of before this process is open for the domain. Somebody goes on with that start now, so that
+    /// what libvirt said before does not close it.
+    pub fn goes_on(&mut self, domain: DomainId) -> bool {
+        self.tokens.goes_on(domain)
+    }
+
     /// Ends an own entry. The caller vouches that its process is proven gone, its start token closed and its storages quiet, or that an operator
     /// exempted it from all of this and it ends as stopped, which nobody recovers; [`LeaseEvent::Ended`] tells when it is acknowledged.
     pub fn end(&mut self, ctx: &LeaseContext<'_>, domain: DomainId, reason: EndReason) {

@@ -119,7 +119,7 @@ impl Recoveries {
         result: &Result<Duration, String>,
     ) {
         let drain = self.survey.write_drain;
-        let Some(recovery) = self.domains.get_mut(&domain) else { return };
+        let Some(recovery) = self.domains.get(&domain) else { return };
         // One that was asked for earlier, by a recovery that was given up or for an entry's end, is no answer.
         if recovery.stage != (Stage::Barrier { since: asked }) {
             return;
@@ -128,7 +128,7 @@ impl Recoveries {
             Err(why) => {
                 self.give_back(ctx, leases, domain, &format!("the barrier was not acknowledged: {why}"));
             }
-            Ok(took) if *took > drain / 4 || self.was_slow(domain) => {
+            Ok(took) if self.calls_for_a_drain(*took, recovery.entry.pred) => {
                 let until = ctx.now.instant.plus(drain);
                 self.go(ctx, domain, Stage::Draining { until }, "storage was slow: one write_drain more");
             }
@@ -349,8 +349,20 @@ impl Recoveries {
     }
 
     /// True when an own renewal since the stall start (or, where that is not known, ever) was slow.
-    fn was_slow(&self, domain: DomainId) -> bool {
-        let pred = self.domains.get(&domain).and_then(|recovery| recovery.entry.pred);
+    /// True when a domain that was taken from this incarnation may be started only a `write_drain` after its barrier: that took
+    /// `took`, and it, or an own renewal since the stall start, was slow.
+    #[must_use]
+    pub fn calls_for_a_drain(&self, took: Duration, pred: Option<Incarnation>) -> bool {
+        took > self.survey.write_drain / 4 || self.was_slow_since(pred)
+    }
+
+    /// The longest that a storage holds what it has received, by the last good scan.
+    #[must_use]
+    pub fn write_drain(&self) -> Duration {
+        self.survey.write_drain
+    }
+
+    fn was_slow_since(&self, pred: Option<Incarnation>) -> bool {
         let stall =
             self.survey.gone.iter().find(|host| Some(host.incarnation) == pred).and_then(|h| h.stall_start);
         match (self.slow_renewal, stall) {
