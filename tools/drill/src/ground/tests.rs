@@ -1,5 +1,6 @@
 use leasefence_api::{
-    API_VERSION, AgentInfo, ClusterInfo, FencerInfo, Host, HypervisorInfo, Maintenance, OwnLease, Storage,
+    API_VERSION, AgentInfo, ClusterInfo, FencerInfo, HookInfo, Host, HypervisorInfo, Maintenance, OwnLease,
+    Storage,
 };
 
 use super::*;
@@ -73,6 +74,7 @@ fn ready() -> Status {
         recoveries: Vec::new(),
         maintenance: Maintenance::default(),
         hypervisor: HypervisorInfo { connected: true, ..HypervisorInfo::default() },
+        hook: HookInfo::default(),
         warnings: Vec::new(),
         decisions: Vec::new(),
     }
