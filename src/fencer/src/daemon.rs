@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock, major, minor};
 use rustix::io::Errno;
 
+use crate::cgroups::Cgroups;
 use crate::discovery::Discovery;
 use crate::hardening::{self, PidNamespace};
 use crate::layout_file::{Held, LayoutFile};
@@ -66,6 +67,8 @@ pub(crate) enum StartError {
     BootId { path: PathBuf },
     #[error("starting the thread that pets the watchdog")]
     WatchdogThread(#[source] std::io::Error),
+    #[error("starting the thread that kills cgroups")]
+    CgroupsThread(#[source] std::io::Error),
     #[error("starting the thread that writes the log")]
     LogThread(#[source] std::io::Error),
     #[error("blocking the signals that stop the fencer")]
@@ -197,13 +200,14 @@ impl Daemon {
         let (fencer, own) = begin(boot_id, &state, has_page.then_some(&mut page));
         let discovery = Discovery::new(&options.libvirt_run_dir, &own.processes)
             .map_err(file("starting the thread that reads command lines of", Path::new("/proc")))?;
+        let cgroups = Cgroups::start().map_err(StartError::CgroupsThread)?;
         let server = LinkServer::bind(&run_dir.join("fencer.sock"))?;
         for line in hardening::harden() {
             log.line(line);
         }
         Ok(Self {
             fencer,
-            hands: RealHands::new(page, state, discovery, log, reset),
+            hands: RealHands::new(page, state, discovery, log, reset, cgroups),
             server,
             signals,
             manager: Manager::from_env(),
@@ -297,10 +301,10 @@ impl Daemon {
         while let Some(step) = beat.step(&leasefence_clock::now(), &mut self.fencer, &mut self.hands) {
             if matches!(step, Step::Kill | Step::KillFound) {
                 self.log_events();
-                self.hands.say_killed();
+                self.hands.after_kill(&self.fencer);
             }
         }
-        self.hands.say_exits();
+        self.hands.after_beat(&self.fencer);
         self.log_events();
     }
 

@@ -121,6 +121,11 @@ impl Discovery {
         (killed, failed)
     }
 
+    /// The processes that the fencer condemns, of those whose exit has not been seen.
+    pub(crate) fn condemned(&self, fencer: &Fencer) -> impl Iterator<Item = DomainProcess> {
+        self.processes.iter().map(Process::listed).filter(|process| fencer.condemns(process))
+    }
+
     /// The processes whose exit has not been seen.
     pub(crate) fn listed(&self) -> &[DomainProcess] {
         &self.listed

@@ -5,10 +5,12 @@
 
 #[cfg(debug_assertions)]
 mod allocations;
+mod cgroups;
 mod command_lines;
 mod daemon;
 mod discovery;
 mod hardening;
+mod ladder;
 mod layout_file;
 mod log;
 mod manager;

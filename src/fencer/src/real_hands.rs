@@ -5,7 +5,9 @@ use leasefence_core::fencing::{AgentHalf, DomainProcess, Fencer, FencerHalf, Hal
 use leasefence_core::time::Instant;
 use leasefence_page::{FencerPage, WatchdogWish};
 
+use crate::cgroups::Cgroups;
 use crate::discovery::Discovery;
+use crate::ladder::Ladder;
 use crate::log::Log;
 use crate::reset::HostReset;
 use crate::state_file::StateFile;
@@ -17,6 +19,8 @@ pub(crate) struct RealHands {
     pub(crate) discovery: Discovery,
     pub(crate) log: Log,
     pub(crate) reset: HostReset,
+    cgroups: Cgroups,
+    ladder: Ladder,
     /// While the watchdog is being changed nothing is armed: it is tried again in the next beat.
     pub(crate) must_not_arm: bool,
     /// The wish about the watchdog that the report in the page answers.
@@ -36,6 +40,7 @@ impl RealHands {
         discovery: Discovery,
         log: Log,
         reset: HostReset,
+        cgroups: Cgroups,
     ) -> Self {
         Self {
             page,
@@ -43,6 +48,8 @@ impl RealHands {
             discovery,
             log,
             reset,
+            cgroups,
+            ladder: Ladder::default(),
             must_not_arm: false,
             answered: None,
             marker_fails: false,
@@ -60,10 +67,13 @@ impl RealHands {
         !self.must_not_arm && wish.is_none_or(|wish| self.answered == Some(wish))
     }
 
-    /// Words about the last kill; they come after all signals.
-    pub(crate) fn say_killed(&mut self) {
+    /// What comes after all signals: the second rung, and words.
+    pub(crate) fn after_kill(&mut self, fencer: &Fencer) {
         let Some((killed, failed)) = self.unsaid.take() else { return };
+        self.ladder.looks(fencer.half(), self.cgroups.counts());
+        self.ladder.signalled(leasefence_clock::instant(), killed, failed);
         if killed > 0 {
+            self.cgroups.order(self.discovery.condemned(fencer));
             self.log.line(format_args!("killed {killed} domain processes"));
         }
         if failed > std::mem::replace(&mut self.cannot_signal, failed) {
@@ -71,12 +81,24 @@ impl RealHands {
         }
     }
 
-    /// Words about the exits that were seen.
-    pub(crate) fn say_exits(&mut self) {
-        let exits = self.discovery.take_exits();
+    /// What a beat has seen of the rungs.
+    pub(crate) fn after_beat(&mut self, fencer: &Fencer) {
+        let (exits, left) = (self.discovery.take_exits(), self.discovery.listed().len());
+        self.ladder.looks(fencer.half(), self.cgroups.counts());
+        self.ladder.exits(leasefence_clock::instant(), exits, left);
+        self.ladder.cgroups(self.cgroups.counts());
+        self.ladder.storages(fencer);
+        self.tell_rungs();
         if exits > 0 {
-            let left = self.discovery.listed().len();
             self.log.line(format_args!("exits seen of {exits} domain processes, {left} left"));
+        }
+    }
+}
+
+impl RealHands {
+    fn tell_rungs(&mut self) {
+        if let Some(rungs) = self.ladder.news() {
+            self.page.write_rungs(&rungs);
         }
     }
 }
@@ -123,6 +145,8 @@ impl Hands for RealHands {
 
     /// The words come first, as far as they are taken at once: afterwards there is nobody to say them.
     fn reset(&mut self) {
+        self.ladder.reset(leasefence_clock::instant());
+        self.tell_rungs();
         if !std::mem::replace(&mut self.reset_said, true) {
             self.log.line("resets this host now (sysrq b)");
             self.log.flush();

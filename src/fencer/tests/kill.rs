@@ -5,6 +5,9 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
@@ -180,4 +183,89 @@ fn a_domain_that_libvirt_does_not_show_is_found_by_its_command_line() {
     host.wait_for_scan_of(&mut page, &process);
     host.arm(&mut page, SOON);
     process.assert_killed(2 * SOON);
+}
+
+/// Each rung's outcome is in the page, for the journal and the status.
+#[test]
+fn what_was_done_at_the_end_is_told_rung_by_rung() {
+    if !in_namespace("what_was_done_at_the_end_is_told_rung_by_rung") {
+        return;
+    }
+    let mut host = Host::new();
+    let _fencer = host.start_fencer();
+    let mut page = host.attach(None).unwrap();
+    let mut domains = [host.start_domain(1), host.start_domain(2)];
+    host.wait_for_scan_of(&mut page, &domains[1]);
+    assert_eq!(page.read_rungs(), None, "no lease has ended");
+    host.arm(&mut page, SOON);
+    wait_until("CLEAN", TTL, || fencer_half(&mut page).clean.is_some());
+    domains.iter_mut().for_each(|domain| {
+        domain.assert_killed(SOON);
+    });
+    let rungs = page.read_rungs().unwrap();
+    assert_eq!(rungs.incarnation, host.half.incarnation);
+    assert_eq!((rungs.signalled, rungs.not_signalled, rungs.exits, rungs.left), (2, 0, 2, 0), "{rungs:?}");
+    assert!(rungs.signalled_ms.is_some() && rungs.exits_ms >= rungs.signalled_ms, "{rungs:?}");
+    assert_eq!((rungs.reset_ms, rungs.storages), (None, 0), "{rungs:?}");
+    println!("{rungs:?}");
+    // A guest that starts without a lease is one more.
+    host.start_domain(3).assert_killed(TTL);
+    wait_until("told", SOON, || page.read_rungs().is_some_and(|rungs| rungs.exits == 3));
+}
+
+/// How long it takes, by how many there are: printed. What a real guest needs to end is its own.
+#[test]
+fn fifty_are_killed_as_one_is() {
+    if !in_namespace("fifty_are_killed_as_one_is") {
+        return;
+    }
+    for count in [1, 20, 50] {
+        let mut host = Host::new();
+        let _fencer = host.start_fencer();
+        let mut page = host.attach(None).unwrap();
+        host.half.covered = (1..=count).map(domain).collect();
+        let mut domains: Vec<_> = (1..=count).map(|number| host.start_domain(number)).collect();
+        wait_until("all found", TTL, || fencer_half(&mut page).processes.len() == usize::from(count));
+        host.arm(&mut page, SOON);
+        let end = host.half.lease_end.0;
+        wait_until("CLEAN", TTL, || fencer_half(&mut page).clean.is_some());
+        let took = fencer_half(&mut page).clean.unwrap().at.since_by_faster(end);
+        let rungs = page.read_rungs().unwrap();
+        assert_eq!((rungs.signalled, rungs.exits), (count.into(), count.into()), "{rungs:?}");
+        println!(
+            "{count} domains: signalled by {:?} ms, last exit by {:?} ms, CLEAN after {took:?}",
+            rungs.signalled_ms, rungs.exits_ms
+        );
+        domains.iter_mut().for_each(|domain| {
+            domain.assert_killed(SOON);
+        });
+    }
+}
+
+/// The fencing thread puts lines into a ring; who writes them may wait for ever.
+#[test]
+fn a_journal_that_nobody_reads_holds_up_neither_kill_nor_proof_nor_beat() {
+    if !in_namespace("a_journal_that_nobody_reads_holds_up_neither_kill_nor_proof_nor_beat") {
+        return;
+    }
+    let (mut theirs, _never_read) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    while theirs.write(&[b'x'; 4096]).is_ok() {}
+    while theirs.write(b"x").is_ok() {}
+    theirs.set_nonblocking(false).unwrap();
+    let mut host = Host::new();
+    let mut fencer = Process(host.fencer_command().stderr(OwnedFd::from(theirs)).spawn().unwrap());
+    let mut page = host.attach(None).unwrap();
+    let mut guest = host.start_domain(1);
+    host.wait_for_scan_of(&mut page, &guest);
+    host.arm(&mut page, SOON);
+    guest.assert_killed(2 * SOON);
+    wait_until("CLEAN", SOON, || fencer_half(&mut page).clean.is_some());
+    // Many more lines than it keeps.
+    for number in 0..150 {
+        host.start_domain(number % 8 + 1).assert_killed(SOON);
+    }
+    let before = fencer_half(&mut page).beat;
+    wait_until("beats", SOON, || fencer_half(&mut page).beat != before);
+    fencer.assert_lives();
 }

@@ -8,6 +8,7 @@ mod fake_watchdog;
 
 use std::fs;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -66,13 +67,13 @@ struct Unkillable {
 }
 
 impl Unkillable {
-    fn start(host: &Host) -> Self {
-        let device = FakeWatchdog::at(&host.path("disk"));
+    fn start(host: &Host, number: u8) -> Self {
+        let device = FakeWatchdog::at(&host.path(&format!("disk{number}")));
         device.behaves(|manners| manners.hangs = true);
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "hung_in_a_call_that_never_ends"]).env(HUNG_BY, device.path());
         let process = Process(command.stdout(Stdio::null()).spawn().unwrap());
-        host.write_run_files(1, process.pid());
+        host.write_run_files(number, process.pid());
         Self { device, process }
     }
 }
@@ -85,7 +86,7 @@ fn a_guest_that_cannot_be_killed_has_the_host_reset_in_time_and_not_sooner() {
     let mut host = Host::new();
     let _fencer = start(&host);
     let mut page = host.attach(None).unwrap();
-    let mut guest = Unkillable::start(&host);
+    let mut guest = Unkillable::start(&host, 1);
     host.wait_for_scan_of(&mut page, &guest.process);
     let said = ask(&mut page, true);
     assert!(said.on && said.note.is_empty(), "{said:?}");
@@ -111,6 +112,67 @@ fn a_guest_that_cannot_be_killed_has_the_host_reset_in_time_and_not_sooner() {
     std::thread::sleep(2 * RESET_LATENCY);
     assert_eq!(pulled(&host), times, "a host that is clean is left alone");
     println!("{}", host.log());
+}
+
+/// A cgroup of this test's own, where one can be made.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(name: &str) -> Option<Self> {
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
+        let root = roots.into_iter().find(|root| root.join("cgroup.procs").exists())?;
+        let path = root.join(format!("leasefence-rungs-{}-{name}", boot_id_and_time()));
+        fs::create_dir(&path).ok()?;
+        let group = Self(path);
+        group.0.join("cgroup.kill").exists().then_some(group)
+    }
+
+    fn enter(&self, process: &Process) {
+        fs::write(self.0.join("cgroup.procs"), process.pid().to_string()).unwrap();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let begun = std::time::Instant::now();
+        while fs::remove_dir(&self.0).is_err() && begun.elapsed() < TTL {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Pids are those of a namespace, and name nobody's cgroup.
+fn boot_id_and_time() -> u64 {
+    leasefence_clock::instant().boot_ns
+}
+
+#[test]
+fn the_cgroup_of_a_survivor_is_killed_too_unless_somebody_else_is_in_it() {
+    if !in_namespace("the_cgroup_of_a_survivor_is_killed_too_unless_somebody_else_is_in_it") {
+        return;
+    }
+    let groups = Group::new("guest").and_then(|guest| Some((guest, Group::new("mixed")?)));
+    let Some((lone, mixed)) = groups else {
+        println!("SKIPPED: no cgroup with cgroup.kill can be made here");
+        return;
+    };
+    let mut host = Host::new();
+    let _fencer = start(&host);
+    let mut page = host.attach(None).unwrap();
+    let guests = [Unkillable::start(&host, 1), Unkillable::start(&host, 2)];
+    let mut stranger = Process(Command::new("sleep").arg("1000").spawn().unwrap());
+    lone.enter(&guests[0].process);
+    mixed.enter(&guests[1].process);
+    mixed.enter(&stranger);
+    guests.iter().for_each(|guest| host.wait_for_scan_of(&mut page, &guest.process));
+    host.arm(&mut page, SOON);
+    let counts = |page: &mut AgentPage| page.read_rungs().map(|rungs| (rungs.cgroups, rungs.cgroups_left));
+    wait_until("both looked at", TTL, || counts(&mut page) == Some((1, 1)));
+    std::thread::sleep(SOON);
+    stranger.assert_lives();
+    assert_eq!(counts(&mut page), Some((1, 1)));
+    drop(guests);
+    stranger.die();
 }
 
 #[test]
