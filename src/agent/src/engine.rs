@@ -33,6 +33,7 @@ use crate::drill::Stall;
 use crate::engine::hooks::Hooks;
 use crate::event::{Event, Events};
 use crate::fencer::Fencer;
+use crate::ladder::Ladder;
 use crate::metrics::Metrics;
 use crate::remount::Remount;
 use crate::reset::Reset;
@@ -74,6 +75,7 @@ pub(crate) struct Engine {
     pub(crate) fencer: Option<Fencer>,
     pub(crate) watchdog: Watchdog,
     pub(crate) reset: Reset,
+    pub(crate) ladder: Ladder,
     pub(crate) link: Result<(), String>,
     pub(crate) medium: Option<LeaseMedium>,
     pub(crate) libvirt: Result<(), String>,
@@ -106,6 +108,7 @@ impl Engine {
         Self {
             watchdog: Watchdog::new(&parts.config),
             reset: Reset::new(&parts.config),
+            ladder: Ladder::default(),
             parts,
             started: leasefence_clock::now(),
             member: None,
@@ -178,6 +181,10 @@ impl Engine {
         let has_begun = waited && self.member.is_some();
         if let Some(half) = half.filter(|_| !has_begun && self.fatal.is_none()) {
             self.ask_of_newcomers(&half);
+            let rungs = self.fencer.as_mut().and_then(Fencer::rungs);
+            if let Some(told) = self.ladder.heard(rungs, &half) {
+                self.say(LogLevel::Info, "fence", told);
+            }
             self.remount.fencer_shows(&half);
             self.input(Input::Fencer(half));
         }

@@ -5,7 +5,9 @@ use leasefence_core::fencing::{AgentHalf, FencerHalf};
 use leasefence_core::ids::DomainId;
 use leasefence_core::member::Sight;
 use leasefence_core::time::Instant;
-use leasefence_page::{AgentPage, EncodeError, Page, ResetReport, ResetWish, WatchdogReport, WatchdogWish};
+use leasefence_page::{
+    AgentPage, EncodeError, Page, ResetReport, ResetWish, Rungs, WatchdogReport, WatchdogWish,
+};
 
 use crate::kill::kill;
 
@@ -63,6 +65,11 @@ impl Fencer {
     /// What the fencer says of that; none when it has said nothing yet.
     pub(crate) fn reset(&mut self) -> Option<ResetReport> {
         self.page.read_reset_report()
+    }
+
+    /// What the fencer did at the last end of a lease; none before the first.
+    pub(crate) fn rungs(&mut self) -> Option<Rungs> {
+        self.page.read_rungs()
     }
 
     /// What this process has seen of the page.

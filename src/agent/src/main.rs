@@ -14,6 +14,7 @@ mod event;
 mod fencer;
 mod hook;
 mod kill;
+mod ladder;
 mod leases;
 mod link;
 mod logging;

@@ -108,6 +108,7 @@ impl Engine {
         api::FencerInfo {
             connected: self.link.is_ok() && self.fencer.is_some(),
             reset: convert::reset(&self.reset),
+            last_fence: self.ladder.info(),
             ..convert::fencer(half, convert::watchdog(&self.watchdog.report(), now), now)
         }
     }

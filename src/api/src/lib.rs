@@ -18,8 +18,8 @@ pub use error::ApiError;
 pub use lease::{LeaseEntry, LeaseList};
 pub use request::{Answer, ConfirmRequest, FenceRequest, HaRequest, ResumeRequest, SlotFreeRequest};
 pub use status::{
-    AgentInfo, ClusterInfo, Decision, Domain, FencerInfo, HookAnswer, HookInfo, Host, HypervisorInfo,
-    Maintenance, OwnLease, Recovery, ResetInfo, Status, Storage, Terms, WatchdogInfo,
+    AgentInfo, ClusterInfo, Decision, Domain, FenceInfo, FencerInfo, HookAnswer, HookInfo, Host,
+    HypervisorInfo, Maintenance, OwnLease, Recovery, ResetInfo, Status, Storage, Terms, WatchdogInfo,
 };
 pub use verdict::{HostState, VerdictAnswer, VerdictClass};
 

@@ -149,6 +149,38 @@ pub struct FencerInfo {
     /// Whether this host resets itself.
     #[serde(default)]
     pub reset: ResetInfo,
+    /// What it did at the last end of a lease since this host booted.
+    #[serde(default)]
+    pub last_fence: Option<FenceInfo>,
+}
+
+/// What a fencer did at the end of a lease, rung by rung. Times are milliseconds after the end; absent where that was not reached.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct FenceInfo {
+    /// The generation whose lease ended.
+    pub generation: u32,
+    /// Domain processes that were sent SIGKILL.
+    pub signalled: u32,
+    /// Those that could not be, at the last try.
+    pub not_signalled: u32,
+    /// When the last of them was.
+    pub signalled_ms: Option<u32>,
+    /// Cgroups that were killed whole beside that.
+    pub cgroups: u32,
+    /// Cgroups that were left alone, since somebody else is in them or they could not be killed.
+    pub cgroups_left: u32,
+    /// Exits that were seen.
+    pub exits: u32,
+    /// Processes whose exit was not seen.
+    pub left: u32,
+    /// When the last exit was seen.
+    pub exits_ms: Option<u32>,
+    /// Storages on NFS and iSCSI.
+    pub storages: u16,
+    /// Those that were shown quiet.
+    pub quiet: u16,
+    /// When the host tried to reset itself.
+    pub reset_ms: Option<u32>,
 }
 
 /// The reset of a host by itself, where it cannot show itself fenced.
