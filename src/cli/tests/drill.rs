@@ -101,7 +101,7 @@ fn holder(pid: u32, limit_ms: &str) -> Child {
 /// Catches a drill that dies and leaves a process stopped for ever: the holder outlives signals, and lets go when its input ends.
 #[test]
 fn a_process_that_is_held_is_let_on_when_the_drill_is_gone_or_its_time_is_over() {
-    let mut victim = Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut victim = Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn().unwrap();
     let pid = victim.id();
     let mut hold = holder(pid, "60000");
     wait_until(pid, "it is stopped", |state| state == 'T');

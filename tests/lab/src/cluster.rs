@@ -123,6 +123,9 @@ definitions_dir = "/mnt/lease/definitions"
 watchdog = "{watchdog}"
 expire_without_hardware = true
 
+# These hosts are there to be fenced: `leasefence drill` may do it, too.
+drill = "allowed"
+
 # An emulated host takes up to 2.2 s to show its storage quiet. Of the 3.5 s that a real one has, its watchdog, which holds for 5 s
 # and counts in steps of one, would leave it 1.7.
 [terms]

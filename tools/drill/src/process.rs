@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_process_is_found_by_number_and_name_together_and_seen_to_end() {
-        let mut child = Command::new("sleep").arg("1000").spawn().expect("sleep");
+        let mut child =
+            Command::new("sleep").arg("1000").stdout(std::process::Stdio::null()).spawn().expect("sleep");
         assert!(Process::open(child.id(), "leasefence-agent").is_err(), "it is another program");
         // Until it has become `sleep` it is still this one.
         let process = loop {

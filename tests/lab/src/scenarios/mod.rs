@@ -5,6 +5,7 @@ mod clock;
 mod cluster_cut;
 mod cut_healed;
 mod cut_past_verdict;
+mod drill;
 mod export;
 mod flapping;
 mod freeze;
@@ -59,6 +60,7 @@ pub const ALL: &[Scenario] = &[
     reset::SYSRQ,
     reset::DISABLED,
     maintenance::PLANNED_FENCE,
+    drill::SCENARIO,
     cut_past_verdict::SCENARIO,
     cut_past_verdict::NOT_QUIESCED,
     one_way::DEAF,
