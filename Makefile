@@ -24,7 +24,7 @@ help: ## this list
 build: ## release binaries
 	$(CARGO) build --release -p leasefence-agent -p leasefence-cli
 	$(CARGO) rustc --release -p leasefence-fencer -- -C target-feature=+crt-static
-	$(CARGO) rustc --release -p leasefence-hook -- -C target-feature=+crt-static
+	$(CARGO) rustc --release -p leasefence-hook --bin leasefence-hook -- -C target-feature=+crt-static
 
 demo: ## three hosts on this machine, and three ways to lose one (root; installs what is missing)
 	tools/demo/run

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The programs that a host needs, by file name.
-pub const PROGRAMS: [&str; 4] = ["leasefence-agent", "leasefence-fencer", "leasefence", "leasefence-demo"];
+pub const PROGRAMS: [&str; 5] =
+    ["leasefence-agent", "leasefence-fencer", "leasefence-hook", "leasefence", "leasefence-demo"];
 
 /// The packages that they are built from.
-const PACKAGES: [&str; 4] = ["leasefence-agent", "leasefence-fencer", "leasefence-cli", "leasefence-demo"];
+const PACKAGES: [&str; 5] =
+    ["leasefence-agent", "leasefence-fencer", "leasefence-hook", "leasefence-cli", "leasefence-demo"];
 
 /// Why the programs are not there.
 #[derive(Debug, thiserror::Error)]

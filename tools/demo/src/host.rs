@@ -85,7 +85,8 @@ impl Host {
         let directory = run.path().join(&name);
         let disk = directory.join("disk");
         let machine_id = random_uuid().map_err(|error| HostError::Prepare(name.clone(), error))?;
-        libvirt::configure(&disk, &machine_id).map_err(|error| HostError::Prepare(name.clone(), error))?;
+        libvirt::configure(&disk, &machine_id, &binaries.path("leasefence-hook"))
+            .map_err(|error| HostError::Prepare(name.clone(), error))?;
         let service = |name: &str, command: &[&str]| Service {
             name: name.into(),
             command: command.iter().map(ToString::to_string).collect(),

@@ -20,11 +20,17 @@ fn libvirtd_conf(host_uuid: &str) -> String {
     format!("host_uuid = \"{host_uuid}\"\nunix_sock_rw_perms = \"0700\"\nauth_unix_rw = \"none\"\n")
 }
 
-pub(crate) fn configure(disk: &Path, host_uuid: &str) -> io::Result<()> {
+/// Where libvirt looks for hooks, on a host's disk.
+const HOOK: &str = "etc/libvirt/hooks/qemu.d/leasefence";
+
+pub(crate) fn configure(disk: &Path, host_uuid: &str, hook: &Path) -> io::Result<()> {
     let directory = disk.join("etc/libvirt");
     fs::create_dir_all(&directory)?;
     // Libvirt makes its log directory later than it opens a guest's serial port in it.
     fs::create_dir_all(disk.join("var/log/libvirt/qemu"))?;
+    let place = disk.join(HOOK);
+    fs::create_dir_all(place.parent().unwrap_or(disk))?;
+    fs::copy(hook, place)?;
     fs::write(directory.join("qemu.conf"), QEMU_CONF)?;
     fs::write(directory.join("libvirtd.conf"), libvirtd_conf(host_uuid))
 }
