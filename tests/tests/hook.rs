@@ -199,3 +199,37 @@ fn what_starts_by_itself_at_boot_waits_for_the_lease_and_is_started_under_it() {
     .unwrap();
     assert_eq!(cluster.runner("other"), Some(1));
 }
+
+#[test]
+fn a_saved_guest_is_restored_unless_it_has_run_elsewhere_since() {
+    if !can_run_hosts("a saved guest") {
+        return;
+    }
+    let _alone = alone();
+    let cluster = held(2);
+    let _guest = guest(&cluster, "guest", UUID);
+    let host = &cluster.hosts[0];
+    let save = || {
+        println!("saved: {}", host.virsh(&["managedsave", "guest"]).unwrap());
+        let saved = |status: leasefence_api::Status| {
+            status.domains.iter().any(|d| d.name == "guest" && !d.running && d.lease == "saved")
+        };
+        wait::until("the lease of a saved guest", PATIENCE, || {
+            cluster.status(0).ok().is_some_and(saved).then_some(())
+        })
+        .unwrap();
+    };
+    start(host, "guest").0.unwrap();
+    save();
+    let (said, took) = start(host, "guest");
+    println!("restored: {said:?} after {took:?}");
+    said.unwrap();
+    save();
+    // The other host has no image: it starts cold, and writes to the disk that the image's memory knows otherwise.
+    start(&cluster.hosts[1], "guest").0.unwrap();
+    cluster.hosts[1].virsh(&["destroy", "guest"]).unwrap();
+    wait_until_free(&cluster, "guest");
+    let why = denied(host, "guest");
+    assert!(why.contains("its saved image is not of its last run"), "{why}");
+    host.virsh(&["start", "guest", "--force-boot"]).unwrap();
+}

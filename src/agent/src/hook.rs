@@ -156,6 +156,7 @@ impl Reader {
             Operation::Start => HookOperation::Start,
             Operation::Started => HookOperation::Started,
             Operation::Migrate => HookOperation::Migrate,
+            Operation::Restore => HookOperation::Restore,
             Operation::Release => HookOperation::Release,
         };
         let definition = match question.operation {

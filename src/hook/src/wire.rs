@@ -30,14 +30,17 @@ pub enum Operation {
     Started,
     /// `migrate begin`: it is about to come in from another host.
     Migrate,
+    /// `restore begin`: the start that follows is from a saved image.
+    Restore,
     /// `release end`: its run, or a start that came to nothing, is over.
     Release,
 }
 
 impl Operation {
-    const ALL: [Self; 5] = [Self::Prepare, Self::Start, Self::Started, Self::Migrate, Self::Release];
+    const ALL: [Self; 6] =
+        [Self::Prepare, Self::Start, Self::Started, Self::Migrate, Self::Restore, Self::Release];
 
-    /// What libvirt's arguments mean; none for what nobody needs to be asked about. `restore` is followed by `prepare`.
+    /// What libvirt's arguments mean; none for what nobody needs to be asked about.
     #[must_use]
     pub fn of(operation: &str, phase: &str) -> Option<Self> {
         match (operation, phase) {
@@ -45,6 +48,7 @@ impl Operation {
             ("start", "begin") => Some(Self::Start),
             ("started", "begin") => Some(Self::Started),
             ("migrate", "begin") => Some(Self::Migrate),
+            ("restore", "begin") => Some(Self::Restore),
             ("release", "end") => Some(Self::Release),
             _ => None,
         }
@@ -63,6 +67,7 @@ impl Operation {
             Self::Started => 3,
             Self::Migrate => 4,
             Self::Release => 5,
+            Self::Restore => 6,
         }
     }
 }

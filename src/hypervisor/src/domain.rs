@@ -32,12 +32,13 @@ pub enum StopDetail {
 }
 
 impl StopDetail {
-    /// The protocol's word. A migrated or saved domain counts as ended by its user: it must never be started from
-    /// its definition because of this end, since it may run elsewhere, or its image holds newer memory than its disk.
+    /// The protocol's word. A migrated domain counts as ended by its user, and neither it nor a saved one is ever started from
+    /// its definition because of this end: it may run elsewhere, or its image holds newer memory than its disk.
     #[must_use]
     pub fn reason(self) -> StopReason {
         match self {
-            Self::Shutdown | Self::Migrated | Self::Saved => StopReason::Shutdown,
+            Self::Shutdown | Self::Migrated => StopReason::Shutdown,
+            Self::Saved => StopReason::Saved,
             Self::Destroyed | Self::FromSnapshot => StopReason::Destroyed,
             Self::Crashed | Self::Failed | Self::Daemon | Self::Unknown => StopReason::Crashed,
         }
@@ -180,7 +181,7 @@ mod tests {
             // It may run on the other host.
             (StopDetail::Migrated, StopReason::Shutdown, StopReason::Shutdown),
             // Its image holds newer memory than its disk.
-            (StopDetail::Saved, StopReason::Shutdown, StopReason::Shutdown),
+            (StopDetail::Saved, StopReason::Saved, StopReason::Saved),
             (StopDetail::Failed, StopReason::Crashed, StopReason::Crashed),
             (StopDetail::FromSnapshot, StopReason::Destroyed, StopReason::Destroyed),
             (StopDetail::Daemon, StopReason::Crashed, StopReason::Crashed),

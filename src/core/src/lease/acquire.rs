@@ -283,7 +283,7 @@ fn first(
         }
     }
     check(ctx, scan, &view, me)?;
-    check_kind(ctx, &view, &request.kind)?;
+    check_kind(ctx, &view, &request.kind, me)?;
     let term = view.highest().0.checked_add(1).map(Term);
     let no_term = || Attempt::End(AcquireOutcome::NotRecoverable("its terms are used up".into()));
     Ok((term.ok_or_else(no_term)?, view.top_id()))
@@ -316,7 +316,7 @@ fn second(
     if matches!(request.kind, AcquireKind::Recovery { .. }) && view.top_id() != *top {
         return Err(Attempt::Again(AcquireOutcome::GaveUp));
     }
-    check_kind(ctx, &view, &request.kind)?;
+    check_kind(ctx, &view, &request.kind, me)?;
     Ok(taken)
 }
 
@@ -355,9 +355,21 @@ fn is_skipped(ctx: &LeaseContext<'_>, slot: Slot) -> bool {
 }
 
 /// A recovery goes on only if the top is recoverable, HA, and not on hold.
-fn check_kind(ctx: &LeaseContext<'_>, view: &KeyView, kind: &AcquireKind) -> Result<(), Attempt> {
-    let AcquireKind::Recovery { resumed } = kind else { return Ok(()) };
+fn check_kind(
+    ctx: &LeaseContext<'_>,
+    view: &KeyView,
+    kind: &AcquireKind,
+    me: Incarnation,
+) -> Result<(), Attempt> {
     let no = |why: &str| Err(Attempt::End(AcquireOutcome::NotRecoverable(why.to_owned())));
+    let resumed = match kind {
+        AcquireKind::Plain(_) => return Ok(()),
+        AcquireKind::Restore(_) => {
+            let is_own = view.top().is_some_and(|(who, top)| *who == me && top.state == LeaseState::Saved);
+            return if is_own { Ok(()) } else { no(OLD_IMAGE) };
+        }
+        AcquireKind::Recovery { resumed } => resumed,
+    };
     match view.top() {
         None => no("nobody has an entry of it"),
         Some((who, top)) if view.base(ctx.gone) != LeaseBase::Recoverable => Err(Attempt::End(
@@ -370,6 +382,9 @@ fn check_kind(ctx: &LeaseContext<'_>, view: &KeyView, kind: &AcquireKind) -> Res
         Some(_) => Ok(()),
     }
 }
+
+/// For the user who restores it.
+const OLD_IMAGE: &str = "its saved image is not of its last run: discard it (`virsh managedsave-remove`), or start it with --force-boot";
 
 fn busy(who: Incarnation, conflict: Conflict) -> Attempt {
     Attempt::End(AcquireOutcome::Busy { who, conflict })

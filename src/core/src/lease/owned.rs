@@ -223,6 +223,12 @@ impl OwnedDomains {
         }
     }
 
+    /// Its CPUs have run under its term. True when that is news. Of a recovery it decides itself.
+    pub(super) fn cpus_run(&mut self, domain: DomainId) -> bool {
+        let owned = self.domains.get_mut(&domain).filter(|owned| owned.phase != Phase::Recovering);
+        owned.is_some_and(|owned| !std::mem::replace(&mut owned.ran, true))
+    }
+
     /// Nothing comes of that start: the entry ends.
     pub(super) fn start_given_up(&mut self, domain: DomainId, now: Instant) {
         if let Some(owned) = self.domains.get_mut(&domain)
@@ -250,6 +256,7 @@ impl OwnedDomains {
         let reason = match reason {
             _ if !owned.ran => EndReason::NeverRan,
             StopReason::Shutdown | StopReason::Destroyed => EndReason::Stopped,
+            StopReason::Saved => EndReason::Saved,
             StopReason::Crashed | StopReason::HostShutdown => EndReason::Crashed,
         };
         owned.phase = Phase::Ending { reason, drained, proof: GoneProof::new(now) };

@@ -65,7 +65,7 @@ pub fn own_entry(
         ..LeaseEntry::default()
     };
     match kind {
-        AcquireKind::Plain(spec) => with_spec(blank, spec),
+        AcquireKind::Plain(spec) | AcquireKind::Restore(spec) => with_spec(blank, spec),
         AcquireKind::Recovery { resumed } => {
             let top = taken.top.unwrap_or_default();
             carried_over(blank, &top, resumed.is_some_and(|term| term == top.term), hold)

@@ -58,6 +58,9 @@ pub enum AcquireKind {
     /// A user's start, or the domain was found running: whatever the top is, as long as no live host stands against it.
     /// Failures, deaths and hold start at zero.
     Plain(DomainSpec),
+    /// A user's start from a saved image: only if the top is the own entry, and saved. Else the image is not of its last run, and
+    /// its memory would destroy the disk.
+    Restore(DomainSpec),
     /// A restart after its host's death: only if the top is recoverable, HA, and not on hold. What the entry says of
     /// the domain, failures and deaths carry over from the top.
     Recovery {

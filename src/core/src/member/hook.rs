@@ -40,6 +40,7 @@ impl Member {
             HookOperation::Start => self.start_begins(now, id, domain),
             HookOperation::Started => self.start_has_run(now, id, domain),
             HookOperation::Migrate => Err(NO_MIGRATION.to_owned()),
+            HookOperation::Restore => self.restore_wanted(now, id, domain),
         };
         if let Err(why) = answer {
             self.deny_start(now, id, domain, &why);
@@ -78,7 +79,11 @@ impl Member {
         if leasing.leases.tokens().iter().any(|token| token.domain == domain) {
             return Err("a start of it that was permitted before this agent began is not settled yet: try again in some seconds".to_owned());
         }
+        let restores = leasing.starts.is_restored(domain);
         if let Some(term) = leasing.starts.open_term(domain) {
+            if restores {
+                return Err("a start of it is not settled yet: try again in some seconds".to_owned());
+            }
             // Libvirt starts a domain once at a time: the start before has ended, and its token covers this one too.
             leasing.starts.permit(domain, term, report, now.instant);
             self.permit(domain, now.instant, id, false);
@@ -87,13 +92,24 @@ impl Member {
         let overtaken = if leasing.leases.owns(domain) {
             leasing.starts.wait_for_end(id, report, now.instant)
         } else {
-            let kind = AcquireKind::Plain(spec_of(&report));
+            let spec = spec_of(&report);
+            let kind = if restores { AcquireKind::Restore(spec) } else { AcquireKind::Plain(spec) };
             let overtaken = leasing.starts.acquire(id, report, now.instant);
             leasing.leases.acquire(AcquireRequest { domain, kind });
             overtaken
         };
         self.overtake(overtaken);
         self.domains.settled = false;
+        Ok(())
+    }
+
+    /// `restore begin`: whether the image is of the last run its lease says, when the start that follows asks for it.
+    fn restore_wanted(&mut self, now: &Now, id: RequestId, domain: DomainId) -> Result<(), String> {
+        self.may_start(now)?;
+        if let Some(leasing) = &mut self.leasing {
+            leasing.starts.restores(domain);
+        }
+        self.desk.reply(id, true, "");
         Ok(())
     }
 
@@ -149,6 +165,9 @@ impl Member {
             return Err(
                 "this host's lease, or the domain's, has ended since its start was permitted".to_owned()
             );
+        }
+        if let Some(leasing) = &mut self.leasing {
+            leasing.leases.cpus_run(domain);
         }
         self.desk.reply(id, true, "");
         Ok(())

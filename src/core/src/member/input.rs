@@ -99,6 +99,8 @@ pub enum StopReason {
     Shutdown,
     /// A user ended it by ending QEMU, which may have left writes behind in this host's kernel (R6).
     Destroyed,
+    /// A user saved it: its memory lies in an image on this host, newer than what its disks say.
+    Saved,
     /// Crashed, failed, or unknown.
     Crashed,
     /// The host is shutting down.
@@ -182,6 +184,8 @@ pub enum HookOperation {
     Started,
     /// `migrate begin`: it is about to come in from another host.
     Migrate,
+    /// `restore begin`: the start that follows is from a saved image.
+    Restore,
     /// `release end`: its run, or a start that came to nothing, is over.
     Release,
 }

@@ -2,7 +2,7 @@
 //! the process, or nothing of it can come any more (PROTOCOL 4). It holds the start tokens; the lease is acquired, and the
 //! entry ended, by the leases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{DomainReport, RequestId, StartActivity};
@@ -95,6 +95,8 @@ pub(super) struct Asked {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct UserStarts {
     starts: BTreeMap<DomainId, UserStart>,
+    /// Domains whose next start is from a saved image.
+    restored: BTreeSet<DomainId>,
 }
 
 impl UserStarts {
@@ -102,8 +104,19 @@ impl UserStarts {
         self.starts.is_empty()
     }
 
+    /// The start that follows is from a saved image.
+    pub(super) fn restores(&mut self, domain: DomainId) {
+        self.restored.insert(domain);
+    }
+
+    /// True when it is, asked as long as that start is not acquired.
+    pub(super) fn is_restored(&self, domain: DomainId) -> bool {
+        self.restored.contains(&domain)
+    }
+
     /// The hook asks for a start whose lease must be acquired first.
     pub(super) fn acquire(&mut self, id: RequestId, report: Box<DomainReport>, now: Instant) -> Overtaken {
+        self.restored.remove(&report.domain);
         self.put(id, Stage::Acquiring, report, now)
     }
 
@@ -250,6 +263,7 @@ impl UserStarts {
 
     /// The hook tells that libvirt has cleaned up after a run or a start of the domain.
     pub(super) fn released(&mut self, domain: DomainId, now: Instant) -> Overtaken {
+        self.restored.remove(&domain);
         let start = self.starts.get_mut(&domain)?;
         match &mut start.stage {
             // What it acquires is given back as soon as that is over.

@@ -280,6 +280,41 @@ fn one_whose_last_writes_may_still_leave_this_host_is_not_started_again_here_and
     assert!(permitted || why.contains("busy") || why.contains("restarting"), "{why}\n{}", world.story());
 }
 
+/// Catches: memory of an older run, restored onto a disk that has been written since on another host.
+#[test]
+fn a_saved_image_is_restored_only_under_the_lease_of_the_run_that_it_is_of() {
+    let mut world = World::held(2);
+    let run = |world: &mut World, index: usize, reason| {
+        let asked = world.user_asks(index, 1);
+        assert!(world.answer(index, asked).0, "{}", world.story());
+        world.user_starts(index, 1);
+        let started = world.hook(index, 1, HookOperation::Started);
+        assert!(world.answer(index, started).0);
+        world.run(500);
+        world.hosts[index].guests.remove(&guest(1));
+        let at = world.at;
+        world.hosts[index].tell(at, Input::Stopped { domain: guest(1), reason });
+        world.hook(index, 1, HookOperation::Release);
+        world.run(2_000);
+    };
+    // Seen to run by the hook alone: libvirt's list comes each second here.
+    run(&mut world, 0, StopReason::Saved);
+    assert!(world.told(0, "lease", "ended: Saved"), "{}", world.story());
+    let restore = world.hook(0, 1, HookOperation::Restore);
+    assert!(world.answer(0, restore).0);
+    run(&mut world, 0, StopReason::Saved);
+    assert_eq!(world.count(0, "start-denied"), 0);
+    // Cold, elsewhere; then the image is old.
+    run(&mut world, 1, StopReason::Shutdown);
+    let restore = world.hook(0, 1, HookOperation::Restore);
+    assert!(world.answer(0, restore).0);
+    let asked = world.user_asks(0, 1);
+    let (permitted, why) = world.answer(0, asked);
+    assert!(!permitted && why.contains("not of its last run"), "{why}");
+    let cold = world.user_asks(0, 1);
+    assert!(world.answer(0, cold).0, "{}", world.story());
+}
+
 #[test]
 fn an_agent_that_is_restarted_in_the_middle_of_a_start_goes_on_with_it() {
     let mut world = World::held(2);

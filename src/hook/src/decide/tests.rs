@@ -91,6 +91,7 @@ fn the_agents_answer_counts_at_each_gate_and_the_question_is_libvirts() {
             ("start", Operation::Start),
             ("started", Operation::Started),
             ("migrate", Operation::Migrate),
+            ("restore", Operation::Restore),
         ] {
             let decision = host.decide(word, "begin");
             assert_eq!(decision == Decision::Allow, allowed, "{word}");
@@ -110,7 +111,7 @@ fn what_nobody_needs_to_be_asked_about_is_allowed_with_nobody_there() {
     let host = Host::new();
     for (operation, phase) in [
         ("reconnect", "begin"),
-        ("restore", "begin"),
+        ("restore", "end"),
         ("stopped", "end"),
         ("attach", "begin"),
         ("prepare", "end"),

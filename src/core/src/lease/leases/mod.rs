@@ -308,6 +308,13 @@ impl Leases {
         self.domains.starting(domain);
     }
 
+    /// Libvirt has run its CPUs under its term: from here on an end is one of a run.
+    pub fn cpus_run(&mut self, domain: DomainId) {
+        if self.domains.cpus_run(domain) {
+            self.events.push_back(LeaseEvent::OwnChanged);
+        }
+    }
+
     /// The fencer shows the process of that start.
     pub fn start_shown(&mut self, domain: DomainId) {
         self.domains.start_shown(domain);
