@@ -126,9 +126,8 @@ fn kill_cgroup_of(
     done.push(group.clone());
     match kill_if_all_known(&group, known) {
         Ok(true) => Outcome::Killed,
-        Ok(false) => Outcome::LeftAlone,
         Err(error) if error.kind() == ErrorKind::NotFound => Outcome::None,
-        Err(_) => Outcome::LeftAlone,
+        Ok(false) | Err(_) => Outcome::LeftAlone,
     }
 }
 
