@@ -53,7 +53,7 @@ impl Cluster {
             nowhere = dir.join("no-libvirt").display(),
         );
         fs::write(&config, text).expect("a configuration");
-        Host { name: name.to_owned(), dir, config, machine: None }
+        Host { name: name.to_owned(), dir, config, machine: None, fencer_args: String::new() }
     }
 }
 
@@ -86,17 +86,20 @@ pub(crate) struct Host {
     pub(crate) dir: PathBuf,
     pub(crate) config: PathBuf,
     machine: Option<Child>,
+    /// What its fencer is told beside that.
+    pub(crate) fencer_args: String,
 }
 
 impl Host {
     /// Powers it on.
     pub(crate) fn start(&mut self) {
         let script = format!(
-            "{fencer} --run-dir {dir}/run --libvirt-run-dir {dir}/qemu 2>>{dir}/fencer.log & \
+            "{fencer} --run-dir {dir}/run --libvirt-run-dir {dir}/qemu {more} 2>>{dir}/fencer.log & \
              echo $! >{dir}/fencer.pid; \
              while :; do {agent} --config {config} 2>>{dir}/agent.log & echo $! >{dir}/agent.pid; \
              wait $!; sleep 0.2; done",
             fencer = fencer().display(),
+            more = self.fencer_args,
             agent = env!("CARGO_BIN_EXE_leasefence-agent"),
             dir = self.dir.display(),
             config = self.config.display(),
