@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use leasefence_config::{Config, ConfigError, Fence, OnUnproven, Watchdog};
+use leasefence_config::{Config, ConfigError, Watchdog};
 
 fn packaged() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/leasefence.toml");
@@ -41,8 +41,7 @@ fn the_values_that_it_shows_are_the_defaults() {
     assert_eq!(shown.terms(None).expect("safe"), default.terms(None).expect("safe"));
     assert_eq!((shown.run_dir, shown.state_dir), (default.run_dir, default.state_dir));
     assert_eq!((shown.libvirt, shown.log), (default.libvirt, default.log));
-    // Without the second key it is what `reset` says.
-    assert_eq!(shown.fence, Fence { on_unproven: Some(OnUnproven::NoReceipt), ..default.fence });
+    assert_eq!(shown.fence, default.fence);
     assert_eq!((shown.storage, shown.unknown_hold), (default.storage, default.unknown_hold));
     assert_eq!(shown.drill, default.drill);
     assert_eq!(shown.expire_without_hardware, default.expire_without_hardware);
