@@ -126,7 +126,7 @@ check_arming_while_upgraded() {
 
 check_contents() {
     local page completion program
-    for page in leasefence.1 leasefence.toml.5 leasefence-agent.8 leasefence-fencer.8 leasefence-hook.8; do
+    for page in leasefence.1 leasefence-drill-run.1 leasefence.toml.5 leasefence-agent.8 leasefence-fencer.8 leasefence-hook.8; do
         [ -e "$root/usr/share/man/man${page##*.}/$page.gz" ] || fail "no man page $page"
     done
     for completion in "$@"; do

@@ -4,22 +4,23 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use leasefence_api::HostState;
 use leasefence_demo::guest::Guest;
-use leasefence_demo::{AGENT, Cluster, wait};
-use leasefence_tests::{alone, can_run_hosts, cluster, run};
+use leasefence_demo::{AGENT, Cluster, default_config, wait};
+use leasefence_tests::{alone, can_run_hosts, cluster, run, start_agent};
 
 const UUID: &str = "6c656173-6566-4e63-a000-000000000005";
 /// Four rehearsals, each with a verdict and a rejoin, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-fn hosts_that_hold() -> Cluster {
+fn hosts_that_hold(config: &str) -> Cluster {
     let mut cluster = cluster(2);
     cluster.power_on().unwrap();
     cluster.init_lease().unwrap();
-    cluster.start_leasefence().unwrap();
+    cluster.hosts.iter_mut().for_each(|host| start_agent(host, config));
     for host in 0..2 {
         cluster.wait_until_held(host).unwrap();
     }
@@ -52,7 +53,7 @@ fn a_host_is_fenced_four_times_keeps_every_promise_and_nothing_is_left() {
         return;
     }
     let _alone = alone();
-    let mut cluster = hosts_that_hold();
+    let mut cluster = hosts_that_hold(&default_config());
     let names = ["agent-killed", "planned-fence", "storage-stall", "agent-frozen"];
     let words: Vec<&str> =
         ["run"].iter().chain(&names).copied().chain(["--json", "--html", "/mnt/shared/drill.html"]).collect();
@@ -78,6 +79,34 @@ fn a_host_is_fenced_four_times_keeps_every_promise_and_nothing_is_left() {
     }
 }
 
+#[test]
+fn a_peer_that_is_told_to_fence_needs_no_leave_of_the_host_that_is_fenced() {
+    if !can_run_hosts("a fence drill by a peer") {
+        return;
+    }
+    let _alone = alone();
+    let refused = default_config().replace("drill = \"allowed\"", "drill = \"refused\"");
+    let mut cluster = hosts_that_hold(&refused);
+    let (code, said, _) = drill(&cluster, &["run", "planned-fence", "storage-stall", "--json"]);
+    assert_eq!((code, said.matches("set drill = \"allowed\"").count()), (3, 2), "{said}");
+    // What would be `ssh host-2 leasefence fence host-1`: hosts share a directory and no network.
+    let asked = cluster.shared().join("asked");
+    let (code, report) = thread::scope(|scope| {
+        scope.spawn(|| {
+            let asked = wait::until("the drill to ask", PATIENCE, || asked.exists().then_some(()));
+            asked.unwrap();
+            cluster.hosts[1].exec(&["leasefence", "fence", "host-1"]).unwrap();
+        });
+        let ask = "'touch /mnt/shared/asked'";
+        let (code, _, report) = drill(&cluster, &["run", "planned-fence", "--fence-with", ask, "--json"]);
+        (code, report)
+    });
+    if code != 0 {
+        cluster.run_dir().keep();
+    }
+    assert_eq!((code, result(&report, "planned-fence")), (0, "kept"), "{report:#}");
+}
+
 /// Catches a drill that does anything while something is missing.
 #[test]
 fn a_drill_refuses_and_touches_nothing_while_a_guest_runs_that_was_not_named_or_the_switch_is_off() {
@@ -85,7 +114,7 @@ fn a_drill_refuses_and_touches_nothing_while_a_guest_runs_that_was_not_named_or_
         return;
     }
     let _alone = alone();
-    let cluster = hosts_that_hold();
+    let cluster = hosts_that_hold(&default_config());
     let guest = Guest::create(&cluster.shared(), "guest", UUID).unwrap();
     guest.start(&cluster.hosts[0]).unwrap();
     cluster.hosts[0].exec(&["leasefence", "ha", "enable", "guest"]).unwrap();
