@@ -123,3 +123,61 @@ impl fmt::Display for Plan {
 pub fn seconds(ms: u64) -> String {
     format!("{}.{:02} s", ms / 1000, ms % 1000 / 10)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::promise::tests::terms;
+
+    fn plan(scenario: Scenario) -> Plan {
+        let ground = Ground {
+            host: "host-1".to_owned(),
+            cluster: "prod".to_owned(),
+            slot: 4,
+            generation: 7,
+            peers: vec!["host-2".to_owned(), "host-3".to_owned()],
+            others: vec![("web".to_owned(), "uuid-of-web".to_owned())],
+            expires: true,
+            watchdog: "hardware".to_owned(),
+        };
+        Plan {
+            scenario,
+            ground,
+            promise: Promise::of(&terms(), Duration::from_secs(120)),
+            canary: "leasefence-drill-host-1".to_owned(),
+            storage: "/mnt/images".into(),
+            fence_with: None,
+        }
+    }
+
+    #[test]
+    fn a_plan_says_what_is_done_to_whom_and_when_what_is_promised() {
+        let text = plan(Scenario::StorageStall).to_string();
+        let expected = "\
+storage-stall: the agent's storage stands still: the lease ends, guests die, a peer starts them, the host comes back
+  host                   host-1 of cluster prod (4.7)
+  canary                 leasefence-drill-host-1, its disk in /mnt/images
+  what is done           the agent issues no I/O to the lease file for 20.26 s
+  who dies               leasefence-drill-host-1, web
+  lease ends             12.00 s after the last renewal
+  killed, storage quiet  within 3.50 s of the lease's end
+  a peer's verdict       between 16.51 s and 17.26 s after the last renewal
+  restart                on one of: host-2, host-3
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_plan_that_ends_no_lease_says_that_nobody_dies_and_one_without_verdicts_that_peers_wait() {
+        assert!(plan(Scenario::LibvirtdHung).to_string().contains("who dies               nobody\n"));
+        let risk = plan(Scenario::AgentKilled).to_string();
+        assert!(risk.contains("nobody; if the promise were broken: leasefence-drill-host-1, web"), "{risk}");
+        let mut waits = plan(Scenario::AgentFrozen);
+        waits.ground.expires = false;
+        assert!(waits.to_string().contains("by the receipt, once this host can write again"));
+        let by_peer = Plan { fence_with: Some("ssh host-2".to_owned()), ..plan(Scenario::PlannedFence) };
+        assert!(by_peer.to_string().contains("a peer asks this host to fence itself: ssh host-2"));
+    }
+}
