@@ -69,6 +69,8 @@ pub enum Class {
     Hangs,
     /// A scene: a user starts a domain while the agent is stopped, and its last writes wait in the host's kernel.
     Strangers,
+    /// A scene: users start domains through libvirt's hook, on several hosts at once, while hosts are fenced, cut and lost.
+    Users,
     /// A scene: paths that lead to other files, and records of other machines.
     Files,
     /// Beyond the stated assumptions: stale reads, writes done twice. Violations are reported, and expected.
@@ -117,6 +119,7 @@ impl Class {
                 | C::Drops
                 | C::Hangs
                 | C::Strangers
+                | C::Users
                 | C::Files
         )
     }

@@ -65,6 +65,7 @@ impl Plan {
             left_out: Vec::new(),
             off: Vec::new(),
             unstarted: Vec::new(),
+            hook: false,
             mended_at,
             heals_within: options.heals_within.unwrap_or(HEALS_WITHIN),
         };

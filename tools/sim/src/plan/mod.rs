@@ -106,6 +106,8 @@ pub struct Plan {
     pub off: Vec<HostIndex>,
     /// Domains that nobody starts.
     pub unstarted: Vec<DomainIndex>,
+    /// Libvirt asks its hook about what users start; else they look first whether they may.
+    pub hook: bool,
     /// When everything is mended.
     pub mended_at: u64,
     /// How long after that all must be well.

@@ -7,6 +7,7 @@ mod leases;
 mod slots;
 mod stalls;
 mod takeovers;
+mod users;
 
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ impl Scene<'_> {
             Class::Drops => self.drops(),
             Class::Hangs => self.hangs(),
             Class::Strangers => self.strangers(),
+            Class::Users => self.users(),
             _ => self.files(),
         }
         self.plan.faults.sort_by_key(|fault| fault.at);

@@ -263,8 +263,13 @@ impl World {
                 self.tell_host(host, "kill-all", || "the fencer is silent".to_owned());
                 self.agent_kills(host, None);
             }
-            // Users' starts go by what they see (`user_starts_on`), not through a hook.
-            Command::PermitStart { .. } | Command::AskActivity { .. } => {}
+            Command::PermitStart { id, domain, opened, token_is_new } => {
+                self.start_of_a_user(host, id, domain, opened, token_is_new);
+            }
+            Command::AskActivity { domain, opened } => self.activity_asked(host, domain, opened),
+            Command::Reply(id, reply) if self.hosts[host].asking.contains_key(&id) => {
+                self.hook_is_answered(host, id, &reply);
+            }
             Command::Reply(_, reply) => self.replied(host, &reply),
             Command::Note(note) => {
                 self.counts.verdicts += u64::from(note.event == "verdict");

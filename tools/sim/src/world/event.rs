@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use leasefence_core::ids::{DomainId, Term};
+use leasefence_core::member::RequestId;
 use leasefence_core::time::Instant;
 
 /// Something that is due. Numbers tell a thing from a later one of its kind: what is out of date does nothing.
@@ -36,7 +37,22 @@ pub(crate) enum Event {
     Mend,
     Tend,
     UserStart { domain: usize },
+    HookLate { host: usize, id: RequestId },
+    HookGoesOn { host: usize, boot: u32, domain: usize, step: HookStep },
     End,
+}
+
+/// Where a start is of which libvirt's hook has asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HookStep {
+    /// It is prepared.
+    Prepare,
+    /// QEMU is about to be run.
+    Start,
+    /// QEMU is being run.
+    Runs,
+    /// Its CPUs run.
+    Started { run: usize },
 }
 
 /// A start that an agent's process has permitted.

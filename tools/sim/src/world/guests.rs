@@ -148,6 +148,10 @@ impl World {
             self.queue.at(self.at + 50 * MS, Event::Exit { run });
             return;
         }
+        if self.drains_itself(run) && self.waits_for_storage(run) {
+            self.queue.at(self.at + 50 * MS, Event::Exit { run });
+            return;
+        }
         self.runs[run].exited = Some(self.at);
         self.forget_process(host, run);
         self.writes_on_their_way(run);
@@ -165,6 +169,17 @@ impl World {
         }
     }
 
+    /// QEMU that a user has shut down has all its writes acknowledged before it exits. (Where users look first they wait, and the world knows
+    /// no such thing.)
+    fn drains_itself(&self, run: usize) -> bool {
+        self.plan.hook && self.runs[run].ended_by == Some(Ended::Stopped)
+    }
+
+    fn waits_for_storage(&self, run: usize) -> bool {
+        let cut = self.hosts[self.runs[run].host].data_cut > 0;
+        cut || self.storages_of(run).any(|storage| self.storages[storage].stalled_until > self.at)
+    }
+
     fn forget_process(&mut self, host: usize, run: usize) {
         let this = &mut self.hosts[host];
         this.guests.retain(|guest| *guest != run);
@@ -178,6 +193,9 @@ impl World {
     /// What a process that is gone has written: with a file system of this kernel all of it has landed; over a network it
     /// is on its way, or waits in this kernel while the way is cut.
     fn writes_on_their_way(&mut self, run: usize) {
+        if self.drains_itself(run) {
+            return self.quiet(run, self.at, self.at);
+        }
         let host = self.runs[run].host;
         let over_network =
             self.storages_of(run).any(|storage| self.storages[storage].kind == StorageKind::Nfs);
@@ -261,6 +279,9 @@ impl World {
     pub(crate) fn user_starts_on(&mut self, domain: usize, host: usize) {
         let first = self.domains[domain].runs.is_empty();
         let may = first || self.domains[domain].stopped_by_user;
+        if self.plan.hook {
+            return self.hook_is_asked(host, domain);
+        }
         let busy = self.domains[domain].runs.last().is_some_and(|run| self.runs[*run].may_write(self.at));
         // Without the hook nothing keeps a user from starting what may be recovered at any moment: users look first.
         if !may || busy || self.may_be_recovered(domain) {

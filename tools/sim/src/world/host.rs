@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use leasefence_core::fencing::{AgentHalf, DomainProcess, Fencer, FencerHalf, MarkerFound};
 use leasefence_core::ids::{BootId, DomainId, Incarnation};
-use leasefence_core::member::{Barriers, Command, Input, Listing, Member};
+use leasefence_core::member::{Barriers, Command, Input, Listing, Member, RequestId};
 use leasefence_core::terms::Terms;
 use leasefence_core::time::HolderDeadline;
 
 use super::clock::Clock;
+use super::hooked::Asking;
 use super::moment::Moment;
 
 /// The agent's process.
@@ -144,6 +145,10 @@ pub(crate) struct Host {
     pub(crate) promised: Option<(FencerHalf, HolderDeadline, Clock)>,
     /// What it waits for before it stops.
     pub(crate) moment: Option<Moment>,
+    /// Questions of libvirt's hook that are not answered yet.
+    pub(crate) asking: BTreeMap<RequestId, Asking>,
+    /// Domains that libvirt is starting for users.
+    pub(crate) starting: BTreeSet<usize>,
     /// Starts that libvirt has been asked for, and has not answered yet.
     pub(crate) libvirt_starts: u32,
     /// The agent's process that ended last in this boot: a planted bug takes its stall clocks over.
@@ -184,6 +189,8 @@ impl Host {
             hindered_at: 0,
             promised: None,
             moment: None,
+            asking: BTreeMap::new(),
+            starting: BTreeSet::new(),
             libvirt_starts: 0,
             #[cfg(feature = "planted-bugs")]
             member_before: None,

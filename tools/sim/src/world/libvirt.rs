@@ -69,7 +69,7 @@ impl World {
         self.give(host, Input::Domains(reports));
     }
 
-    fn report(&self, host: usize, domain: usize, chain: u64) -> DomainReport {
+    pub(crate) fn report(&self, host: usize, domain: usize, chain: u64) -> DomainReport {
         let this = &self.domains[domain];
         let plan = &self.plan.domains[domain];
         let running = self.hosts[host]
@@ -110,6 +110,7 @@ impl World {
         };
         let domain = self.domains[self.runs[run].domain].id;
         self.give(host, Input::Stopped { domain, reason });
+        self.hook_tells_of_release(host, domain);
         self.libvirt_changed(host);
     }
 

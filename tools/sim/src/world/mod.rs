@@ -7,6 +7,7 @@ mod event;
 mod faults;
 mod fencer;
 mod guests;
+mod hooked;
 mod host;
 mod lease_file;
 mod libvirt;
@@ -111,6 +112,8 @@ impl Counts {
 #[derive(Debug)]
 pub struct World {
     pub(crate) at: u64,
+    /// Questions of libvirt's hooks so far.
+    pub(crate) asked: u64,
     pub(crate) plan: Plan,
     pub(crate) rng: fastrand::Rng,
     pub(crate) queue: Queue,
@@ -163,6 +166,7 @@ impl World {
         let storages = plan.cluster.storages.iter();
         let mut world = Self {
             at: 0,
+            asked: 0,
             rng: fastrand::Rng::with_seed(plan.seed ^ 0x005e_ed0f_7a11_5000),
             queue: Queue::default(),
             file: LeaseFile::new(&plan.cluster, keeps_history),
@@ -271,6 +275,8 @@ impl World {
             Event::Mend => self.mend(),
             Event::Tend => self.tend(),
             Event::UserStart { domain } => self.user_starts(domain),
+            Event::HookLate { host, id } => self.hook_gives_up(host, id),
+            Event::HookGoesOn { host, boot, domain, step } => self.start_goes_on(host, boot, domain, step),
             Event::End => self.end(),
         }
     }

@@ -39,6 +39,8 @@ impl World {
         self.lose_flight(host);
         let this = &mut self.hosts[host];
         this.powered = false;
+        this.asking.clear();
+        this.starting.clear();
         #[cfg(feature = "planted-bugs")]
         {
             this.member_before = None;
