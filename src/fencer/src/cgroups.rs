@@ -21,6 +21,7 @@ const STACK_BYTES: usize = 64 * 1024;
 const MOST: usize = leasefence_page::MAX_PROCESSES;
 /// Cgroups below one that are looked through; libvirt makes one for each virtual processor.
 const MOST_BELOW: usize = 4096;
+const DEEPEST: usize = 8;
 
 /// The fencing thread's end.
 pub(crate) struct Cgroups {
@@ -155,15 +156,16 @@ fn killable(path: &Path, mount: &Path) -> Option<PathBuf> {
 fn kill_if_all_known(group: &Path, known: &[DomainProcess]) -> io::Result<bool> {
     let mut file = File::options().write(true).open(group.join("cgroup.kill"))?;
     let mut looked = 0;
-    if !all_known(group, known, &mut looked)? {
+    if !all_known(group, known, &mut looked, DEEPEST)? {
         return Ok(false);
     }
     file.write_all(b"1").map(|()| true)
 }
 
-fn all_known(group: &Path, known: &[DomainProcess], looked: &mut usize) -> io::Result<bool> {
+/// What is more than so deep below it, or more than so many, counts as somebody else's: the stack is small.
+fn all_known(group: &Path, known: &[DomainProcess], looked: &mut usize, deepest: usize) -> io::Result<bool> {
     *looked += 1;
-    if *looked > MOST_BELOW {
+    if *looked > MOST_BELOW || deepest == 0 {
         return Ok(false);
     }
     let threaded = fs::read_to_string(group.join("cgroup.type"))?.trim() == "threaded";
@@ -178,7 +180,7 @@ fn all_known(group: &Path, known: &[DomainProcess], looked: &mut usize) -> io::R
     }
     for entry in fs::read_dir(group)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() && !all_known(&entry.path(), known, looked)? {
+        if entry.file_type()?.is_dir() && !all_known(&entry.path(), known, looked, deepest - 1)? {
             return Ok(false);
         }
     }

@@ -244,10 +244,17 @@ impl Daemon {
                 self.hands.log.flush();
             }
             told_to_stop |= self.wait(begun.elapsed(), told_to_stop);
-            if told_to_stop && self.watchdog.may_end(leasefence_clock::instant(), &self.fencer) {
+            if told_to_stop && self.may_end() {
                 return self.stop();
             }
         }
+    }
+
+    /// True when a stop is heeded now. Not between a lease's end and its proof where this host resets itself: a record says
+    /// "reset on", and peers go by it. That time is bounded by the budget, at whose end the reset comes.
+    fn may_end(&self) -> bool {
+        let owes_reset = self.hands.reset.is_on() && self.fencer.reset_due().is_some();
+        !owes_reset && self.watchdog.may_end(leasefence_clock::instant(), &self.fencer)
     }
 
     /// Before the beat, which may have to reset this host.
@@ -388,8 +395,10 @@ impl Daemon {
     /// leaves the processor to others for as long as the last beat took: on a host with one, the kernel's own threads end what a
     /// storage has under way.
     fn wait(&self, took: Duration, told: bool) -> bool {
-        let pause = self.fencer.pause(leasefence_clock::instant());
+        let now = leasefence_clock::instant();
+        let pause = self.fencer.pause(now);
         let pause = if self.fencer.owes_proof() { pause.max(took.min(BEAT)) } else { pause };
+        let pause = self.fencer.reset_in(now).map_or(pause, |left| pause.min(left));
         let timeout = Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() };
         let mut fds = [PollFd::new(&self.signals, PollFlags::IN)];
         let listened = if told { &mut fds[..0] } else { &mut fds[..] };

@@ -94,24 +94,22 @@ impl HostReset {
     }
 
     fn turn_on(&mut self, wish: ResetWish) {
-        let opened = match self.trigger.take() {
-            Some(trigger) => Ok(trigger),
-            None => self.place.open(),
-        };
-        // Noted before it is said: a record that says "reset on" must find a fencer that knows.
-        let noted = opened.and_then(|trigger| {
-            let failed = |error| format!("noting it in {} fails: {error}", self.note_file.path.display());
-            self.note_file.write().map_err(failed).map(|()| trigger)
-        });
-        let note = match noted {
-            Ok(trigger) => {
-                self.trigger = Some(trigger);
-                Text::default()
-            }
+        let note = match self.open_and_note() {
+            Ok(()) => Text::default(),
             Err(why) => Text::cut(&why),
         };
         self.report = ResetReport { wish, on: self.is_on(), deferred: false, note };
         self.changed = true;
+    }
+
+    /// One that was open already stays open whatever fails: a record may say "reset on" (R12).
+    fn open_and_note(&mut self) -> Result<(), String> {
+        let opened = if self.is_on() { None } else { Some(self.place.open()?) };
+        // Noted before it is said: a record that says "reset on" must find a fencer that knows.
+        let failed = |error| format!("noting it in {} fails: {error}", self.note_file.path.display());
+        self.note_file.write().map_err(failed)?;
+        self.trigger = opened.or(self.trigger.take());
+        Ok(())
     }
 
     fn turn_off(&mut self, wish: ResetWish) {
@@ -309,6 +307,19 @@ mod tests {
         reset.take_wish(true, ON);
         let report = reset.news().unwrap();
         assert!(report.on && report.wish.on && !report.deferred);
+    }
+
+    /// Catches: a full /run that closes the trigger under a record which says "reset on".
+    #[test]
+    fn one_that_is_open_stays_open_when_it_cannot_be_noted_again() {
+        let (_dir, options) = fixture();
+        let mut reset = start(&options, ON);
+        reset.take_wish(true, OFF);
+        reset.note_file.path = PathBuf::from("/nonexistent/reset");
+        reset.take_wish(true, ON);
+        assert!(reset.is_on());
+        let report = reset.news().unwrap();
+        assert!(report.on && report.note.as_str().contains("noting it"), "{report:?}");
     }
 
     #[test]

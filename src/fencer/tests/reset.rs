@@ -17,6 +17,7 @@ use fake_watchdog::FakeWatchdog;
 use leasefence_core::fencing::{StorageKind, Wish};
 use leasefence_core::time::Instant;
 use leasefence_page::{AgentPage, LAYOUT_VERSION, ResetReport, ResetWish};
+use rustix::process::Signal;
 
 const HUNG_BY: &str = "LEASEFENCE_TEST_HUNG_BY";
 const RESET_LATENCY: Duration = Duration::from_millis(500);
@@ -112,6 +113,25 @@ fn a_guest_that_cannot_be_killed_has_the_host_reset_in_time_and_not_sooner() {
     std::thread::sleep(2 * RESET_LATENCY);
     assert_eq!(pulled(&host), times, "a host that is clean is left alone");
     println!("{}", host.log());
+}
+
+/// Catches: a reboot that an operator asks for meanwhile, which stops the fencer and takes the reset away that a record promises.
+#[test]
+fn a_fencer_that_is_told_to_stop_before_its_reset_is_due_still_resets() {
+    if !in_namespace("a_fencer_that_is_told_to_stop_before_its_reset_is_due_still_resets") {
+        return;
+    }
+    let mut host = Host::new();
+    let fencer = start(&host);
+    let mut page = host.attach(None).unwrap();
+    let guest = Unkillable::start(&host, 1);
+    host.wait_for_scan_of(&mut page, &guest.process);
+    assert!(ask(&mut page, true).on);
+    host.arm(&mut page, SOON);
+    wait_until("latched", TTL, || fencer_half(&mut page).latched.is_some());
+    fencer.signal(Signal::TERM);
+    wait_for_reset(&host, TTL);
+    guest.device.behaves(|manners| manners.hangs = false);
 }
 
 /// A cgroup of this test's own, where one can be made.

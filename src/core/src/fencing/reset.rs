@@ -48,7 +48,8 @@ impl Fencer {
     }
 
     /// How long until the reset is due; none when it was tried, or is not due at all.
-    pub(super) fn reset_in(&self, now: Instant) -> Option<Duration> {
+    #[must_use]
+    pub fn reset_in(&self, now: Instant) -> Option<Duration> {
         self.reset_due().filter(|_| self.reset_tried.is_none()).map(|due| due.left(now))
     }
 }

@@ -52,6 +52,13 @@ impl NfsWay {
         if !volumes::is_known(root, device)? {
             return Err(Obstacle::OtherNamespace);
         }
+        let trunked = |mount: &Mount| {
+            mount.option("trunkdiscovery").is_some()
+                || mount.option("max_connect").is_some_and(|most| most.parse() != Ok(1))
+        };
+        if here.iter().any(trunked) {
+            return Err(Obstacle::Trunked);
+        }
         let stats = read(root, STATS)?;
         if here.iter().any(|mount| writes_elsewhere(&stats, &mount.point)) {
             return Err(Obstacle::ParallelNfs);
@@ -207,6 +214,8 @@ mod tests {
             (mount("/mnt/a", "proto=rdma,addr=10.0.0.1"), VOLUMES_NOW, Obstacle::NoTcpServer),
             (mount("/mnt/a", "proto=tcp"), VOLUMES_NOW, Obstacle::NoTcpServer),
             (mount("/mnt/a", tcp), "", Obstacle::OtherNamespace),
+            (mount("/mnt/a", "trunkdiscovery,proto=tcp,addr=10.0.0.1"), VOLUMES_NOW, Obstacle::Trunked),
+            (mount("/mnt/a", "max_connect=2,proto=tcp,addr=10.0.0.1"), VOLUMES_NOW, Obstacle::Trunked),
             (mount("/mnt/b", tcp), VOLUMES_NOW, Obstacle::ParallelNfs),
             // Mounted twice: one of the two is enough.
             (mount("/mnt/a", tcp) + &mount("/mnt/b", tcp), VOLUMES_NOW, Obstacle::ParallelNfs),

@@ -17,6 +17,9 @@ pub enum Obstacle {
     /// Its connections are out of sight.
     #[error("it was mounted in another network namespace")]
     OtherNamespace,
+    /// `max_connect`, `trunkdiscovery`: sessions over several addresses of a server, of which the mount names one.
+    #[error("its calls may go to other addresses of its server as well (trunking)")]
+    Trunked,
     /// Data servers of pNFS.
     #[error("its server lets writes go to other servers (pNFS), of which nothing is known")]
     ParallelNfs,
@@ -40,6 +43,7 @@ impl Obstacle {
             Self::NumberReused => "It passes within a minute; if not, start its domains again.",
             Self::NoTcpServer => "Mount it with proto=tcp.",
             Self::OtherNamespace => "Mount it in the host's own network namespace.",
+            Self::Trunked => "Mount it without max_connect and trunkdiscovery; nconnect does no harm.",
             Self::ParallelNfs => "Turn pNFS off for this export at its server, and mount it anew.",
             Self::NotOfSession => {
                 "Give the domain a session's own disk or a partition of it, without device mapper (LVM, multipath) or RAID."

@@ -20,26 +20,27 @@ pub fn nfs_is_known(device: u64) -> Result<bool, Obstacle> {
 
 /// The same, by the files below `root`.
 pub(super) fn is_known(root: &Path, device: u64) -> Result<bool, Obstacle> {
-    any(root, |volume| volume.device == device)
+    let lists = |list: &str| volumes(list).any(|volume| volume.device == device);
+    Ok(lists(&settled(root, lists)?))
 }
 
 /// The device numbers of the file systems of NFS 4 from this server that the kernel lists now.
 pub(super) fn of_server(root: &Path, server: SocketAddr) -> Result<Vec<u64>, Obstacle> {
     let ours = |volume: &Volume| volume.version == "v4" && volume.server == hexadecimal(server);
-    Ok(volumes(&read(root)?).filter(ours).map(|volume| volume.device).collect())
+    Ok(volumes(&settled(root, |_| false)?).filter(ours).map(|volume| volume.device).collect())
 }
 
-/// The kernel resumes a list by its position, so that one which others change meanwhile may skip an entry: two readings that
-/// agree are needed to believe that none is there.
-fn any(root: &Path, wanted: impl Fn(&Volume) -> bool) -> Result<bool, Obstacle> {
+/// The list. The kernel resumes it by its position, so that one which others change meanwhile may skip an entry: two readings
+/// that agree are needed to believe what is not there, but one to believe what is.
+fn settled(root: &Path, is_enough: impl Fn(&str) -> bool) -> Result<String, Obstacle> {
     let mut last = read(root)?;
     loop {
         let now = read(root)?;
-        if volumes(&last).chain(volumes(&now)).any(|volume| wanted(&volume)) {
-            return Ok(true);
+        if now == last || is_enough(&now) {
+            return Ok(now);
         }
-        if now == last {
-            return Ok(false);
+        if is_enough(&last) {
+            return Ok(last);
         }
         last = now;
     }
