@@ -31,6 +31,16 @@ impl Configured {
         }
     }
 
+    /// The same; but a host whose fencer guards a lease is a configured one, whatever an editor or an administrator has done to
+    /// the file meanwhile.
+    #[must_use]
+    pub fn read_or_armed(config: &Path, marker: &Path) -> Option<Self> {
+        Self::read(config).or_else(|| {
+            let marker = fs::read_to_string(marker).unwrap_or_default();
+            marker.starts_with("armed ").then(|| Self::new(None, None, None))
+        })
+    }
+
     /// What the text says.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Option<Self> {
@@ -111,6 +121,20 @@ mod tests {
             (read.run_dir.to_str(), read.state_dir.to_str()),
             (Some("/run/other"), Some("/srv/state"))
         );
+    }
+
+    /// Catches: a configuration that an editor has moved away for a moment, in which everything may start on an armed host.
+    #[test]
+    fn an_armed_host_is_configured_also_without_its_configuration() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (config, marker) = (dir.path().join("leasefence.toml"), dir.path().join("state"));
+        assert_eq!(Configured::read_or_armed(&config, &marker), None);
+        for (text, configured) in
+            [("armed boot=1 end\n", true), ("disarmed boot=1 arm=1 end\n", false), ("", false)]
+        {
+            fs::write(&marker, text).expect("written");
+            assert_eq!(Configured::read_or_armed(&config, &marker).is_some(), configured, "{text}");
+        }
     }
 
     /// Catches: a host whose configuration cannot be read, on which everything may start.

@@ -15,6 +15,8 @@ use crate::{Answer, Configured, ExemptFile, Operation, Question, SOCKET_NAME, no
 
 /// From the hook's beginning to its answer. Below the 5 s that the agent gives libvirt's answers, which wait for this one.
 pub const DEADLINE: Duration = Duration::from_secs(4);
+/// The fencer's marker: whether this host guards a lease.
+const MARKER: &str = "/run/leasefence/state";
 /// The same where nothing hangs on the answer.
 const SHORT_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -50,7 +52,9 @@ impl Arguments {
 #[must_use]
 pub fn decide(config: &Path, arguments: Arguments, stdin: impl Read + Send + 'static) -> Decision {
     let Some(operation) = arguments.operation else { return Decision::Allow };
-    let Some(configured) = Configured::read(config) else { return Decision::Allow };
+    let Some(configured) = Configured::read_or_armed(config, Path::new(MARKER)) else {
+        return Decision::Allow;
+    };
     let deadline = if operation.can_be_denied() { DEADLINE } else { SHORT_DEADLINE };
     let (answer, answered) = mpsc::channel();
     // On a thread: neither connecting to an agent that takes no connections nor libvirt's pipe has a deadline of its own.

@@ -325,6 +325,13 @@ impl OwnedDomains {
         self.domains.iter_mut().filter_map(news).collect()
     }
 
+    /// The term of one whose process is gone and whose storages cannot be shown quiet.
+    pub(super) fn may_run_again_here(&self, domain: DomainId, hold: Duration, now: Instant) -> Option<Term> {
+        let owned = self.domains.get(&domain)?;
+        let Phase::Quieting { quiet, .. } = &owned.phase else { return None };
+        quiet.cannot_be_shown(hold, now).then_some(owned.term)
+    }
+
     /// The entries whose storages are not shown quiet yet.
     pub(super) fn quieting(&self) -> impl Iterator<Item = (DomainId, &QuietProof)> {
         self.domains.iter().filter_map(|(domain, owned)| match &owned.phase {

@@ -94,6 +94,14 @@ impl QuietProof {
         }
     }
 
+    /// True when barriers were refused, and not just late, for so long: no more can be shown of a disk that only QEMU reaches, or
+    /// whose definition nobody has.
+    pub(super) fn cannot_be_shown(&self, hold: Duration, now: Instant) -> bool {
+        self.failed.is_some()
+            && matches!(self.step, Step::Ask(_))
+            && ObserverDeadline(self.gone.plus(hold)).reached(now)
+    }
+
     /// Why it is not quiet yet, in words.
     pub(super) fn why(&self) -> &str {
         match (&self.step, &self.failed) {

@@ -65,6 +65,11 @@ pub fn own_entry(
         ..LeaseEntry::default()
     };
     match kind {
+        // What a gone host said of it stands until it has been seen running here: a start that comes to nothing must leave an
+        // orphan that is recovered as before. A user's start forgives its faults.
+        AcquireKind::Plain(_) if taken.base == LeaseBase::Recoverable && taken.top.is_some() => {
+            forgiven(carried_over(blank, &taken.top.unwrap_or_default(), false, hold))
+        }
         AcquireKind::Plain(spec) | AcquireKind::Restore(spec) => with_spec(blank, spec),
         AcquireKind::Recovery { resumed } => {
             let top = taken.top.unwrap_or_default();

@@ -64,6 +64,9 @@ impl Member {
         self.may_start(now)?;
         let leasing = self.leasing.as_mut().ok_or(NOT_YET)?;
         if let Some(recovery) = leasing.recoveries.get(domain).filter(|r| r.stage.is_under_way()) {
+            if leasing.starts.is_restored(domain) {
+                return Err("Leasefence is restarting it here already, and not from a saved image".to_owned());
+            }
             if recovery.stage != Stage::Starting {
                 let stage = recovery.stage.as_str();
                 return Err(format!(
@@ -87,6 +90,14 @@ impl Member {
             // Libvirt starts a domain once at a time: the start before has ended, and its token covers this one too.
             leasing.starts.permit(domain, term, report, now.instant);
             self.permit(domain, now.instant, id, false);
+            return Ok(());
+        }
+        if leasing.starts.is_quieting(domain) {
+            let joined = if restores { None } else { leasing.starts.joins(id, report, now.instant) };
+            let overtaken =
+                joined.ok_or("another start of it has not been given up yet: try again in half a minute")?;
+            self.overtake(overtaken);
+            self.domains.settled = false;
             return Ok(());
         }
         let overtaken = if leasing.leases.owns(domain) {
@@ -187,8 +198,9 @@ impl Member {
     /// `release end`, after a run or a start that came to nothing.
     fn start_released(&mut self, now: &Now, domain: DomainId) {
         let Some(leasing) = &mut self.leasing else { return };
-        let unused = leasing.starts.is_quieting(domain);
+        let quieting = leasing.starts.is_quieting(domain);
         let overtaken = leasing.starts.released(domain, now.instant);
+        let unused = quieting && !leasing.starts.is_quieting(domain);
         self.overtake(overtaken);
         if unused {
             self.give_back_unused(now, domain);
@@ -214,14 +226,22 @@ impl Member {
         let taken = self.leasing.as_mut().and_then(|leasing| leasing.starts.take_acquiring(domain));
         let Some(asked) = taken else { return false };
         let asker = asked.asker;
-        let term = match outcome {
-            AcquireOutcome::Acquired(entry) => Ok(entry.term),
-            AcquireOutcome::AlreadyOwn(term) if self.owns(domain) => Ok(*term),
+        let entry = match outcome {
+            AcquireOutcome::Acquired(entry) => Ok(entry),
+            // Of before this agent: nothing is known yet of how that run ended. The next try waits for its end (R6).
+            AcquireOutcome::AlreadyOwn(_) if self.owns(domain) => {
+                if let Some(asker) = asker {
+                    self.deny_start(now, asker, domain, LAST_RUN_NOT_ENDED);
+                }
+                return true;
+            }
             refused => Err(self.why_not_acquired(refused)),
         };
-        let permitted = term.and_then(|term| {
+        let permitted = entry.and_then(|entry| {
             self.may_start(now)?;
-            asker.map(|_| term).ok_or_else(|| "libvirt has given this start up".to_owned())
+            // A saved image is not kept waiting: whether it still is of the last run is asked anew.
+            let kept = asker.is_some() || (asked.kept && entry.base != LeaseBase::Saved);
+            kept.then_some(entry.term).ok_or_else(|| "libvirt has given this start up".to_owned())
         });
         match (permitted, outcome) {
             // As before every recovery's start: what a gone host has sent must have landed, and so this has (R6).
@@ -235,7 +255,13 @@ impl Member {
                 }
                 self.desk.push(Command::Barrier { domain, asked: now.instant, definition_hash });
             }
-            (Ok(term), _) => self.open_token(now, domain, term, asker, asked.report),
+            (Ok(term), _) if asker.is_some() => self.open_token(now, domain, term, asker, asked.report),
+            (Ok(term), _) => {
+                if let Some(leasing) = &mut self.leasing {
+                    leasing.leases.starting(domain);
+                    leasing.starts.keep(term, asked, now.instant);
+                }
+            }
             (Err(why), _) => self.start_comes_to_nothing(now, domain, asker, &why),
         }
         true
@@ -317,6 +343,10 @@ impl Member {
     /// Starts whose domain's last run here has ended by now, its entry with it.
     fn starts_after_an_end(&mut self, now: &Now) {
         let Some(leasing) = &mut self.leasing else { return };
+        for domain in leasing.starts.leaving() {
+            self.runs_again_here(now, domain);
+        }
+        let Some(leasing) = &mut self.leasing else { return };
         let leases = &leasing.leases;
         let ended: Vec<_> =
             leasing.starts.leaving().into_iter().filter(|domain| !leases.owns(*domain)).collect();
@@ -329,18 +359,39 @@ impl Member {
         }
     }
 
+    /// A domain whose last run here cannot be shown to be over, since no barrier can be written to its storages, would be locked
+    /// for ever: after `unknown_hold`, in which what may still land has landed (R11), it runs again here under the same term.
+    fn runs_again_here(&mut self, now: &Now, domain: DomainId) {
+        let hold = self.config.unknown_hold;
+        let Some(leasing) = &mut self.leasing else { return };
+        let Some(term) = leasing.leases.may_run_again_here(domain, hold, now.instant) else { return };
+        if leasing.starts.is_restored(domain) || self.may_start(now).is_err() {
+            return;
+        }
+        let taken = self.leasing.as_mut().and_then(|leasing| leasing.starts.take_leaving(domain));
+        let Some(Asked { asker: Some(asker), report, .. }) = taken else { return };
+        let text = format!(
+            "domain {domain} runs again here: no barrier can show that what its last run wrote has landed"
+        );
+        self.desk.note(now, LogLevel::Warn, "start-unproven", text);
+        self.open_token(now, domain, term, Some(asker), report);
+    }
+
     /// Who waits for too long is told why.
     fn answer_the_late(&mut self, now: &Now) {
         let late = self.leasing.as_ref().map(|leasing| leasing.starts.late(now.instant)).unwrap_or_default();
         for (domain, why) in late {
-            let Some(leasing) = &mut self.leasing else { return };
-            let unused = leasing.starts.is_quieting(domain);
-            if let Some(asker) = leasing.starts.released(domain, now.instant) {
+            let asker = self.leasing.as_mut().and_then(|leasing| leasing.starts.tells_to_try_again(domain));
+            if let Some(asker) = asker {
                 self.deny_start(now, asker, domain, why);
             }
-            if unused {
-                self.give_back_unused(now, domain);
+        }
+        let forgotten = self.leasing.as_ref().map(|leasing| leasing.starts.forgotten(now.instant));
+        for domain in forgotten.unwrap_or_default() {
+            if let Some(leasing) = &mut self.leasing {
+                leasing.starts.take_quieting(domain);
             }
+            self.give_back_unused(now, domain);
         }
     }
 
@@ -428,6 +479,9 @@ impl Member {
         record.map_or_else(|| format!("host {who}"), |record| record.host_name.as_str().to_owned())
     }
 }
+
+/// The sentence for a domain whose entry is of a run that has not been shown to be over.
+pub(super) const LAST_RUN_NOT_ENDED: &str = "its last run here has not ended yet, its last writes may still leave this host: start it again in some seconds";
 
 /// The sentence for a host that is on its way to its lease.
 const NOT_YET: &str =

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::hook::LAST_RUN_NOT_ENDED;
 use super::{DomainReport, RequestId, StartActivity};
 use crate::fencing::{FencerHalf, StartToken};
 use crate::ids::{DomainId, Incarnation, Term};
@@ -17,6 +18,10 @@ const ASK_AFTER: Duration = Duration::from_secs(10);
 
 /// The hook gives up after 4 s, and says no more than that. It is told why before.
 const ANSWER_WITHIN: Duration = Duration::from_millis(3500);
+
+/// A lease that was acquired for a start which nobody waits for any more is kept for the next try for so long: its barrier and
+/// drain may take longer than a hook waits, and would begin anew.
+const KEEP: Duration = Duration::from_secs(30);
 
 /// How far a start is.
 #[derive(Clone, PartialEq, Debug)]
@@ -49,9 +54,7 @@ impl Stage {
             Self::Barrier { .. } | Self::Draining { .. } => {
                 "it ran on a host that is gone, and its storages may still apply what that had sent: start it again in some seconds"
             }
-            Self::Leaving => {
-                "its last run here has not ended yet, its last writes may still leave this host: start it again in some seconds"
-            }
+            Self::Leaving => LAST_RUN_NOT_ENDED,
             Self::Permitted { .. } | Self::GivingUp { .. } => "it is permitted",
         }
     }
@@ -65,6 +68,8 @@ struct UserStart {
     asker: Option<RequestId>,
     /// When it asked.
     since: Instant,
+    /// True once the hook was told to try again: what was acquired for it waits for that.
+    kept: bool,
     report: Box<DomainReport>,
 }
 
@@ -87,6 +92,8 @@ pub(super) struct Asked {
     pub(super) asker: Option<RequestId>,
     /// Since when.
     pub(super) since: Instant,
+    /// True when it was told to try again.
+    pub(super) kept: bool,
     /// What it asked for.
     pub(super) report: Box<DomainReport>,
 }
@@ -124,12 +131,12 @@ impl UserStarts {
     pub(super) fn wait_for_barrier(
         &mut self,
         (term, pred): (Term, Option<Incarnation>),
-        Asked { asker, since, report }: Asked,
+        Asked { asker, since, kept, report }: Asked,
         now: Instant,
     ) {
         let domain = report.domain;
         let stage = Stage::Barrier { term, pred, asked: now };
-        self.starts.insert(domain, UserStart { stage, asker, since, report });
+        self.starts.insert(domain, UserStart { stage, asker, since, kept, report });
     }
 
     /// The predecessor in whose place the start whose barrier this is would come; none when there is no such start.
@@ -154,10 +161,44 @@ impl UserStarts {
         self.take(domain, |stage| matches!(stage, Stage::Barrier { .. } | Stage::Draining { .. }))
     }
 
-    /// The starts whose drain is over, and their terms.
+    /// A start whose lease was acquired too late for the hook that asked: the next one finds it.
+    pub(super) fn keep(&mut self, term: Term, asked: Asked, now: Instant) {
+        let Asked { asker, since, kept, report } = asked;
+        let stage = Stage::Draining { term, until: now };
+        self.starts.insert(report.domain, UserStart { stage, asker, since, kept, report });
+    }
+
+    /// The same start is asked for again, while what it was acquired from is not shown quiet yet: it goes on for this hook. None
+    /// when it is another one: of another disk chain.
+    pub(super) fn joins(
+        &mut self,
+        id: RequestId,
+        report: Box<DomainReport>,
+        now: Instant,
+    ) -> Option<Overtaken> {
+        let start = self.starts.get_mut(&report.domain)?;
+        if start.report.definition_hash != report.definition_hash {
+            return None;
+        }
+        (start.since, start.report) = (now, report);
+        Some(start.asker.replace(id))
+    }
+
+    /// The starts for which nobody has asked again, and whose lease is given back.
+    pub(super) fn forgotten(&self, now: Instant) -> Vec<DomainId> {
+        let over = |(domain, start): (&DomainId, &UserStart)| {
+            let waits = matches!(start.stage, Stage::Barrier { .. } | Stage::Draining { .. });
+            (waits && start.asker.is_none() && now.since_by_slower(start.since) >= KEEP).then_some(*domain)
+        };
+        self.starts.iter().filter_map(over).collect()
+    }
+
+    /// The starts whose drain is over and that somebody waits for, and their terms.
     pub(super) fn drained(&self, now: Instant) -> Vec<(DomainId, Term)> {
         let over = |(domain, start): (&DomainId, &UserStart)| match start.stage {
-            Stage::Draining { term, until } if ObserverDeadline(until).reached(now) => Some((*domain, term)),
+            Stage::Draining { term, until } if ObserverDeadline(until).reached(now) => {
+                start.asker.map(|_| (*domain, term))
+            }
             _ => None,
         };
         self.starts.iter().filter_map(over).collect()
@@ -189,15 +230,30 @@ impl UserStarts {
         self.starts.iter().filter_map(late).collect()
     }
 
+    /// Takes the hook of a start that is told to try again.
+    pub(super) fn tells_to_try_again(&mut self, domain: DomainId) -> Option<RequestId> {
+        let start = self.starts.get_mut(&domain)?;
+        if start.stage == Stage::Leaving {
+            return self.take_leaving(domain)?.asker;
+        }
+        start.kept = true;
+        start.asker.take()
+    }
+
     /// Opens the token of a start: the page must carry it before the hook is answered.
     pub(super) fn permit(&mut self, domain: DomainId, term: Term, report: Box<DomainReport>, now: Instant) {
         let token = StartToken { domain, term, opened: now };
-        let stage = Stage::Permitted { token, begun: false, asked: now };
-        self.starts.insert(domain, UserStart { stage, asker: None, since: now, report });
+        // Libvirt may have run QEMU for the start before, whose token this one goes on with.
+        let begun = match self.starts.get(&domain).map(|start| &start.stage) {
+            Some(Stage::Permitted { begun, .. } | Stage::GivingUp { begun, .. }) => *begun,
+            _ => false,
+        };
+        let stage = Stage::Permitted { token, begun, asked: now };
+        self.starts.insert(domain, UserStart { stage, asker: None, since: now, kept: false, report });
     }
 
     fn put(&mut self, id: RequestId, stage: Stage, report: Box<DomainReport>, since: Instant) -> Overtaken {
-        let start = UserStart { stage, asker: Some(id), since, report };
+        let start = UserStart { stage, asker: Some(id), since, kept: false, report };
         let before = self.starts.insert(start.report.domain, start);
         before.and_then(|before| before.asker)
     }
@@ -234,8 +290,8 @@ impl UserStarts {
         if !is_meant(&self.starts.get(&domain)?.stage) {
             return None;
         }
-        let UserStart { asker, since, report, .. } = self.starts.remove(&domain)?;
-        Some(Asked { asker, since, report })
+        let UserStart { asker, since, kept, report, .. } = self.starts.remove(&domain)?;
+        Some(Asked { asker, since, kept, report })
     }
 
     /// Libvirt is about to run QEMU. False when no start of the domain is permitted.
@@ -266,8 +322,10 @@ impl UserStarts {
         self.restored.remove(&domain);
         let start = self.starts.get_mut(&domain)?;
         match &mut start.stage {
-            // What it acquires is given back as soon as that is over.
+            // What it acquires is given back as soon as that is over, unless it is kept.
             Stage::Acquiring => return start.asker.take(),
+            // It was told to try again: this is the end of the try before.
+            Stage::Barrier { .. } | Stage::Draining { .. } if start.kept && start.asker.is_none() => {}
             // What was acquired for it is given back by whoever finds it taken.
             Stage::Leaving | Stage::Barrier { .. } | Stage::Draining { .. } => {
                 return self.starts.remove(&domain).and_then(|start| start.asker);

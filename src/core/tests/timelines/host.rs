@@ -73,6 +73,8 @@ pub(crate) struct Host {
     pub(crate) libvirt_away: bool,
     /// The way to the guests' storage is cut: a barrier is not answered.
     pub(crate) data_cut: bool,
+    /// Nobody can write a barrier: a disk that only QEMU reaches.
+    pub(crate) barriers_refused: bool,
     barriers: Vec<(DomainId, Instant)>,
     /// What libvirt's lists say of the guests' storage.
     pub(crate) storage_kind: StorageKind,
@@ -127,6 +129,7 @@ impl Host {
             guests: BTreeMap::new(),
             libvirt_away: false,
             data_cut: false,
+            barriers_refused: false,
             barriers: Vec::new(),
             storage_kind: StorageKind::OneKernel,
             storage_is_silent: false,
@@ -308,6 +311,10 @@ impl Host {
                 self.pending = Some(Pending { request, issued: self.now(at), due });
             }
             Command::Page(half) => self.page = Some(*half),
+            Command::Barrier { domain, asked, .. } if self.barriers_refused => {
+                let result = Err("only QEMU reaches its disk".to_owned());
+                self.tell(at, Input::Barrier { domain, asked, result });
+            }
             Command::Barrier { domain, asked, .. } if self.data_cut => self.barriers.push((domain, asked)),
             Command::Barrier { domain, asked, .. } => self.barrier_lands(at, domain, asked),
             Command::Start { domain, term, definition_hash } => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Leases;
 use crate::fencing::QuiesceTarget;
-use crate::ids::DomainId;
+use crate::ids::{DomainId, Term};
 use crate::lease::quiet::{QuietNews, QuietProof};
 use crate::lease::types::{EndReason, LeaseContext, LeaseEvent};
 use crate::time::Instant;
@@ -59,6 +59,13 @@ impl Leases {
     /// When to call [`quiet_turn`](Self::quiet_turn) again, if no answer comes before.
     pub fn quiet_due(&self) -> impl Iterator<Item = Instant> {
         self.domains.quieting().filter_map(|(_, quiet)| quiet.due())
+    }
+
+    /// The term of an own entry that cannot end, since no barrier can be written to its domain's storages: its process is gone,
+    /// and the domain may run again here and nowhere else (PROTOCOL 4). None where the storage has just not answered yet.
+    #[must_use]
+    pub fn may_run_again_here(&self, domain: DomainId, hold: Duration, now: Instant) -> Option<Term> {
+        self.domains.may_run_again_here(domain, hold, now)
     }
 
     /// The domains whose process is gone and whose storages are not shown quiet yet, and why.
