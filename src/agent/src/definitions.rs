@@ -71,7 +71,7 @@ impl DefinitionStore {
         self.queue.send(Wanted::Asked(domain)).ok();
     }
 
-    /// Stores what libvirt gave its hook of a domain that is about to run, until a listing shows the domain and all of it is
+    /// Stores what libvirt gave its hook of a domain that is about to run, if no other chain of it is stored, until a listing shows the domain and all of it is
     /// stored. The caller owns the domain's lease.
     pub(crate) fn store_given(&self, domain: DomainId, definition: Definition) {
         self.queue.send(Wanted::Given(domain, definition)).ok();
@@ -140,7 +140,7 @@ impl Worker {
             for wanted in std::iter::once(first).chain(wanted.try_iter()) {
                 match wanted {
                     Wanted::Asked(domain) => drop(batch.insert(domain)),
-                    Wanted::Given(domain, definition) => self.tell(self.put(domain, &definition).map(drop)),
+                    Wanted::Given(domain, definition) => self.tell(self.put_first(domain, &definition)),
                 }
             }
             for domain in batch {
@@ -150,6 +150,17 @@ impl Worker {
                 }
                 self.tell(stored);
             }
+        }
+    }
+
+    /// What stands there of another chain is replaced only once that one runs: a start that comes to nothing must leave what its
+    /// lease entry says can be started.
+    fn put_first(&self, domain: DomainId, definition: &Definition) -> Result<(), String> {
+        let found =
+            self.place.open()?.load(domain, definition.chain_hash).map_err(|error| error.to_string())?;
+        match found {
+            Loaded::HashMismatch { .. } => Ok(()),
+            Loaded::Found(_) | Loaded::Missing | Loaded::Damaged(_) => self.put(domain, definition).map(drop),
         }
     }
 
