@@ -118,7 +118,7 @@ fn each_end_of_a_domain_has_its_reason() {
         (&destroy, StopDetail::Destroyed, StopReason::Destroyed),
         (&shut_down, StopDetail::Shutdown, StopReason::Shutdown),
         (&crash, StopDetail::Failed, StopReason::Crashed),
-        (&save, StopDetail::Saved, StopReason::Shutdown),
+        (&save, StopDetail::Saved, StopReason::Saved),
     ];
     for (end, detail, reason) in ends {
         virsh(&["start", "one"]);
