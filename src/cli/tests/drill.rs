@@ -87,7 +87,7 @@ fn wait_until(pid: u32, what: &str, is_so: impl Fn(char) -> bool) {
 }
 
 fn holder(pid: u32, limit_ms: &str) -> Child {
-    let mut child = leasefence(&["drill", "hold", &pid.to_string(), limit_ms])
+    let mut child = leasefence(&["drill", "hold", &pid.to_string(), limit_ms, "sleep"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -51,6 +51,8 @@ pub enum DrillCommand {
         pid: u32,
         /// For how long at most.
         milliseconds: u64,
+        /// What program it runs.
+        program: String,
     },
 }
 

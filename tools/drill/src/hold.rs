@@ -38,7 +38,7 @@ impl Hold {
     pub fn start(program: &Path, process: Process, limit: Duration) -> io::Result<Self> {
         let limit_ms = limit.as_millis().to_string();
         let mut child = Command::new(program)
-            .args(["drill", "hold", &process.pid().to_string(), &limit_ms])
+            .args(["drill", "hold", &process.pid().to_string(), &limit_ms, process.program()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -83,10 +83,11 @@ impl Drop for Hold {
 }
 
 /// The child: stops a process, and lets it on when standard input ends, a signal asks for an end, or the time is over.
+/// `program` is what the process must run: its number may have come to mean another one.
 ///
 /// # Errors
 /// When the process cannot be stopped.
-pub fn run(pid: u32, limit: Duration) -> io::Result<()> {
+pub fn run(pid: u32, program: &str, limit: Duration) -> io::Result<()> {
     // In another session, so that what ends the drill by its terminal or its process group does not end this, too.
     nix::unistd::setsid().ok();
     // Signals that would end this process wait; the drill's end is seen by standard input.
@@ -95,8 +96,7 @@ pub fn run(pid: u32, limit: Duration) -> io::Result<()> {
         blocked.add(signal);
     }
     blocked.thread_block()?;
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
-    let process = Process::open(pid, name.trim_end())?;
+    let process = Process::open(pid, program)?;
     process.signal(Signal::STOP)?;
     let said = writeln!(io::stdout(), "{HELD}").and_then(|()| io::stdout().flush());
     if said.is_ok() {

@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
+    program: String,
     fd: OwnedFd,
 }
 
@@ -29,7 +30,7 @@ impl Process {
         if comm != shortened(program) {
             return Err(io::Error::other(format!("process {pid} is {comm:?}, not {program}")));
         }
-        Ok(Self { pid, fd })
+        Ok(Self { pid, program: comm, fd })
     }
 
     /// The same, by the file that holds its number.
@@ -68,6 +69,12 @@ impl Process {
             [] => Err(io::Error::other(format!("no {program} runs here"))),
             _ => Err(io::Error::other(format!("{} processes named {program} run here", found.len()))),
         }
+    }
+
+    /// The name of the program that it ran when it was opened, as the kernel shortens it.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        &self.program
     }
 
     /// Its number.

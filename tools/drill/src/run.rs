@@ -25,9 +25,11 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(20);
 #[must_use]
 pub fn run(command: &DrillCommand, config: &Path, run_dir: Option<&Path>) -> u8 {
     let outcome = match command {
-        DrillCommand::Hold { pid, milliseconds } => hold::run(*pid, Duration::from_millis(*milliseconds))
-            .map(|()| exit::KEPT)
-            .map_err(|error| error.to_string()),
+        DrillCommand::Hold { pid, milliseconds, program } => {
+            hold::run(*pid, program, Duration::from_millis(*milliseconds))
+                .map(|()| exit::KEPT)
+                .map_err(|error| error.to_string())
+        }
         DrillCommand::List { json } => list(*json),
         DrillCommand::Run(args) => load(config).and_then(|config| drill(args, &config, run_dir)),
         DrillCommand::AfterReset(args) => load(config).and_then(|config| after_reset(args, &config)),
