@@ -102,6 +102,9 @@ pub fn stop(path: &Path) -> Result<(), DiskError> {
         if pread(file.as_fd(), bytes, 0)? < bytes.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        if !boot_sector().is_some_and(|boot| bytes.starts_with(&boot)) {
+            return Err(io::Error::other("it is not a canary's disk: look at it, and remove it yourself"));
+        }
         bytes[STOP_SECTOR * SECTOR..][..4].copy_from_slice(b"STOP");
         if pwrite(file.as_fd(), bytes, 0)? < bytes.len() {
             return Err(io::ErrorKind::WriteZero.into());
@@ -131,7 +134,13 @@ fn record(disk: &[u8], sector: usize) -> Option<(u32, u32)> {
 }
 
 fn direct(path: &Path, write: bool) -> io::Result<File> {
-    OpenOptions::new().read(true).write(write).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(path)
+    // Others may write to that directory: a link is not followed, and opening a pipe does not wait.
+    let flags = libc::O_DIRECT | libc::O_DSYNC | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).write(write).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file: look at it, and remove it yourself"));
+    }
+    Ok(file)
 }
 
 /// Bytes at an aligned address.
@@ -185,5 +194,21 @@ mod tests {
         let bytes = std::fs::read(&path).expect("it is there");
         assert_eq!((bytes.len(), &bytes[510..512]), (DISK_BYTES, &[0x55, 0xaa][..]));
         assert!(matches!(create(&path), Err(DiskError::Io { .. })));
+    }
+
+    /// Catches a drill that writes as root into what somebody has laid in the place of a canary's disk.
+    #[test]
+    fn only_a_canarys_own_disk_is_written_to_and_never_through_a_link() {
+        let dir = tempfile::tempdir_in(".").expect("a directory");
+        let (disk, other, link) =
+            (dir.path().join("canary.img"), dir.path().join("other.img"), dir.path().join("link.img"));
+        create(&disk).expect("it is made");
+        stop(&disk).expect("it is a canary's");
+        std::os::unix::fs::symlink("canary.img", &link).expect("a link");
+        assert!(stop(&link).is_err() && read(&link).is_err(), "a link is not followed");
+        std::fs::write(&other, vec![7; LOOK_BYTES]).expect("a file");
+        let error = stop(&other).expect_err("it is somebody else's").to_string();
+        assert!(error.contains("not a canary's disk"), "{error}");
+        assert_eq!(std::fs::read(&other).expect("it is there"), vec![7; LOOK_BYTES]);
     }
 }
