@@ -74,6 +74,9 @@ pub fn judge(status: &Status, scenario: Scenario, leave: &Leave, canary: &str) -
                 .to_owned(),
         );
     }
+    if scenario.risks_guests() && scenario != Scenario::WatchdogBite {
+        reset_is_accepted(status, &others, leave, &mut missing);
+    }
     if scenario == Scenario::WatchdogBite {
         watchdog_can_bite(&status.own.fencer.watchdog, leave, &mut missing);
     }
@@ -146,6 +149,24 @@ fn guests_are_named(scenario: Scenario, others: &[&Domain], leave: &Leave, missi
     ));
 }
 
+/// A fence that a guest's storage leaves without a proof ends in a reset, where the host has anything that resets it.
+fn reset_is_accepted(status: &Status, others: &[&Domain], leave: &Leave, missing: &mut Refusals) {
+    let fencer = &status.own.fencer;
+    let resets = fencer.watchdog.device.is_some() || fencer.reset.on;
+    let unproven: Vec<_> = others
+        .iter()
+        .filter(|domain| domain.unproven_storages().next().is_some())
+        .map(|domain| domain.name.as_str())
+        .collect();
+    if resets && !leave.reset && !unproven.is_empty() {
+        missing.push(format!(
+            "A fence cannot show all storages of {} quiet, so this machine may be reset: migrate or stop them, or say \
+             --i-accept-a-reset.",
+            unproven.join(", ")
+        ));
+    }
+}
+
 fn watchdog_can_bite(watchdog: &WatchdogInfo, leave: &Leave, missing: &mut Refusals) {
     if !leave.reset {
         missing.push("A watchdog's bite resets this machine: say --i-accept-a-reset.".to_owned());
@@ -156,11 +177,14 @@ fn watchdog_can_bite(watchdog: &WatchdogInfo, leave: &Leave, missing: &mut Refus
     }
 }
 
-/// ARCHITECTURE 4: `expired` is said of a host of class `hardware`; of the others where header and host permit it.
+/// ARCHITECTURE 4: `expired` is said of a host of class `hardware`; of the others where header and host permit it, and the host resets
+/// itself or the cluster is for tests.
 fn expires(status: &Status, leave: &Leave) -> bool {
     let class = &status.own.watchdog;
     class == "hardware"
-        || (status.cluster.accepts.contains(class) && leave.expire_without_hardware && status.cluster.test)
+        || (status.cluster.accepts.contains(class)
+            && leave.expire_without_hardware
+            && (status.own.fencer.reset.on || status.cluster.test))
 }
 
 /// Whether the canary's own storage lets a fence be proven; what is asked once it runs.

@@ -165,6 +165,10 @@ fn peers_may_conclude_by_time_only_where_class_policy_and_host_say_so() {
     status.cluster.test = true;
     assert!(expires(&status, true));
     assert!(!expires(&status, false), "the host does not permit it");
+    status.cluster.test = false;
+    assert!(!expires(&status, true), "nothing resets it");
+    status.own.fencer.reset.on = true;
+    assert!(expires(&status, true), "it resets itself");
 }
 
 #[test]
@@ -183,4 +187,28 @@ fn a_canary_whose_storage_cannot_be_shown_quiet_is_refused_with_the_remedy() {
         "{text}"
     );
     is_provable(&domain("canary")).expect("nothing stands in the way");
+}
+
+/// Catches a drill that resets the machine unasked, since a named guest's storage leaves the fence without a proof.
+#[test]
+fn a_named_guest_without_a_proof_asks_for_leave_to_reset_where_anything_resets_the_host() {
+    let storage = Storage {
+        kind: "nfs".to_owned(),
+        place: "storage:/srv/other".to_owned(),
+        provable: false,
+        reason: None,
+        remedy: None,
+    };
+    let mut status = ready();
+    status.domains.push(Domain { storages: vec![storage], ..domain("mail") });
+    let named = Leave { guests: vec!["mail".to_owned()], ..Leave::default() };
+    let refused = |status: &Status| judged(status, Scenario::PlannedFence, &named);
+    let missing = refused(&status).expect_err("its watchdog would bite");
+    assert!(missing[0].contains("mail") && missing[0].contains("--i-accept-a-reset"), "{missing:?}");
+    status.own.fencer.watchdog.device = None;
+    refused(&status).expect("nothing resets it");
+    status.own.fencer.reset.on = true;
+    refused(&status).expect_err("it resets itself");
+    let leave = Leave { reset: true, ..named.clone() };
+    judged(&status, Scenario::PlannedFence, &leave).expect("it was accepted");
 }
