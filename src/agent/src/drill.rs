@@ -32,6 +32,11 @@ impl Stall {
         None
     }
 
+    /// True while a drill keeps this agent from its storage.
+    pub(crate) fn is_on(&self) -> bool {
+        self.until.is_some()
+    }
+
     fn begin(&mut self, now: Instant, duration: Duration) -> Result<(), String> {
         if self.until.is_some() {
             return Err("a drill keeps this agent from its storage already: wait for its end".to_owned());
@@ -104,7 +109,13 @@ impl Engine {
         }
         let half = self.fencer.as_mut().and_then(|fencer| fencer.read());
         let unknown = half
-            .is_some_and(|half| half.processes.iter().any(|process| process.domain == DomainId::default()));
+            .is_none_or(|half| half.processes.iter().any(|process| process.domain == DomainId::default()));
+        let own = self.fencer.as_ref().and_then(|fencer| fencer.sight().own());
+        let starting: Vec<_> =
+            own.into_iter().flat_map(|half| &half.tokens).map(|token| token.domain.to_string()).collect();
+        if let Some(domain) = starting.iter().find(|domain| !request.domains.contains(domain)) {
+            return Err(format!("domain {domain} is being started here, and would be destroyed: try again"));
+        }
         may(self.parts.config.drill, &request.domains, &status.domains, unknown)
     }
 }
@@ -116,7 +127,7 @@ fn may(policy: DrillPolicy, named: &[String], domains: &[DomainStatus], unknown:
             .to_owned());
     }
     if unknown {
-        return Err("a QEMU process runs here whose domain is not known, and would be destroyed".to_owned());
+        return Err("what runs here is not known of every QEMU process, and all would be destroyed: see `leasefence status`".to_owned());
     }
     let dies = |domain: &&DomainStatus| domain.running && domain.protected;
     let spared = |domain: &&DomainStatus| !named.contains(&domain.domain.to_string());

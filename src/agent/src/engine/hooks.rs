@@ -147,7 +147,9 @@ impl Engine {
     /// The token is in the page already: the member published it before.
     pub(super) fn permit_start(&mut self, id: RequestId, domain: DomainId, opened: Instant, is_new: bool) {
         let now = leasefence_clock::instant();
-        let permits = self.fencer.as_mut().is_some_and(|fencer| fencer.permits_start(now));
+        // What was acquired right before a drill's stall would end with the lease.
+        let permits =
+            !self.stall.is_on() && self.fencer.as_mut().is_some_and(|fencer| fencer.permits_start(now));
         let mut waiting = self.hooks.take(id);
         waiting.iter().for_each(|waiting| self.forget_given(waiting));
         let definition = waiting.as_mut().and_then(|waiting| waiting.definition.take());
