@@ -9,12 +9,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use leasefence_disk::{ALIGNMENT, AlignedBuffer};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::uio::{pread, pwrite};
-
-/// Offsets, lengths and addresses of direct I/O are multiples of this; every sector size in use divides it.
-const ALIGNMENT: usize = 4096;
 
 /// How to open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,19 +81,21 @@ impl Medium {
     pub(crate) fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let before = usize::try_from(offset % ALIGNMENT as u64).unwrap_or(0);
         let whole = (before + len).next_multiple_of(ALIGNMENT);
-        let mut buffer = Aligned::new(whole);
-        let got = self.read_whole(offset - before as u64, buffer.bytes())?;
-        Ok(buffer.bytes()[..got].get(before..).map_or_else(Vec::new, |it| it[..it.len().min(len)].to_vec()))
+        let mut buffer = AlignedBuffer::new(whole)?;
+        let bytes = buffer.bytes(whole)?;
+        let got = self.read_whole(offset - before as u64, bytes)?;
+        Ok(bytes[..got].get(before..).map_or_else(Vec::new, |it| it[..it.len().min(len)].to_vec()))
     }
 
     /// Writes all of `data`; offset and length are multiples of 4096.
     pub(crate) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut buffer = Aligned::new(data.len());
-        buffer.bytes().copy_from_slice(data);
+        let mut buffer = AlignedBuffer::new(data.len())?;
+        let bytes = buffer.bytes(data.len())?;
+        bytes.copy_from_slice(data);
         let mut done = 0;
         while done < data.len() {
             let at = libc::off_t::try_from(offset + done as u64).map_err(io::Error::other)?;
-            match pwrite(self.file.as_fd(), &buffer.bytes()[done..], at) {
+            match pwrite(self.file.as_fd(), &bytes[done..], at) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => done += written,
                 Err(Errno::EINTR) => {}
@@ -161,23 +161,4 @@ fn device_size(device: &File) -> io::Result<(u64, Option<u32>)> {
 
 fn ignore_missing(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-}
-
-/// Bytes at an aligned address.
-struct Aligned {
-    room: Vec<u8>,
-    from: usize,
-    len: usize,
-}
-
-impl Aligned {
-    fn new(len: usize) -> Self {
-        let room = vec![0; len + ALIGNMENT];
-        let from = room.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Self { room, from, len }
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        &mut self.room[self.from..self.from + self.len]
-    }
 }

@@ -7,25 +7,33 @@ use std::io;
 
 use memmap2::MmapMut;
 
-/// Covers every logical sector size in use, and the page size of every machine that runs KVM guests in practice.
-pub(crate) const ALIGNMENT: usize = 4096;
+/// Addresses, offsets and lengths of direct I/O are multiples of this: it covers every logical sector size in use, and the page
+/// size of every machine that runs KVM guests in practice.
+pub const ALIGNMENT: usize = 4096;
 
 /// A buffer that grows to the largest request seen.
-pub(crate) struct AlignedBuffer {
+#[derive(Debug)]
+pub struct AlignedBuffer {
     map: MmapMut,
 }
 
 impl AlignedBuffer {
     /// Maps `bytes` rounded up to whole pages.
-    pub(crate) fn new(bytes: usize) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When there is no memory to be had.
+    pub fn new(bytes: usize) -> io::Result<Self> {
         Ok(Self { map: MmapMut::map_anon(bytes.max(1).next_multiple_of(ALIGNMENT))? })
     }
 
-    /// The first `len` bytes, aligned; maps anew when the buffer is too small.
+    /// The first `len` bytes, aligned; maps anew, zeroed, when the buffer is too small.
+    ///
+    /// # Errors
+    /// When there is no memory to be had.
     ///
     /// # Panics
     /// If the kernel returned a mapping that is not page-aligned, which it never does.
-    pub(crate) fn bytes(&mut self, len: usize) -> io::Result<&mut [u8]> {
+    pub fn bytes(&mut self, len: usize) -> io::Result<&mut [u8]> {
         if len > self.map.len() {
             *self = Self::new(len)?;
         }

@@ -14,6 +14,7 @@ mod lock;
 mod machine;
 
 pub use block_device::block_device_size;
+pub use buffer::{ALIGNMENT, AlignedBuffer};
 pub use disk::{Disk, DiskOptions};
 pub use error::{IdentityError, OpenError};
 pub use identity::{Identity, IdentityStore};

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use leasefence_disk::{ALIGNMENT, AlignedBuffer};
 use nix::libc;
 use nix::sys::uio::{pread, pwrite};
 
@@ -16,8 +17,6 @@ use super::{SECTOR, boot_sector};
 const DISK_BYTES: usize = 1 << 20;
 /// All that the canary writes lies in here.
 const LOOK_BYTES: usize = 64 << 10;
-/// Direct I/O wants lengths, offsets and addresses to be multiples of this at most.
-const ALIGNMENT: usize = 4096;
 const STOP_SECTOR: usize = 2;
 const FIRST_LIFE: usize = 16;
 const LIVES: usize = 64;
@@ -78,12 +77,13 @@ pub fn create(path: &Path) -> Result<(), DiskError> {
 pub fn read(path: &Path) -> Result<Option<Beat>, DiskError> {
     let look = || -> io::Result<Option<Beat>> {
         let file = direct(path, false)?;
-        let mut room = Aligned::new(LOOK_BYTES);
-        let read = pread(file.as_fd(), room.bytes(), 0)?;
+        let mut room = AlignedBuffer::new(LOOK_BYTES)?;
+        let bytes = room.bytes(LOOK_BYTES)?;
+        let read = pread(file.as_fd(), &mut *bytes, 0)?;
         if read < LOOK_BYTES {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(beat(room.bytes()))
+        Ok(beat(bytes))
     };
     look().map_err(|source| DiskError::Io { doing: "reading", path: path.to_owned(), source })
 }
@@ -97,8 +97,8 @@ pub fn stop(path: &Path) -> Result<(), DiskError> {
         let file = direct(path, true)?;
         // The canary's sectors are smaller than the block that is written: its head is read and written back with the word, which
         // it reads no more, and it writes its own sector again right after.
-        let mut room = Aligned::new(ALIGNMENT);
-        let bytes = room.bytes();
+        let mut room = AlignedBuffer::new(ALIGNMENT)?;
+        let bytes = room.bytes(ALIGNMENT)?;
         if pread(file.as_fd(), bytes, 0)? < bytes.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -141,25 +141,6 @@ fn direct(path: &Path, write: bool) -> io::Result<File> {
         return Err(io::Error::other("it is not a regular file: look at it, and remove it yourself"));
     }
     Ok(file)
-}
-
-/// Bytes at an aligned address.
-struct Aligned {
-    room: Vec<u8>,
-    from: usize,
-    len: usize,
-}
-
-impl Aligned {
-    fn new(len: usize) -> Self {
-        let room = vec![0; len + ALIGNMENT];
-        let from = room.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Self { room, from, len }
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        &mut self.room[self.from..self.from + self.len]
-    }
 }
 
 #[cfg(test)]
