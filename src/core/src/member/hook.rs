@@ -136,7 +136,7 @@ impl Member {
         now: &Now,
         domain: DomainId,
         term: Term,
-        asker: Option<RequestId>,
+        asker: RequestId,
         report: Box<DomainReport>,
     ) {
         let Some(leasing) = &mut self.leasing else { return };
@@ -147,9 +147,7 @@ impl Member {
         leasing.starts.permit(domain, term, report, now.instant);
         self.domains.settled = false;
         self.refresh_exempt_and_storages();
-        if let Some(asker) = asker {
-            self.permit(domain, now.instant, asker, true);
-        }
+        self.permit(domain, now.instant, asker, true);
     }
 
     fn permit(&mut self, domain: DomainId, opened: Instant, id: RequestId, token_is_new: bool) {
@@ -255,9 +253,10 @@ impl Member {
                 }
                 self.desk.push(Command::Barrier { domain, asked: now.instant, definition_hash });
             }
-            (Ok(term), _) if asker.is_some() => self.open_token(now, domain, term, asker, asked.report),
             (Ok(term), _) => {
-                if let Some(leasing) = &mut self.leasing {
+                if let Some(asker) = asker {
+                    self.open_token(now, domain, term, asker, asked.report);
+                } else if let Some(leasing) = &mut self.leasing {
                     leasing.leases.starting(domain);
                     leasing.starts.keep(term, asked, now.instant);
                 }
@@ -374,7 +373,7 @@ impl Member {
             "domain {domain} runs again here: no barrier can show that what its last run wrote has landed"
         );
         self.desk.note(now, LogLevel::Warn, "start-unproven", text);
-        self.open_token(now, domain, term, Some(asker), report);
+        self.open_token(now, domain, term, asker, report);
     }
 
     /// Who waits for too long is told why.
@@ -398,11 +397,11 @@ impl Member {
     /// The barrier is acknowledged, and the drain after it over where there was one.
     fn start_is_drained(&mut self, now: &Now, domain: DomainId, term: Term) {
         let taken = self.leasing.as_mut().and_then(|leasing| leasing.starts.take_quieting(domain));
-        let Some(Asked { asker, report, .. }) = taken else { return };
+        let Some(Asked { asker: Some(asker), report, .. }) = taken else { return };
         match self.may_start(now) {
             Ok(()) if self.owns(domain) => self.open_token(now, domain, term, asker, report),
-            Ok(()) => self.start_comes_to_nothing(now, domain, asker, "its lease has ended again"),
-            Err(why) => self.start_comes_to_nothing(now, domain, asker, &why),
+            Ok(()) => self.start_comes_to_nothing(now, domain, Some(asker), "its lease has ended again"),
+            Err(why) => self.start_comes_to_nothing(now, domain, Some(asker), &why),
         }
     }
 

@@ -17,6 +17,14 @@ fn lease(world: &World, index: usize) -> String {
     statuses.first().map(|domain| domain.lease.clone()).unwrap_or_default()
 }
 
+/// A user starts domain 1 on host 0, through the hook, and it runs for a while.
+fn a_user_starts_it_here(world: &mut World) {
+    let asked = world.user_asks(0, 1);
+    assert!(world.answer(0, asked).0);
+    world.user_starts(0, 1);
+    world.run(5_000);
+}
+
 #[test]
 fn a_domain_that_is_started_on_two_hosts_in_one_moment_starts_on_one_and_the_others_error_names_it() {
     let mut world = World::held(2);
@@ -277,10 +285,7 @@ fn a_host_without_a_lease_of_its_own_denies_and_says_why() {
 fn a_domain_that_is_ended_and_started_again_at_once_waits_for_the_end_of_its_run_and_for_no_later_word_of_it()
 {
     let mut world = World::held(2);
-    let asked = world.user_asks(0, 1);
-    assert!(world.answer(0, asked).0);
-    world.user_starts(0, 1);
-    world.run(5_000);
+    a_user_starts_it_here(&mut world);
     // Libvirt calls it off, and its process is still there.
     let at = world.at;
     let stopped = || Input::Stopped { domain: guest(1), reason: StopReason::Shutdown };
@@ -309,10 +314,7 @@ fn a_domain_that_is_ended_and_started_again_at_once_waits_for_the_end_of_its_run
 fn one_whose_last_writes_may_still_leave_this_host_is_not_started_again_here_and_its_user_is_told_why() {
     let mut world = World::held(2);
     world.hosts[0].storage_kind = StorageKind::Nfs;
-    let asked = world.user_asks(0, 1);
-    assert!(world.answer(0, asked).0);
-    world.user_starts(0, 1);
-    world.run(5_000);
+    a_user_starts_it_here(&mut world);
     world.hosts[0].data_cut = true;
     world.guest_crashes(0, 1);
     let began = world.at;
@@ -334,10 +336,7 @@ fn one_whose_last_writes_may_still_leave_this_host_is_not_started_again_here_and
 fn one_of_which_no_barrier_can_be_written_runs_again_here_after_the_hold_and_not_before() {
     let mut world = World::held(2);
     world.hosts[0].storage_kind = StorageKind::Nfs;
-    let asked = world.user_asks(0, 1);
-    assert!(world.answer(0, asked).0);
-    world.user_starts(0, 1);
-    world.run(5_000);
+    a_user_starts_it_here(&mut world);
     world.hosts[0].barriers_refused = true;
     world.guest_crashes(0, 1);
     world.run(5_000);
@@ -412,10 +411,7 @@ fn a_restarted_agent_permits_nothing_beside_a_run_whose_end_it_has_not_seen() {
     let mut world = World::held(2);
     world.hosts[0].storage_kind = StorageKind::Nfs;
     world.hosts[0].exempts = false;
-    let asked = world.user_asks(0, 1);
-    assert!(world.answer(0, asked).0);
-    world.user_starts(0, 1);
-    world.run(5_000);
+    a_user_starts_it_here(&mut world);
     world.hosts[0].data_cut = true;
     world.guest_crashes(0, 1);
     world.run(100);
