@@ -3,7 +3,7 @@
 use super::lab::*;
 use crate::format::{LeaseBase, LeaseEntry, LeaseFlags, LeaseState, PAGE_ENTRIES, RecordCopy};
 use crate::ids::{Slot, Term};
-use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, Conflict, LeaseEvent, page_of};
+use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, Conflict, DomainSpec, LeaseEvent, page_of};
 use crate::storage::IoOp;
 
 #[test]
@@ -320,6 +320,19 @@ fn failures_and_deaths_carry_over_and_a_users_start_zeroes_them() {
     assert_eq!((taken.failures, taken.deaths), (3, 1));
     let started = won(other.acquire(&mut user, plain(1)));
     assert_eq!((started.failures, started.deaths), (0, 0));
+}
+
+/// Catches: a user's start that comes to nothing, and leaves an orphan which is no HA domain any more, or of another disk chain.
+#[test]
+fn what_a_gone_host_said_of_a_domain_stands_until_a_users_start_of_it_has_been_seen_to_run() {
+    let mut lab = Lab::new(3);
+    let flags = LeaseFlags::PROTECTED.set(LeaseFlags::HA, true);
+    let orphan = LeaseEntry { flags, definition_hash: 7, priority: 9, ..entry(1, LeaseState::Orphan, 4) };
+    lab.put(who(1, 1), 2, &[orphan]);
+    let mut host = lab.host(who(0, 1));
+    let kind = AcquireKind::Plain(DomainSpec { definition_hash: 8, ..DomainSpec::default() });
+    let own = won(lab.acquire(&mut host, AcquireRequest { domain: domain(1), kind }));
+    assert_eq!((own.flags, own.definition_hash, own.priority), (flags, 7, 9));
 }
 
 #[test]
