@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use leasefence_api::{Answer, DrillAct, DrillRequest};
 use leasefence_config::DrillPolicy;
+use leasefence_core::fencing::StartToken;
 use leasefence_core::ids::DomainId;
 use leasefence_core::member::{DomainStatus, LogLevel, Request};
 use leasefence_core::storage::IoRequest;
@@ -111,17 +112,19 @@ impl Engine {
         let unknown = half
             .is_none_or(|half| half.processes.iter().any(|process| process.domain == DomainId::default()));
         let own = self.fencer.as_ref().and_then(|fencer| fencer.sight().own());
-        let starting: Vec<_> =
-            own.into_iter().flat_map(|half| &half.tokens).map(|token| token.domain.to_string()).collect();
-        if let Some(domain) = starting.iter().find(|domain| !request.domains.contains(domain)) {
-            return Err(format!("domain {domain} is being started here, and would be destroyed: try again"));
-        }
-        may(self.parts.config.drill, &request.domains, &status.domains, unknown)
+        let tokens = own.map(|half| half.tokens.as_slice()).unwrap_or_default();
+        may(self.parts.config.drill, &request.domains, &status.domains, tokens, unknown)
     }
 }
 
 /// Whether the operator's word covers all that would die. Pure, so that every refusal can be tested.
-fn may(policy: DrillPolicy, named: &[String], domains: &[DomainStatus], unknown: bool) -> Result<(), String> {
+fn may(
+    policy: DrillPolicy,
+    named: &[String],
+    domains: &[DomainStatus],
+    tokens: &[StartToken],
+    unknown: bool,
+) -> Result<(), String> {
     if policy != DrillPolicy::Allowed {
         return Err("drills are not allowed on this host: set drill = \"allowed\" in its configuration and restart its agent"
             .to_owned());
@@ -129,10 +132,15 @@ fn may(policy: DrillPolicy, named: &[String], domains: &[DomainStatus], unknown:
     if unknown {
         return Err("what runs here is not known of every QEMU process, and all would be destroyed: see `leasefence status`".to_owned());
     }
-    let dies = |domain: &&DomainStatus| domain.running && domain.protected;
-    let spared = |domain: &&DomainStatus| !named.contains(&domain.domain.to_string());
-    let others: Vec<_> =
-        domains.iter().filter(dies).filter(spared).map(|domain| domain.name.as_str()).collect();
+    let spared = |domain: DomainId| !named.contains(&domain.to_string());
+    if let Some(token) = tokens.iter().find(|token| spared(token.domain)) {
+        return Err(format!(
+            "domain {} is being started here, and would be destroyed: try again",
+            token.domain
+        ));
+    }
+    let dies = |domain: &&DomainStatus| domain.running && domain.protected && spared(domain.domain);
+    let others: Vec<_> = domains.iter().filter(dies).map(|domain| domain.name.as_str()).collect();
     if others.is_empty() {
         return Ok(());
     }
@@ -188,19 +196,29 @@ mod tests {
     fn a_drill_is_refused_while_a_protected_domain_runs_that_was_not_named() {
         let named = [DomainId([1; 16]).to_string()];
         let all = [domain(1, true, true), domain(2, false, true), domain(3, true, false)];
-        assert_eq!(may(DrillPolicy::Allowed, &named, &all, false), Ok(()), "one is off, one is exempt");
+        assert_eq!(may(DrillPolicy::Allowed, &named, &all, &[], false), Ok(()), "one is off, one is exempt");
         let all = [domain(1, true, true), domain(4, true, true)];
-        let text = may(DrillPolicy::Allowed, &named, &all, false).expect_err("it would die");
+        let text = may(DrillPolicy::Allowed, &named, &all, &[], false).expect_err("it would die");
         assert!(text.ends_with("would be destroyed: guest-4"), "{text}");
         assert!(
-            may(DrillPolicy::Allowed, &named, &all[..1], true).is_err(),
+            may(DrillPolicy::Allowed, &named, &all[..1], &[], true).is_err(),
             "nobody knows whose process that is"
         );
     }
 
+    /// Catches: a guest whose start was permitted a moment ago, which runs by the time its lease ends.
+    #[test]
+    fn a_drill_is_refused_while_a_domain_is_being_started_that_was_not_named() {
+        let named = [DomainId([1; 16]).to_string()];
+        let token = |number| StartToken { domain: DomainId([number; 16]), ..StartToken::default() };
+        assert_eq!(may(DrillPolicy::Allowed, &named, &[], &[token(1)], false), Ok(()));
+        let text = may(DrillPolicy::Allowed, &named, &[], &[token(2)], false).expect_err("it would die");
+        assert!(text.contains("is being started here"), "{text}");
+    }
+
     #[test]
     fn a_drill_is_refused_unless_the_configuration_allows_it() {
-        let text = may(DrillPolicy::Refused, &[], &[], false).expect_err("the default");
+        let text = may(DrillPolicy::Refused, &[], &[], &[], false).expect_err("the default");
         assert!(text.contains("drill = \"allowed\""), "{text}");
     }
 }
