@@ -73,7 +73,11 @@ impl Discovery {
     }
 
     fn read_everything(&mut self) {
-        self.complete = self.files.read();
+        let held = |pid| {
+            let held = self.processes.iter().find(|process| process.pid == pid);
+            held.map(|process| process.start_time)
+        };
+        self.complete = self.files.read(held);
         for index in 0..self.files.candidates().len() {
             let candidate = self.files.candidates()[index];
             self.hold(candidate);
@@ -100,9 +104,8 @@ impl Discovery {
             return;
         }
         match Process::hold(candidate.pid, candidate.start_time, candidate.domain) {
-            // A zombie that nobody has reaped yet keeps its pid, and is no process any more.
-            Ok(Some(process)) if !process.exit_seen() => self.processes.push(process),
-            Ok(_) => {}
+            Ok(Some(process)) => self.processes.push(process),
+            Ok(None) => {}
             Err(_) => self.complete = false,
         }
     }

@@ -31,6 +31,10 @@ impl Process {
             Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        // A zombie that nobody has reaped yet keeps its pid, and is no process any more.
+        if has_exited(&pidfd) {
+            return Ok(None);
+        }
         // Only now does the start time say whose pidfd this is.
         let same = proc_stat::read(pid)?.is_some_and(|stat| stat.start_time == start_time);
         Ok(same.then_some(Self { domain, pid, start_time, killed: false, pidfd }))
@@ -47,24 +51,26 @@ impl Process {
         }
     }
 
-    /// True once its exit is *seen*: the pidfd is readable, which it becomes when the last thread has exited, and `stat` is
-    /// gone, another process's, or says so too. A leader that is a zombie while a thread hangs in the kernel has not exited.
+    /// True once its exit is *seen*: the pidfd is readable. The kernel says so of the whole thread group, once the leader has
+    /// an exit state and no other thread is left (`pidfd_poll`: `!task || (task->exit_state && thread_group_empty(task))`,
+    /// kernel/fork.c since 5.3, `thread_group_exited` since 5.9, fs/pidfs.c since 6.9), and each thread gets that far only
+    /// after `exit_mm`, `exit_files` and its task work (`do_exit`). A leader that is a zombie while a thread hangs in the kernel
+    /// has not exited. `stat` could add nothing, since a `Z` there is the leader's exit state alone, and reading it takes a
+    /// reference to the memory of one that is dying: the reader may be left to free it, and to wait for its AIO (`do_task_stat`).
     pub(crate) fn exit_seen(&self) -> bool {
-        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        let readable = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)
-            && fds[0].revents().contains(PollFlags::IN);
-        readable
-            && match proc_stat::read(self.pid) {
-                Ok(None) => true,
-                Ok(Some(stat)) => stat.start_time != self.start_time || matches!(stat.state, b'Z' | b'X'),
-                Err(_) => false,
-            }
+        has_exited(&self.pidfd)
     }
 
     /// As it stands in the fencer's half of the page.
     pub(crate) fn listed(&self) -> DomainProcess {
         DomainProcess { domain: self.domain, pid: self.pid, start_time: self.start_time, scan: 0 }
     }
+}
+
+fn has_exited(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)
+        && fds[0].revents().contains(PollFlags::IN)
 }
 
 #[cfg(test)]

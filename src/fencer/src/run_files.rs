@@ -83,7 +83,10 @@ impl RunFiles {
 
     /// Reads all of it, into [`Self::candidates`]. False when something could not be read, so that a domain may be missing. A
     /// directory that does not exist has no domains.
-    pub(crate) fn read(&mut self) -> bool {
+    ///
+    /// `held` gives the start time of the process under a pid that is held by a pidfd and has not exited. As long as that is so
+    /// the pid is nobody else's, and its `stat` is not read: it may be dying ([`crate::process::Process::exit_seen`]).
+    pub(crate) fn read(&mut self, held: impl Fn(u32) -> Option<u64>) -> bool {
         self.candidates.clear();
         let dir = match open(&self.dir, DIRECTORY, Mode::empty()) {
             Ok(dir) => dir,
@@ -96,6 +99,7 @@ impl RunFiles {
             candidates: &mut self.candidates,
             xml: &mut self.xml,
             more_names: &mut *self.more_names,
+            held: &held,
         };
         reading.seen.clear();
         let mut complete = true;
@@ -130,6 +134,7 @@ struct Reading<'a> {
     candidates: &'a mut Vec<Candidate>,
     xml: &'a mut [u8],
     more_names: &'a mut [MaybeUninit<u8>],
+    held: &'a dyn Fn(u32) -> Option<u64>,
 }
 
 impl Reading<'_> {
@@ -141,23 +146,27 @@ impl Reading<'_> {
             // Empty: being written. Old and empty: left over, it names nobody.
             return if age(&meta) < WRITING { Err(ErrorKind::InvalidData.into()) } else { Ok(()) };
         };
-        let Some(stat) = proc_stat::read(pid)? else { return Ok(()) };
         let file = (meta.st_ino, meta.st_mtime, nanoseconds(&meta));
         let known = self.bindings.iter().find(|known| known.file == file && known.pid == pid).copied();
-        match known {
-            Some(known) if known.start_time != stat.start_time => {
-                // The same file, and another process under its pid: reused. The file keeps meaning the one that has ended.
-                return self.keep(known);
+        let start_time = if let Some(start_time) = (self.held)(pid) {
+            start_time
+        } else {
+            let Some(stat) = proc_stat::read(pid)? else { return Ok(()) };
+            if known.is_none() && is_reused(&stat, &meta) {
+                return Ok(());
             }
-            None if is_reused(&stat, &meta) => return Ok(()),
-            _ => {}
+            stat.start_time
+        };
+        if let Some(known) = known.filter(|known| known.start_time != start_time) {
+            // The same file, and another process under its pid: reused. The file keeps meaning the one that has ended.
+            return self.keep(known);
         }
-        self.keep(Binding { file, pid, start_time: stat.start_time })?;
+        self.keep(Binding { file, pid, start_time })?;
         let domain = match self.domain_of(name)? {
             Some(domain) => domain,
             None => self.domain_of_helper(name)?,
         };
-        let candidate = Candidate { domain, pid, start_time: stat.start_time };
+        let candidate = Candidate { domain, pid, start_time };
         push(self.candidates, candidate)
     }
 
@@ -334,6 +343,10 @@ mod tests {
     use std::fs::{self, File};
     use std::time::SystemTime;
 
+    fn nobody(_: u32) -> Option<u64> {
+        None
+    }
+
     #[test]
     fn the_uuid_is_the_domains_own_and_no_other_in_the_status_file() {
         let xml = b"<!-- libvirt -->\n<domstatus state='running' reason='booted' pid='77'>\n\
@@ -378,9 +391,27 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let file = File::create(dir.path().join("web.pid"))?;
         let mut files = RunFiles::new(dir.path());
-        assert!(!files.read(), "it is being written");
+        assert!(!files.read(nobody), "it is being written");
         file.set_modified(SystemTime::now() - Duration::from_millis(2500))?;
-        assert!(files.read(), "it names nobody");
+        assert!(files.read(nobody), "it names nobody");
+        Ok(())
+    }
+
+    /// Catches: the fencing thread that frees the memory of a QEMU it has just killed, since it was reading its `stat`. No
+    /// process has this pid: whoever reads its `stat` finds none.
+    #[test]
+    fn of_a_process_that_is_held_no_stat_is_read() -> io::Result<()> {
+        const NOBODY_S: u32 = u32::MAX / 2;
+        let dir = tempfile::tempdir()?;
+        fs::write(dir.path().join("web.pid"), NOBODY_S.to_string())?;
+        let mut files = RunFiles::new(dir.path());
+        for _ in 0..2 {
+            assert!(files.read(|pid| (pid == NOBODY_S).then_some(77)));
+            let expected = Candidate { domain: DomainId::default(), pid: NOBODY_S, start_time: 77 };
+            assert_eq!(files.candidates(), [expected]);
+        }
+        assert!(files.read(nobody));
+        assert!(files.candidates().is_empty());
         Ok(())
     }
 
@@ -396,7 +427,7 @@ mod tests {
         }
         let mut files = RunFiles::new(dir.path());
         for _ in 0..2 {
-            assert!(files.read());
+            assert!(files.read(nobody));
             assert_eq!(files.candidates().len(), 300);
         }
         Ok(())
@@ -416,7 +447,7 @@ mod tests {
             let file = dir.path().join(name);
             fs::write(&file, own.to_string())?;
             let mut files = RunFiles::new(dir.path());
-            assert!(files.read());
+            assert!(files.read(nobody));
             fs::remove_file(file)?;
             Ok(files.candidates()[0].domain.to_string())
         };
