@@ -69,6 +69,8 @@ pub(crate) enum StartError {
     WatchdogThread(#[source] std::io::Error),
     #[error("starting the thread that kills cgroups")]
     CgroupsThread(#[source] std::io::Error),
+    #[error("starting the thread that resets this host at a deadline")]
+    ResetThread(#[source] std::io::Error),
     #[error("starting the thread that writes the log")]
     LogThread(#[source] std::io::Error),
     #[error("blocking the signals that stop the fencer")]
@@ -192,7 +194,7 @@ impl Daemon {
         let held = known.unwrap_or_default();
         let held = Held::new(device.is_some() || held.open, held.nowayout);
         let wish = if has_page { page.read_reset_wish() } else { None };
-        let reset = HostReset::start(options, namespace, boot_id, wish);
+        let reset = HostReset::start(options, namespace, boot_id, wish).map_err(StartError::ResetThread)?;
         if let Err(error) = layout_file.write(held, reset.is_on()) {
             log.line(format_args!("warning: writing page-layout: {error}"));
         }

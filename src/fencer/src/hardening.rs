@@ -56,6 +56,11 @@ pub(crate) fn raise_own_priority() -> std::io::Result<()> {
     schedule(libc::SCHED_FIFO, PRIORITY)
 }
 
+/// The same, and above the thread that beats: for the one that stands behind it.
+pub(crate) fn raise_own_priority_most() -> std::io::Result<()> {
+    schedule(libc::SCHED_FIFO, PRIORITY + 1)
+}
+
 /// Gives the calling thread an ordinary priority: for what takes long and has time.
 pub(crate) fn lower_own_priority() -> std::io::Result<()> {
     schedule(libc::SCHED_OTHER, 0)

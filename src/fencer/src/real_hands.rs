@@ -2,7 +2,7 @@
 //! decide nothing; what went wrong is told after the signals.
 
 use leasefence_core::fencing::{AgentHalf, DomainProcess, Fencer, FencerHalf, HalfReading, Hands, Marker};
-use leasefence_core::time::Instant;
+use leasefence_core::time::{HolderDeadline, Instant};
 use leasefence_page::{FencerPage, WatchdogWish};
 
 use crate::cgroups::Cgroups;
@@ -153,6 +153,10 @@ impl Hands for RealHands {
         }
         // What came of it is in the report, and is said where that has changed.
         self.reset.pull().ok();
+    }
+
+    fn reset_by(&mut self, deadline: Option<HolderDeadline>) {
+        self.reset.pull_by(deadline);
     }
 
     fn found(&self) -> (bool, &[DomainProcess]) {

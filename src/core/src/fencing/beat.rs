@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::fencing::{AgentHalf, DomainProcess, Fencer, FencerHalf, HalfReading, Marker, Scan};
-use crate::time::{Instant, Now};
+use crate::time::{HolderDeadline, Instant, Now};
 
 /// Between two beats while all is well, and while there is no lease: a newcomer lives no longer than this.
 pub const BEAT: Duration = Duration::from_millis(50);
@@ -34,6 +34,10 @@ pub trait Hands {
 
     /// Pulls the trigger that resets this host, as far as there is one. Where it works it does not return.
     fn reset(&mut self);
+
+    /// Has a thread of its own pull that trigger at `deadline`, unless this says otherwise before; none: it does not. So a
+    /// process that is stuck in the middle of a beat is still reset in time ([`Fencer::reset_deadline`]).
+    fn reset_by(&mut self, deadline: Option<HolderDeadline>);
 
     /// What the last look found: whether it could see everything, and the processes whose exit has not been *seen*.
     fn found(&self) -> (bool, &[DomainProcess]);
@@ -104,6 +108,8 @@ impl Beat {
                 Some(if step == Step::Kill { Step::Publish } else { Step::Scan })
             }
             Step::Publish | Step::PublishScan => {
+                // First: what the half promises to the agent holds from its writing on.
+                hands.reset_by(fencer.reset_deadline());
                 if hands.publish(fencer.half()) {
                     fencer.published();
                 }

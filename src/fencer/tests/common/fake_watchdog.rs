@@ -44,6 +44,8 @@ pub(crate) struct Manners {
     pub(crate) step: u32,
     /// No pet is answered any more.
     pub(crate) hangs: bool,
+    /// Whoever opens it waits for ever.
+    pub(crate) opening_hangs: bool,
     /// A pet takes that long.
     pub(crate) pet_takes: Duration,
     /// The interrupt before the reset cannot be turned off.
@@ -79,6 +81,7 @@ impl FakeWatchdog {
             magic_close: true,
             step: 1,
             hangs: false,
+            opening_hangs: false,
             pet_takes: Duration::ZERO,
             keeps_pretimeout: false,
             is_gone: false,
@@ -174,6 +177,7 @@ impl Server {
                 Ok(words(&[0, 3600, 0, 0], &[1, 0, 0, 0, 0, 0], &[0, 0, 0, 0o100_600, 1, 0, 0, 0, 4096, 0]))
             }
             // OPEN, with direct I/O
+            14 if self.manners.lock().unwrap().opening_hangs => return None,
             14 => self.open(),
             // WRITE
             16 => {

@@ -6,7 +6,7 @@ use leasefence_core::fencing::{
     Quiet, RestoredPage, Step, StorageKind, Wish,
 };
 use leasefence_core::format::{HostState, RecordCopy};
-use leasefence_core::time::Instant;
+use leasefence_core::time::{HolderDeadline, Instant};
 
 use super::World;
 use super::event::Event;
@@ -357,6 +357,8 @@ impl Hands for WorldHands<'_> {
     fn look(&mut self, _: Instant, _: bool) {}
 
     fn reset(&mut self) {}
+
+    fn reset_by(&mut self, _: Option<HolderDeadline>) {}
 
     fn found(&self) -> (bool, &[DomainProcess]) {
         (true, self.processes)

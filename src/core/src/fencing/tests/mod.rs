@@ -65,6 +65,10 @@ struct Host {
     killed_before: usize,
     events: Vec<Event>,
     resets: u32,
+    /// When the reset's own thread would pull the trigger.
+    reset_by: Option<HolderDeadline>,
+    /// The same at the moment when the half was published last.
+    stood_behind: Option<HolderDeadline>,
 }
 
 impl Host {
@@ -101,6 +105,8 @@ impl Host {
             killed_before: 0,
             events: Vec::new(),
             resets: 0,
+            reset_by: None,
+            stood_behind: None,
         }
     }
 
@@ -203,6 +209,7 @@ impl Hands for Host {
     }
 
     fn publish(&mut self, half: &FencerHalf) -> bool {
+        self.stood_behind = self.reset_by;
         if self.page_works {
             self.published = half.clone();
         }
@@ -215,6 +222,10 @@ impl Hands for Host {
 
     fn reset(&mut self) {
         self.resets += 1;
+    }
+
+    fn reset_by(&mut self, deadline: Option<HolderDeadline>) {
+        self.reset_by = deadline;
     }
 
     fn found(&self) -> (bool, &[DomainProcess]) {

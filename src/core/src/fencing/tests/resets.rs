@@ -1,10 +1,13 @@
-//! The reset rule: latched end + budget - reset latency, where no proof has come by then.
+//! The reset rule: one beat before latched end + budget - reset latency, where no proof has come by then; and at that moment
+//! by a thread of its own, where nobody beats any more.
 
 use super::super::BEAT;
 use super::*;
 
-/// End 8000, budget 2000, reset latency 500.
-const DUE: u64 = 9500;
+/// End 8000, budget 2000, reset latency 500, a beat 50.
+const DUE: u64 = 9450;
+/// Of the reset's own thread.
+const DEADLINE: u64 = 9500;
 
 /// Armed, with a guest that cannot be killed.
 fn with_survivor() -> Host {
@@ -16,7 +19,7 @@ fn with_survivor() -> Host {
 }
 
 #[test]
-fn a_survivor_resets_the_host_one_reset_latency_before_the_budget_ends_and_not_sooner() {
+fn a_survivor_resets_the_host_a_beat_and_a_reset_latency_before_the_budget_ends_and_not_sooner() {
     let mut host = with_survivor();
     host.beat_at(&now(DUE - 1));
     assert_eq!(host.resets, 0, "kill and quiescence have their time");
@@ -92,9 +95,9 @@ fn an_end_that_was_latched_early_brings_an_early_reset() {
     host.processes = vec![process(1, 50)];
     host.agent.lease_end = end(3000);
     host.beat_at(&now(3000));
-    host.beat_at(&now(4499));
+    host.beat_at(&now(4449));
     assert_eq!(host.resets, 0);
-    host.beat_at(&now(4500));
+    host.beat_at(&now(4450));
     assert_eq!(host.resets, 1);
 }
 
@@ -159,4 +162,67 @@ fn a_restarted_fencer_resets_by_the_end_that_its_page_shows() {
     assert_eq!(host.resets, 0);
     host.beat_at(&now(DUE));
     assert_eq!(host.resets, 1);
+}
+
+/// Catches: a fencing thread that is stuck from before the end on, in a kernel that never lets it go. Nobody latches, nobody
+/// kills, and the reset must come all the same.
+#[test]
+fn while_it_guards_the_reset_s_own_thread_has_the_deadline_of_the_last_end_accepted() {
+    let mut host = Host::armed();
+    assert_eq!(host.reset_by, None, "reset is off");
+    host.fencer.resets_host(true);
+    host.beat(100);
+    assert_eq!(host.reset_by, Some(end(DEADLINE)));
+    host.renew(1000);
+    assert_eq!(host.reset_by, Some(end(DEADLINE + 1000)), "each renewal moves it");
+    host.agent.lease_end = end(3000);
+    host.beat_at(&now(1001));
+    assert_eq!(host.reset_by, Some(end(4500)), "an end that is cut short too");
+}
+
+#[test]
+fn its_deadline_is_one_beat_after_the_beat_s_own_reset_and_clean_clears_it() {
+    let mut host = with_survivor();
+    assert_eq!(host.reset_by, Some(end(DEADLINE)));
+    host.beat_at(&now(DUE - 10));
+    assert_eq!(host.reset_by, Some(end(DEADLINE)), "it does not move once the end is latched");
+    host.processes.clear();
+    host.beat_at(&now(DUE));
+    assert_eq!((host.is_clean(), host.reset_by, host.resets), (true, None, 0));
+}
+
+/// The half that says "armed" lets the agent issue the record that says "reset on".
+#[test]
+fn the_deadline_stands_before_the_half_that_promises_it_is_published() {
+    let mut host = Host::new();
+    host.fencer.resets_host(true);
+    (host.agent.wish, host.agent.arm_count, host.agent.lease_end) = (Wish::Armed, 1, end(8000));
+    let mut beat = Beat::default();
+    while host.step(&mut beat, &now(0)) != Some(Step::Publish) {}
+    assert!(host.published.armed);
+    assert_eq!(host.stood_behind, Some(end(DEADLINE)));
+}
+
+#[test]
+fn without_its_page_the_deadline_is_that_of_the_latch_to_come() {
+    let mut host = Host::armed();
+    host.fencer.resets_host(true);
+    host.restart_without_page(1000);
+    host.fencer.resets_host(true);
+    host.beat_at(&now(1000));
+    // A pet interval for the copy, the kill's bound, a beat.
+    assert_eq!(host.reset_by, Some(end(1000 + 250 + 500 + 50)));
+}
+
+#[test]
+fn never_armed_or_disarmed_nobody_stands_behind() {
+    let mut host = Host::new();
+    host.fencer.resets_host(true);
+    host.beat(0);
+    assert_eq!(host.reset_by, None);
+    host.arm(10);
+    assert!(host.reset_by.is_some());
+    host.agent.wish = Wish::Disarm;
+    host.beat(20);
+    assert_eq!(host.reset_by, None);
 }

@@ -1,5 +1,6 @@
 //! The reset of this host by its own kernel: `b` written to `/proc/sysrq-trigger`, which is opened ahead of need. When it is
-//! written is the core's decision (`Fencer::must_reset`); the watchdog stands behind it.
+//! written is the core's decision (`Fencer::must_reset`, and `Fencer::reset_deadline` for the thread that stands behind the one
+//! that beats); the watchdog stands behind both.
 //!
 //! The file's handler calls `__handle_sysrq(c, check_mask = false)` (drivers/tty/sysrq.c): the sysctl `kernel.sysrq` masks the
 //! keyboard and not this file, mainline's lockdown does not know it, and `emergency_restart` waits for no process, file system or
@@ -9,23 +10,24 @@
 //! It is turned on at once, and off only while nothing is armed: as long as a record says "reset on" the host must reset
 //! itself (R12). That it is on is noted in the run directory, so that a fencer that has lost its page knows too.
 
+mod trigger;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use leasefence_core::ids::BootId;
+use leasefence_core::time::HolderDeadline;
 use leasefence_page::{ResetReport, ResetWish, Text};
 use nix::libc;
 use rustix::fs::{PROC_SUPER_MAGIC, fstatfs};
-use rustix::io::write;
 
 use crate::hardening::PidNamespace;
 use crate::options::Options;
+use trigger::Trigger;
 
 const TRIGGER: &str = "/proc/sysrq-trigger";
-/// Resets the machine at once, without syncing or unmounting.
-const RESET: &[u8] = b"b";
 
 /// Which trigger this process may open.
 enum Place {
@@ -40,7 +42,9 @@ enum Place {
 /// The trigger, and what is said of it.
 pub(crate) struct HostReset {
     place: Place,
-    trigger: Option<File>,
+    trigger: Trigger,
+    /// It will be pulled where the core says so.
+    is_on: bool,
     note_file: NoteFile,
     report: ResetReport,
     /// The report has changed since it was last asked for.
@@ -49,15 +53,19 @@ pub(crate) struct HostReset {
 
 impl HostReset {
     /// As the process before this one left it. `known` is the wish in the page.
+    ///
+    /// # Errors
+    /// The thread that pulls it at a deadline cannot be started.
     pub(crate) fn start(
         options: &Options,
         namespace: &PidNamespace,
         boot_id: BootId,
         known: Option<ResetWish>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let mut this = Self {
             place: Place::of(options, namespace),
-            trigger: None,
+            trigger: Trigger::start()?,
+            is_on: false,
             note_file: NoteFile { path: options.run_dir.join("reset"), text: format!("on {boot_id}\n") },
             report: ResetReport::default(),
             changed: true,
@@ -66,12 +74,12 @@ impl HostReset {
             this.turn_on(ResetWish { on: true });
         }
         this.take_wish(false, known.filter(|wish| wish.on));
-        this
+        Ok(this)
     }
 
     /// True while the trigger is open, and will be pulled.
     pub(crate) fn is_on(&self) -> bool {
-        self.trigger.is_some()
+        self.is_on
     }
 
     /// Takes what the agent wants.
@@ -104,16 +112,18 @@ impl HostReset {
 
     /// One that was open already stays open whatever fails: a record may say "reset on" (R12).
     fn open_and_note(&mut self) -> Result<(), String> {
-        let opened = if self.is_on() { None } else { Some(self.place.open()?) };
+        if !self.trigger.is_open() {
+            self.trigger.put(self.place.open()?);
+        }
         // Noted before it is said: a record that says "reset on" must find a fencer that knows.
         let failed = |error| format!("noting it in {} fails: {error}", self.note_file.path.display());
         self.note_file.write().map_err(failed)?;
-        self.trigger = opened.or(self.trigger.take());
+        self.is_on = true;
         Ok(())
     }
 
     fn turn_off(&mut self, wish: ResetWish) {
-        self.trigger = None;
+        self.is_on = false;
         let removed = self.note_file.remove();
         let note = removed.err().map(|error| format!("removing {}: {error}", self.note_file.path.display()));
         let note = Text::cut(&note.unwrap_or_default());
@@ -126,8 +136,10 @@ impl HostReset {
     /// # Errors
     /// What the kernel answers, or [`ErrorKind::NotFound`] where there is no trigger.
     pub(crate) fn pull(&mut self) -> io::Result<()> {
-        let Some(trigger) = &self.trigger else { return Err(ErrorKind::NotFound.into()) };
-        let written = write(trigger, RESET).map(|_| ()).map_err(io::Error::from);
+        if !self.is_on {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let written = self.trigger.pull();
         let note = match &written {
             Ok(()) => Text::cut("the reset was asked for, and the kernel has not done it"),
             Err(error) => Text::cut(&format!("the kernel refused the reset: {error}")),
@@ -135,6 +147,11 @@ impl HostReset {
         self.changed |= self.report.note != note;
         self.report.note = note;
         written
+    }
+
+    /// Has its own thread pull it at `deadline`, whatever becomes of the calling one; none: it does not.
+    pub(crate) fn pull_by(&mut self, deadline: Option<HolderDeadline>) {
+        self.trigger.pull_by(deadline.filter(|_| self.is_on));
     }
 
     /// What is to be told, when it has changed.
@@ -260,7 +277,7 @@ mod tests {
     }
 
     fn start(options: &Options, known: Option<ResetWish>) -> HostReset {
-        HostReset::start(options, &PidNamespace::Other, BOOT, known)
+        HostReset::start(options, &PidNamespace::Other, BOOT, known).unwrap()
     }
 
     fn pulled(dir: &tempfile::TempDir) -> String {
@@ -327,7 +344,7 @@ mod tests {
         let (_dir, options) = fixture();
         drop(start(&options, ON));
         assert!(start(&options, None).is_on());
-        let other = HostReset::start(&options, &PidNamespace::Other, BootId([8; 16]), None);
+        let other = HostReset::start(&options, &PidNamespace::Other, BootId([8; 16]), None).unwrap();
         assert!(!other.is_on());
         let mut reset = start(&options, None);
         reset.take_wish(false, OFF);
@@ -339,7 +356,7 @@ mod tests {
         let (_dir, options) = fixture();
         let refused = |allow_reset, namespace| {
             let options = Options { sysrq_trigger: None, allow_reset, ..options.clone() };
-            let mut reset = HostReset::start(&options, &namespace, BOOT, ON);
+            let mut reset = HostReset::start(&options, &namespace, BOOT, ON).unwrap();
             assert!(!reset.is_on());
             reset.news().unwrap().note.as_str().to_owned()
         };
