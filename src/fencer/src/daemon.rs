@@ -21,6 +21,7 @@ use rustix::io::Errno;
 
 use crate::cgroups::Cgroups;
 use crate::discovery::Discovery;
+use crate::finder::Troubles;
 use crate::hardening::{self, PidNamespace};
 use crate::layout_file::{Held, LayoutFile};
 use crate::log::Log;
@@ -67,6 +68,8 @@ pub(crate) enum StartError {
     BootId { path: PathBuf },
     #[error("starting the thread that pets the watchdog")]
     WatchdogThread(#[source] std::io::Error),
+    #[error("starting the thread that keeps the finder")]
+    FinderThread(#[source] std::io::Error),
     #[error("starting the thread that kills cgroups")]
     CgroupsThread(#[source] std::io::Error),
     #[error("starting the thread that resets this host at a deadline")]
@@ -200,8 +203,8 @@ impl Daemon {
         }
         let watchdog = Watchdog::start(device, known.as_ref()).map_err(StartError::WatchdogThread)?;
         let (fencer, own) = begin(boot_id, &state, has_page.then_some(&mut page));
-        let discovery = Discovery::new(&options.libvirt_run_dir, &own.processes)
-            .map_err(file("starting the thread that reads command lines of", Path::new("/proc")))?;
+        let discovery =
+            Discovery::new(&options.libvirt_run_dir, &own.processes).map_err(StartError::FinderThread)?;
         let cgroups = Cgroups::start().map_err(StartError::CgroupsThread)?;
         let server = LinkServer::bind(&run_dir.join("fencer.sock"))?;
         for line in hardening::harden() {
@@ -241,6 +244,7 @@ impl Daemon {
             self.tend_watchdog();
             self.quiesce();
             self.serve_agents();
+            self.tell_of_finder();
             // Not while exits are awaited: words come after.
             if !self.fencer.owes_proof() || self.fencer.half().unproven {
                 self.hands.log.flush();
@@ -338,6 +342,16 @@ impl Daemon {
                 log.line(format_args!("storage {major}:{minor}: {text}"));
             }
         });
+    }
+
+    fn tell_of_finder(&mut self) {
+        let Some(Troubles { hung, ended, not_started }) = self.hands.discovery.take_troubles() else {
+            return;
+        };
+        self.hands.log.line(format_args!(
+            "warning: the finder, which looks for domains that libvirt's files do not show, is started again; since this process \
+             started {hung} hung, {ended} ended, and {not_started} could not be started"
+        ));
     }
 
     fn log_events(&mut self) {

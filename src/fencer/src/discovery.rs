@@ -8,7 +8,7 @@ use leasefence_core::fencing::{DomainProcess, Fencer};
 use leasefence_core::ids::DomainId;
 use leasefence_core::time::Instant;
 
-use crate::command_lines::CommandLines;
+use crate::finder::{Finder, Troubles};
 use crate::process::Process;
 use crate::run_files::{Candidate, RunFiles};
 
@@ -20,13 +20,15 @@ const MOST_PROCESSES: usize = leasefence_page::MAX_PROCESSES;
 /// The processes, and where they are looked for.
 pub(crate) struct Discovery {
     files: RunFiles,
-    command_lines: CommandLines,
+    finder: Finder,
     processes: Vec<Process>,
     /// As in `Scan`: rebuilt by each look.
     listed: Vec<DomainProcess>,
     last_change: Option<(i64, i64)>,
     last_full: Option<Instant>,
     complete: bool,
+    /// The finder's last look counts.
+    finder_has_looked: bool,
     /// Exits seen since they were last asked for.
     exits: usize,
 }
@@ -35,12 +37,13 @@ impl Discovery {
     pub(crate) fn new(libvirt_run_dir: &Path, restored: &[DomainProcess]) -> std::io::Result<Self> {
         let mut discovery = Self {
             files: RunFiles::new(libvirt_run_dir),
-            command_lines: CommandLines::start()?,
+            finder: Finder::start()?,
             processes: Vec::with_capacity(MOST_PROCESSES),
             listed: Vec::with_capacity(MOST_PROCESSES),
             last_change: None,
             last_full: None,
             complete: false,
+            finder_has_looked: false,
             exits: 0,
         };
         discovery.hold_again(restored);
@@ -68,6 +71,7 @@ impl Discovery {
             self.read_everything();
             (self.last_change, self.last_full) = (change, Some(now));
         }
+        self.finder_has_looked = self.finder.has_looked(now);
         self.listed.clear();
         self.listed.extend(self.processes.iter().map(Process::listed));
     }
@@ -82,8 +86,8 @@ impl Discovery {
             let candidate = self.files.candidates()[index];
             self.hold(candidate);
         }
-        for index in 0..self.command_lines.last().len() {
-            let candidate = self.command_lines.last()[index];
+        for index in 0..self.finder.last().len() {
+            let candidate = self.finder.last()[index];
             self.hold(candidate);
         }
     }
@@ -134,9 +138,14 @@ impl Discovery {
         &self.listed
     }
 
-    /// True when the last look could see everything.
+    /// True when the last look could see everything, and somebody has looked for what libvirt's files do not show.
     pub(crate) fn is_complete(&self) -> bool {
-        self.complete
+        self.complete && self.finder_has_looked
+    }
+
+    /// What went wrong with the finder since this was last asked.
+    pub(crate) fn take_troubles(&mut self) -> Option<Troubles> {
+        self.finder.news()
     }
 
     /// How many exits were seen since this was last asked.

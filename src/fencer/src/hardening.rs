@@ -75,7 +75,7 @@ fn schedule(policy: libc::c_int, priority: libc::c_int) -> std::io::Result<()> {
 }
 
 fn protect_from_oom() -> String {
-    match fs::write("/proc/self/oom_score_adj", "-1000") {
+    match keep_from_oom() {
         Ok(()) => "never chosen when memory runs out (oom_score_adj -1000)".into(),
         Err(error) => {
             format!(
@@ -83,6 +83,11 @@ fn protect_from_oom() -> String {
             )
         }
     }
+}
+
+/// Has others be killed before this process where memory runs out.
+pub(crate) fn keep_from_oom() -> std::io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", "-1000")
 }
 
 /// Where this process stands among pid namespaces.

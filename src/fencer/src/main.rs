@@ -6,9 +6,9 @@
 #[cfg(debug_assertions)]
 mod allocations;
 mod cgroups;
-mod command_lines;
 mod daemon;
 mod discovery;
+mod finder;
 mod hardening;
 mod ladder;
 mod layout_file;
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     hardening::keep_to_one_heap();
     let options = match options::parse(std::env::args_os().skip(1)) {
         Ok(Request::Run(options)) => options,
+        Ok(Request::Find) => return finder::run(),
         Ok(Request::Help) => {
             print!("{}", options::HELP);
             return ExitCode::SUCCESS;

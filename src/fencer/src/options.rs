@@ -3,10 +3,14 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::finder;
+
 /// What the command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Request {
     Run(Options),
+    /// Be the finder: a fencer has started this process.
+    Find,
     Help,
     Version,
 }
@@ -92,6 +96,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             Some("--sysrq-trigger") => {
                 options.sysrq_trigger = Some(directory("--sysrq-trigger", args.next())?);
             }
+            // Nor is this: nobody but the fencer itself starts it so.
+            Some(finder::ARGUMENT) => return Ok(Request::Find),
             Some("-h" | "--help") => return Ok(Request::Help),
             Some("-V" | "--version") => return Ok(Request::Version),
             _ => return Err(UsageError::Unknown(arg)),
@@ -136,6 +142,8 @@ mod tests {
         assert_eq!(parsed(&all), Ok(Request::Run(expected)));
         assert_eq!(parsed(&[]), Ok(Request::Run(Options::default())));
         assert_eq!(parsed(&["--help"]), Ok(Request::Help));
+        assert_eq!(parsed(&["--finder"]), Ok(Request::Find));
+        assert!(!HELP.contains("--finder"));
         assert_eq!(parsed(&["--run-dir"]), Err(UsageError::NoValue("--run-dir")));
         assert_eq!(parsed(&["--frob"]), Err(UsageError::Unknown("--frob".into())));
     }

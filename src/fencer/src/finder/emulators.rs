@@ -1,0 +1,142 @@
+//! The finder's look at emulator processes: whose domain's each of them is, by `-uuid` on its command line, which is read once
+//! in its life. Of all others only the name is read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+
+use leasefence_core::ids::DomainId;
+use rustix::io::Errno;
+
+use super::record::{ProcessName, Record};
+use crate::proc_stat;
+use crate::process::Process;
+use crate::run_files::looks_like_an_emulator;
+
+const MOST_BYTES: u64 = 128 * 1024;
+
+/// The emulators that are known, by pid.
+#[derive(Default)]
+pub(super) struct Emulators {
+    known: BTreeMap<u32, Known>,
+}
+
+/// One of them. As long as its pidfd shows no exit, its pid is nobody else's.
+struct Known {
+    process: Process,
+    /// Not libvirt's question for what an emulator can do.
+    is_domain: bool,
+}
+
+impl Known {
+    fn name(&self) -> ProcessName {
+        ProcessName { pid: self.process.pid, start_time: self.process.start_time }
+    }
+}
+
+impl Emulators {
+    /// Takes one for an unknown domain's, and never reads its command line.
+    pub(super) fn skip(&mut self, name: ProcessName) {
+        self.know(name, Some(DomainId::default()));
+    }
+
+    fn know(&mut self, name: ProcessName, domain: Option<DomainId>) -> bool {
+        let held = Process::hold(name.pid, name.start_time, domain.unwrap_or_default());
+        let Ok(Some(process)) = held else { return false };
+        self.known.insert(name.pid, Known { process, is_domain: domain.is_some() });
+        true
+    }
+
+    /// Looks once, and tells each domain process.
+    pub(super) fn look(&mut self, tell: &mut impl FnMut(Record) -> Result<(), Errno>) -> Result<(), Errno> {
+        self.known.retain(|_, known| !known.process.exit_seen());
+        let entries =
+            fs::read_dir("/proc").map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        for pid in entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()) {
+            if !self.known.contains_key(&pid) && is_emulator(pid) {
+                self.read(pid, tell)?;
+            }
+            if let Some(known) = self.known.get(&pid).filter(|known| known.is_domain) {
+                tell(Record::Domain(known.name(), known.process.domain))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What cannot be read yet is read in the next look.
+    fn read(&mut self, pid: u32, tell: &mut impl FnMut(Record) -> Result<(), Errno>) -> Result<(), Errno> {
+        tell(Record::Reading(ProcessName { pid, start_time: 0 }))?;
+        let Ok(Some(stat)) = proc_stat::read(pid) else { return Ok(()) };
+        let name = ProcessName { pid, start_time: stat.start_time };
+        tell(Record::Reading(name))?;
+        if let Some(domain) = domain_of(pid) {
+            self.know(name, domain);
+        }
+        Ok(())
+    }
+}
+
+/// By its name alone, which takes nothing of the process's.
+fn is_emulator(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/comm")).is_ok_and(|comm| looks_like_an_emulator(&comm))
+}
+
+/// The domain on the command line: outer none when it cannot be read (yet), inner none when there is none.
+#[expect(clippy::option_option, reason = "two different answers: not readable, and no domain")]
+fn domain_of(pid: u32) -> Option<Option<DomainId>> {
+    let mut bytes = Vec::new();
+    fs::File::open(format!("/proc/{pid}/cmdline")).ok()?.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    if bytes.is_empty() { None } else { Some(uuid_in(&bytes)) }
+}
+
+fn uuid_in(command_line: &[u8]) -> Option<DomainId> {
+    let mut words = command_line.split(|byte| *byte == 0);
+    words.find(|word| *word == b"-uuid")?;
+    std::str::from_utf8(words.next()?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_command_line_names_its_domain_after_uuid() {
+        let line =
+            b"qemu-system-x86_64\0-name\0guest=web\0-uuid\0d2f5a9a0-25b1-4d3a-9f3d-0123456789ab\0-m\x0064\0";
+        assert_eq!(uuid_in(line), "d2f5a9a0-25b1-4d3a-9f3d-0123456789ab".parse().ok());
+        assert_eq!(uuid_in(b"qemu-system-x86_64\0-machine\0none\0"), None);
+        assert_eq!(uuid_in(b"qemu-system-x86_64\0-uuid\0"), None);
+    }
+
+    /// One that a finder hung over: its command line is not read again, and it is nobody's known domain.
+    #[test]
+    fn one_that_is_skipped_is_an_unknown_domain_s_until_it_has_ended() {
+        let mut child =
+            Command::new("sleep").arg("30").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let start_time = proc_stat::read(child.id()).unwrap().unwrap().start_time;
+        let name = ProcessName { pid: child.id(), start_time };
+        let mut emulators = Emulators::default();
+        emulators.skip(name);
+        let told = |emulators: &mut Emulators| {
+            let mut of_it = Vec::new();
+            let mut tell = |record| {
+                if matches!(record, Record::Reading(of) | Record::Domain(of, _) if of.pid == name.pid) {
+                    of_it.push(record);
+                }
+                Ok(())
+            };
+            emulators.look(&mut tell).unwrap();
+            of_it
+        };
+        assert_eq!(told(&mut emulators), [Record::Domain(name, DomainId::default())]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(told(&mut emulators), []);
+        let other_life = ProcessName { start_time: start_time + 1, ..name };
+        emulators.skip(other_life);
+        assert_eq!(told(&mut emulators), [], "a pid that is another's now");
+    }
+}

@@ -1,0 +1,310 @@
+//! The thread that keeps a finder running: starts it, hears it, ends one that hangs, and starts another. It may wait for a
+//! finder; the fencing thread waits for neither.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use leasefence_core::ids::DomainId;
+use leasefence_core::time::Instant;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::record::{ProcessName, Record};
+use super::{ARGUMENT, HANGS, MOST, Shared};
+use crate::run_files::Candidate;
+
+/// All of it is locked in memory.
+const STACK_BYTES: usize = 64 * 1024;
+/// Before a finder is started again: the first time, and at the most.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// One that has lived for so long was well: whatever ended it, the next begins with the first pause.
+const WELL: Duration = Duration::from_secs(10);
+/// So long a finder that was killed is waited for. One that hangs in the kernel is left behind, and reaped when it has gone.
+const DYING: Duration = Duration::from_millis(200);
+/// So many may be left behind; with more of them none is started until one has gone.
+const MOST_LEFT: usize = 3;
+/// So many that a finder has hung over are kept in mind; the oldest is tried again.
+const MOST_SKIPPED: usize = 32;
+
+/// Starts it.
+pub(super) fn start(shared: Arc<Shared>) -> io::Result<()> {
+    let keeper =
+        Keeper { shared, skipped: Vec::new(), left_behind: Vec::new(), found: Vec::with_capacity(MOST) };
+    let run = move || keeper.keep_for_ever(&this_program);
+    thread::Builder::new().name("finder".into()).stack_size(STACK_BYTES).spawn(run).map(|_| ())
+}
+
+/// The one that runs, also where an upgrade has put another in its place.
+fn this_program() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("leasefence-finder").arg(ARGUMENT).env_clear();
+    command
+}
+
+struct Keeper {
+    shared: Arc<Shared>,
+    skipped: Vec<ProcessName>,
+    left_behind: Vec<Child>,
+    /// What the last look found, and those after it that did not end.
+    found: Vec<Candidate>,
+}
+
+/// How a finder came to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ending {
+    /// It said nothing for too long, while it read something of this process; none where it does not know which.
+    Hung(Option<ProcessName>),
+    /// Its socket was closed, or it said what is no record.
+    Ended,
+}
+
+impl Keeper {
+    fn keep_for_ever(mut self, program: &dyn Fn() -> Command) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let begun = std::time::Instant::now();
+            self.reap();
+            self.keep_one(program);
+            pause = if begun.elapsed() >= WELL { FIRST_PAUSE } else { (2 * pause).min(LONGEST_PAUSE) };
+            thread::sleep(pause);
+        }
+    }
+
+    /// Starts one, and hears it to its end.
+    fn keep_one(&mut self, program: &dyn Fn() -> Command) {
+        let started = if self.left_behind.len() < MOST_LEFT { self.start_one(program).ok() } else { None };
+        let Some((child, socket)) = started else {
+            self.shared.not_started.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let ending = self.hear(&socket);
+        drop(socket);
+        self.end(child);
+        match ending {
+            Ending::Hung(over) => {
+                self.shared.hung.fetch_add(1, Ordering::Relaxed);
+                over.into_iter().for_each(|process| self.skip(process));
+            }
+            Ending::Ended => {
+                self.shared.ended.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn start_one(&self, program: &dyn Fn() -> Command) -> io::Result<(Child, OwnedFd)> {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let mut command = program();
+        command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn()?;
+        // The other end lives in the command too: without this its end would not be seen.
+        drop(command);
+        let told = self.skipped.iter().try_for_each(|process| Record::Skip(*process).send(&ours));
+        // One that has ended already is seen to have.
+        told.and_then(|()| Record::Go.send(&ours)).ok();
+        Ok((child, ours))
+    }
+
+    /// Hears a finder until it ends or hangs.
+    fn hear(&mut self, socket: &OwnedFd) -> Ending {
+        let mut look = Look::default();
+        loop {
+            if !speaks(socket) {
+                let over = look.reading.filter(|process| process.start_time != 0);
+                look.found.extend(over.map(unknown));
+                self.add(&look.found);
+                return Ending::Hung(over);
+            }
+            match Record::receive(socket) {
+                Ok(Record::Begin) => look = Look { begun: leasefence_clock::instant(), ..Look::default() },
+                Ok(Record::Reading(process)) => look.reading = Some(process),
+                Ok(Record::Domain(process, domain)) => {
+                    look.reading = None;
+                    look.found.push(candidate(process, domain));
+                }
+                Ok(Record::End) => {
+                    std::mem::swap(&mut self.found, &mut look.found);
+                    self.shared.tell(&self.found, Some(look.begun));
+                    look = Look::default();
+                }
+                Ok(Record::Skip(_) | Record::Go) | Err(_) => {
+                    self.add(&look.found);
+                    return Ending::Ended;
+                }
+            }
+        }
+    }
+
+    /// A look that did not end takes nothing away, and what it found counts all the same.
+    fn add(&mut self, found: &[Candidate]) {
+        for candidate in found {
+            if !self.found.contains(candidate) {
+                self.found.push(*candidate);
+            }
+        }
+        self.shared.tell(&self.found, None);
+    }
+
+    fn skip(&mut self, process: ProcessName) {
+        self.skipped.retain(|known| *known != process);
+        if self.skipped.len() == MOST_SKIPPED {
+            self.skipped.remove(0);
+        }
+        self.skipped.push(process);
+    }
+
+    fn end(&mut self, mut child: Child) {
+        child.kill().ok();
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < DYING {
+            if matches!(child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.left_behind.push(child);
+    }
+
+    fn reap(&mut self) {
+        self.left_behind.retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_)) | Err(_)));
+    }
+}
+
+/// A look under way.
+#[derive(Default)]
+struct Look {
+    begun: Instant,
+    found: Vec<Candidate>,
+    /// What it reads something of.
+    reading: Option<ProcessName>,
+}
+
+fn candidate(process: ProcessName, domain: DomainId) -> Candidate {
+    Candidate { domain, pid: process.pid, start_time: process.start_time }
+}
+
+fn unknown(process: ProcessName) -> Candidate {
+    candidate(process, DomainId::default())
+}
+
+/// False once it has said nothing for too long. In two halves: where this process and the finder were both kept from running,
+/// the first has passed before the finder's turn comes.
+fn speaks(socket: &OwnedFd) -> bool {
+    let half = HANGS / 2;
+    let half = Timespec { tv_sec: half.as_secs().cast_signed(), tv_nsec: half.subsec_nanos().into() };
+    (0..2).any(|_| !matches!(poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&half)), Ok(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+    use rustix::io::Errno;
+
+    const ACTS: &str = "LEASEFENCE_TEST_FINDER";
+    const VICTIM: ProcessName = ProcessName { pid: 77, start_time: 5 };
+
+    fn keeper() -> Keeper {
+        Keeper { shared: Arc::default(), skipped: Vec::new(), left_behind: Vec::new(), found: Vec::new() }
+    }
+
+    fn actor(acts: &'static str) -> impl Fn() -> Command {
+        move || {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--exact", "finder::keeper::tests::acts_as_a_finder"]).env(ACTS, acts);
+            command
+        }
+    }
+
+    fn told(keeper: &Keeper) -> Vec<Candidate> {
+        keeper.shared.found.lock().unwrap().clone()
+    }
+
+    /// Not a test: the finder of the others, in a process of its own.
+    #[test]
+    fn acts_as_a_finder() {
+        let Some(acts) = std::env::var_os(ACTS) else { return };
+        let socket = io::stdin();
+        let mut skipped = Vec::new();
+        loop {
+            match Record::receive(&socket).unwrap() {
+                Record::Skip(process) => skipped.push(process),
+                Record::Go => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        Record::Begin.send(&socket).unwrap();
+        Record::Domain(ProcessName { pid: 1, start_time: 1 }, DomainId([1; 16])).send(&socket).unwrap();
+        if acts == "dies" {
+            std::process::exit(1);
+        }
+        if skipped.is_empty() {
+            Record::Reading(VICTIM).send(&socket).unwrap();
+            assert_eq!(Record::receive(&socket), Err(Errno::PIPE), "until it is ended");
+        }
+        assert_eq!(skipped, [VICTIM]);
+        Record::Domain(VICTIM, DomainId::default()).send(&socket).unwrap();
+        Record::End.send(&socket).unwrap();
+    }
+
+    /// Catches: a guest whose command line cannot be read, over which one finder after the other hangs, so that no other guest is
+    /// ever found.
+    #[test]
+    fn what_a_finder_hung_over_is_an_unknown_domain_s_and_the_next_one_leaves_it_alone() {
+        let mut keeper = keeper();
+        let known = candidate(ProcessName { pid: 1, start_time: 1 }, DomainId([1; 16]));
+        keeper.keep_one(&actor("hangs"));
+        assert_eq!(told(&keeper), [known, unknown(VICTIM)], "at once, without the next look");
+        assert_eq!(keeper.shared.looked(), Instant::default(), "and no look has been made");
+        keeper.keep_one(&actor("hangs"));
+        assert_eq!(told(&keeper), [known, unknown(VICTIM)]);
+        assert!(keeper.shared.looked() != Instant::default());
+        let troubles = keeper.shared.troubles();
+        assert_eq!((troubles.hung, troubles.ended, troubles.not_started), (1, 1, 0));
+        assert!(keeper.left_behind.is_empty(), "it was killed and reaped");
+    }
+
+    #[test]
+    fn a_look_that_a_finder_dies_in_takes_nothing_away_and_is_none() {
+        let mut keeper = keeper();
+        let before = unknown(VICTIM);
+        keeper.found.push(before);
+        keeper.keep_one(&actor("dies"));
+        assert_eq!(
+            told(&keeper),
+            [before, candidate(ProcessName { pid: 1, start_time: 1 }, DomainId([1; 16]))]
+        );
+        assert_eq!(keeper.shared.looked(), Instant::default());
+    }
+
+    #[test]
+    fn where_none_can_be_started_or_too_many_hang_in_the_kernel_that_is_counted() {
+        let mut keeper = keeper();
+        keeper.keep_one(&|| Command::new("/nonexistent/finder"));
+        assert_eq!(keeper.shared.troubles().not_started, 1);
+        let sleeper =
+            || Command::new("sleep").arg("60").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        keeper.left_behind.extend((0..MOST_LEFT).map(|_| sleeper()));
+        keeper.reap();
+        keeper.keep_one(&actor("dies"));
+        assert_eq!((keeper.shared.troubles().not_started, keeper.shared.troubles().ended), (2, 0));
+        keeper.left_behind[0].kill().unwrap();
+        while keeper.left_behind.len() == MOST_LEFT {
+            keeper.reap();
+        }
+        keeper.keep_one(&actor("dies"));
+        assert_eq!(keeper.shared.troubles().ended, 1);
+        for child in &mut keeper.left_behind {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}

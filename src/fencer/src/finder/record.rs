@@ -1,0 +1,145 @@
+//! What the finder and its keeper tell each other: records of one size, each a message of its own on a sequenced-packet socket,
+//! so that a finder that dies in the middle of a look leaves no half of one. Both ends are the same program.
+
+use std::os::fd::AsFd;
+
+use leasefence_core::ids::DomainId;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+/// Of each record, in bytes.
+const BYTES: usize = 64;
+const MAGIC: [u8; 4] = *b"LFfi";
+
+/// One process: its pid, and when it started in clock ticks since boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct ProcessName {
+    pub(crate) pid: u32,
+    pub(crate) start_time: u64,
+}
+
+/// One record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Record {
+    /// To the finder: leave this one alone, another finder hung over it. It counts as an unknown domain's.
+    Skip(ProcessName),
+    /// To the finder: that was all, begin.
+    Go,
+    /// A look begins: what runs by now is in it, or is too young to be read.
+    Begin,
+    /// Of this process something is read next that may hang.
+    Reading(ProcessName),
+    /// This process is a domain's; zero: nobody knows whose.
+    Domain(ProcessName, DomainId),
+    /// The look has ended: nothing else was found.
+    End,
+}
+
+impl Record {
+    fn encode(&self) -> [u8; BYTES] {
+        let nobody = ProcessName::default();
+        let (kind, process, domain) = match *self {
+            Self::Skip(process) => (1, process, DomainId::default()),
+            Self::Go => (2, nobody, DomainId::default()),
+            Self::Begin => (3, nobody, DomainId::default()),
+            Self::Reading(process) => (4, process, DomainId::default()),
+            Self::Domain(process, domain) => (5, process, domain),
+            Self::End => (6, nobody, DomainId::default()),
+        };
+        let mut bytes = [0; BYTES];
+        bytes[..4].copy_from_slice(&MAGIC);
+        bytes[4] = kind;
+        bytes[8..12].copy_from_slice(&process.pid.to_le_bytes());
+        bytes[16..24].copy_from_slice(&process.start_time.to_le_bytes());
+        bytes[24..40].copy_from_slice(&domain.0);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; BYTES] = bytes.try_into().ok()?;
+        if bytes[..4] != MAGIC {
+            return None;
+        }
+        let process = ProcessName {
+            pid: u32::from_le_bytes(bytes[8..12].try_into().ok()?),
+            start_time: u64::from_le_bytes(bytes[16..24].try_into().ok()?),
+        };
+        let domain = DomainId(bytes[24..40].try_into().ok()?);
+        match bytes[4] {
+            1 => Some(Self::Skip(process)),
+            2 => Some(Self::Go),
+            3 => Some(Self::Begin),
+            4 => Some(Self::Reading(process)),
+            5 => Some(Self::Domain(process, domain)),
+            6 => Some(Self::End),
+            _ => None,
+        }
+    }
+
+    /// Sends it, and waits until there is room.
+    ///
+    /// # Errors
+    /// The other end is gone, as a rule.
+    pub(crate) fn send(&self, socket: &impl AsFd) -> Result<(), Errno> {
+        loop {
+            match send(socket, &self.encode(), SendFlags::NOSIGNAL) {
+                Err(Errno::INTR) => {}
+                sent => return sent.map(|_| ()),
+            }
+        }
+    }
+
+    /// Waits for one.
+    ///
+    /// # Errors
+    /// [`Errno::PIPE`] once the other end is closed, [`Errno::BADMSG`] for what is no record.
+    pub(crate) fn receive(socket: &impl AsFd) -> Result<Self, Errno> {
+        // A byte more than a record: a longer message is none.
+        let mut bytes = [0; BYTES + 1];
+        loop {
+            match recv(socket, &mut bytes[..], RecvFlags::empty()) {
+                Ok((_, 0)) => return Err(Errno::PIPE),
+                Ok((_, len)) => {
+                    return Self::decode(bytes.get(..len).unwrap_or_default()).ok_or(Errno::BADMSG);
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    #[test]
+    fn each_record_arrives_as_it_was_sent_and_the_end_is_seen() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let process = ProcessName { pid: 4_000_000, start_time: u64::MAX - 1 };
+        let all = [
+            Record::Skip(process),
+            Record::Go,
+            Record::Begin,
+            Record::Reading(process),
+            Record::Domain(process, DomainId([7; 16])),
+            Record::End,
+        ];
+        all.iter().for_each(|record| record.send(&ours).unwrap());
+        for record in all {
+            assert_eq!(Record::receive(&theirs), Ok(record));
+        }
+        let of_kind = |kind: u8| [&MAGIC[..], &[kind], &[0; BYTES - 5]].concat();
+        for wrong in [of_kind(9), of_kind(3)[..BYTES - 1].to_vec(), vec![0; BYTES], vec![3; BYTES + 9]] {
+            send(&ours, &wrong, SendFlags::NOSIGNAL).unwrap();
+            assert_eq!(Record::receive(&theirs), Err(Errno::BADMSG), "{wrong:?}");
+        }
+        drop(ours);
+        assert_eq!(Record::receive(&theirs), Err(Errno::PIPE));
+        assert_eq!(Record::Begin.send(&theirs), Err(Errno::PIPE));
+    }
+}

@@ -1,0 +1,64 @@
+//! The finder's process. It holds nothing of the fencer's but one end of a socket, has no real-time priority and no locked memory,
+//! and ends with the fencer.
+
+use std::io;
+use std::process::ExitCode;
+
+use nix::libc;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::thread::set_name;
+
+use super::INTERVAL;
+use super::emulators::Emulators;
+use super::record::Record;
+use crate::hardening;
+
+/// Runs until the fencer ends.
+pub(crate) fn run() -> ExitCode {
+    close_all_others();
+    // The socket would tell too, but not one that is stopped or hangs. A fencer that has ended by now has closed it.
+    set_parent_process_death_signal(Some(Signal::KILL)).ok();
+    set_name(c"leasefence-find").ok();
+    hardening::keep_from_oom().ok();
+    match find_for_ever() {
+        Errno::PIPE | Errno::CONNRESET => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// What a service manager passed and the fencer did not take goes on to its children.
+fn close_all_others() {
+    // SAFETY: this process has opened nothing itself yet, and all it uses are the first three. A kernel before 5.9 refuses.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32);
+    }
+}
+
+fn find_for_ever() -> Errno {
+    let socket = io::stdin();
+    let mut emulators = Emulators::default();
+    loop {
+        match Record::receive(&socket) {
+            Ok(Record::Skip(process)) => emulators.skip(process),
+            Ok(Record::Go) => break,
+            Ok(_) => return Errno::BADMSG,
+            Err(error) => return error,
+        }
+    }
+    let interval =
+        Timespec { tv_sec: INTERVAL.as_secs().cast_signed(), tv_nsec: INTERVAL.subsec_nanos().into() };
+    loop {
+        let mut tell = |record: Record| record.send(&socket);
+        let looked =
+            tell(Record::Begin).and_then(|()| emulators.look(&mut tell)).and_then(|()| tell(Record::End));
+        if let Err(error) = looked {
+            return error;
+        }
+        // Nothing comes any more but the end.
+        if poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&interval)) == Ok(1) {
+            return Errno::PIPE;
+        }
+    }
+}
