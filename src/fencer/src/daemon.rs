@@ -21,7 +21,7 @@ use rustix::io::Errno;
 
 use crate::cgroups::Cgroups;
 use crate::discovery::Discovery;
-use crate::finder::Troubles;
+use crate::finder::{Troubles, Writer};
 use crate::hardening::{self, PidNamespace};
 use crate::layout_file::{Held, LayoutFile};
 use crate::log::Log;
@@ -157,6 +157,8 @@ struct Daemon {
     quiescence: Option<Quiescence>,
     /// What was said of each storage last.
     said: Vec<(QuiesceTarget, quiesce::Told)>,
+    /// The writer past the domains that was named last.
+    writer_said: Option<Writer>,
     #[cfg(debug_assertions)]
     allocations: crate::allocations::Watch,
     watchdog: Watchdog,
@@ -203,8 +205,8 @@ impl Daemon {
         }
         let watchdog = Watchdog::start(device, known.as_ref()).map_err(StartError::WatchdogThread)?;
         let (fencer, own) = begin(boot_id, &state, has_page.then_some(&mut page));
-        let discovery =
-            Discovery::new(&options.libvirt_run_dir, &own.processes).map_err(StartError::FinderThread)?;
+        let discovery = Discovery::new(run_dir, &options.libvirt_run_dir, &own.processes)
+            .map_err(StartError::FinderThread)?;
         let cgroups = Cgroups::start().map_err(StartError::CgroupsThread)?;
         let server = LinkServer::bind(&run_dir.join("fencer.sock"))?;
         for line in hardening::harden() {
@@ -218,6 +220,7 @@ impl Daemon {
             manager: Manager::from_env(),
             quiescence: (!options.no_quiesce).then(Quiescence::new),
             said: Vec::with_capacity(MOST_SAID),
+            writer_said: None,
             #[cfg(debug_assertions)]
             allocations: crate::allocations::Watch::default(),
             watchdog,
@@ -245,6 +248,7 @@ impl Daemon {
             self.quiesce();
             self.serve_agents();
             self.tell_of_finder();
+            self.tell_of_writers();
             // Not while exits are awaited: words come after.
             if !self.fencer.owes_proof() || self.fencer.half().unproven {
                 self.hands.log.flush();
@@ -352,6 +356,23 @@ impl Daemon {
             "warning: the finder, which looks for domains that libvirt's files do not show, is started again; since this process \
              started {hung} hung, {ended} ended, and {not_started} could not be started"
         ));
+    }
+
+    /// Once for each, while it keeps the proof away.
+    fn tell_of_writers(&mut self) {
+        let discovery = &self.hands.discovery;
+        let written = self.fencer.storages().iter().filter(|_| self.fencer.owes_proof());
+        let writer = written.filter_map(|target| discovery.outside_writer_of(target.device)).next().copied();
+        if std::mem::replace(&mut self.writer_said, writer) == writer {
+            return;
+        }
+        if let Some(writer) = writer {
+            let (major, minor) = (major(writer.device), minor(writer.device));
+            let (name, pid) = (writer.name(), writer.process.pid);
+            self.hands.log.line(format_args!(
+                "warning: storage {major}:{minor} is open for writing to {name} (pid {pid}), which is no domain's: no proof while it is"
+            ));
+        }
     }
 
     fn log_events(&mut self) {

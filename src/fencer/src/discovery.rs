@@ -8,7 +8,7 @@ use leasefence_core::fencing::{DomainProcess, Fencer};
 use leasefence_core::ids::DomainId;
 use leasefence_core::time::Instant;
 
-use crate::finder::{Finder, Troubles};
+use crate::finder::{Finder, MOST_WRITERS, Troubles, Writer};
 use crate::process::Process;
 use crate::run_files::{Candidate, RunFiles};
 
@@ -29,21 +29,33 @@ pub(crate) struct Discovery {
     complete: bool,
     /// The finder's last look counts.
     finder_has_looked: bool,
+    /// What others than these processes have open for writing: the devices, each once, and who has it open.
+    written: Vec<u64>,
+    writers: Vec<Writer>,
+    /// Pid and start time of those whose exit was seen last: the finder may not have heard of it.
+    ended: Vec<(u32, u64)>,
     /// Exits seen since they were last asked for.
     exits: usize,
 }
 
 impl Discovery {
-    pub(crate) fn new(libvirt_run_dir: &Path, restored: &[DomainProcess]) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        run_dir: &Path,
+        libvirt_run_dir: &Path,
+        restored: &[DomainProcess],
+    ) -> std::io::Result<Self> {
         let mut discovery = Self {
             files: RunFiles::new(libvirt_run_dir),
-            finder: Finder::start()?,
+            finder: Finder::start(run_dir)?,
             processes: Vec::with_capacity(MOST_PROCESSES),
             listed: Vec::with_capacity(MOST_PROCESSES),
             last_change: None,
             last_full: None,
             complete: false,
             finder_has_looked: false,
+            written: Vec::with_capacity(MOST_WRITERS),
+            writers: Vec::with_capacity(MOST_WRITERS),
+            ended: Vec::with_capacity(MOST_PROCESSES),
             exits: 0,
         };
         discovery.hold_again(restored);
@@ -63,7 +75,17 @@ impl Discovery {
     /// `thorough` reads it in any case: while there is no lease, a newcomer must not live for a second.
     pub(crate) fn look(&mut self, now: Instant, thorough: bool) {
         let before = self.processes.len();
-        self.processes.retain(|process| !process.exit_seen());
+        let ended = &mut self.ended;
+        self.processes.retain(|process| {
+            let exit_seen = process.exit_seen();
+            if exit_seen {
+                if ended.len() == MOST_PROCESSES {
+                    ended.remove(0);
+                }
+                ended.push((process.pid, process.start_time));
+            }
+            !exit_seen
+        });
         self.exits += before - self.processes.len();
         let change = self.files.changed();
         let due = self.last_full.is_none_or(|last| now.since_by_faster(last) >= FULL_INTERVAL);
@@ -71,7 +93,7 @@ impl Discovery {
             self.read_everything();
             (self.last_change, self.last_full) = (change, Some(now));
         }
-        self.finder_has_looked = self.finder.has_looked(now);
+        self.finder_has_looked = self.finder.has_looked(now) && self.note_written();
         self.listed.clear();
         self.listed.extend(self.processes.iter().map(Process::listed));
     }
@@ -86,10 +108,27 @@ impl Discovery {
             let candidate = self.files.candidates()[index];
             self.hold(candidate);
         }
+        self.finder.take();
         for index in 0..self.finder.last().len() {
             let candidate = self.finder.last()[index];
             self.hold(candidate);
         }
+    }
+
+    /// What is a domain's helper by libvirt's files is ended with it. False where there are more writers than can be told of.
+    fn note_written(&mut self) -> bool {
+        self.written.clear();
+        self.writers.clear();
+        let Some(writers) = self.finder.writers() else { return false };
+        for writer in writers {
+            let name = (writer.process.pid, writer.process.start_time);
+            let is_held = self.processes.iter().any(|process| (process.pid, process.start_time) == name);
+            if !is_held && !self.ended.contains(&name) && !self.written.contains(&writer.device) {
+                self.written.push(writer.device);
+                self.writers.push(*writer);
+            }
+        }
+        true
     }
 
     fn hold(&mut self, candidate: Candidate) {
@@ -141,6 +180,16 @@ impl Discovery {
     /// True when the last look could see everything, and somebody has looked for what libvirt's files do not show.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete && self.finder_has_looked
+    }
+
+    /// The devices that others than the domains' processes have open for writing.
+    pub(crate) fn outside_writers(&self) -> &[u64] {
+        &self.written
+    }
+
+    /// Who has this device open, of those.
+    pub(crate) fn outside_writer_of(&self, device: u64) -> Option<&Writer> {
+        self.writers.iter().find(|writer| writer.device == device)
     }
 
     /// What went wrong with the finder since this was last asked.

@@ -162,4 +162,8 @@ impl Hands for RealHands {
     fn found(&self) -> (bool, &[DomainProcess]) {
         (self.discovery.is_complete(), self.discovery.listed())
     }
+
+    fn outside_writers(&self) -> &[u64] {
+        self.discovery.outside_writers()
+    }
 }

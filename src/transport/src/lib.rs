@@ -24,7 +24,7 @@ mod way;
 pub use block::{Beneath, BlockDevice};
 pub use iscsi::IscsiSession;
 pub use keeper::{Activity, Keeper};
-pub use mounts::{HOST_MOUNTS, Mount, host_mounts, mount_of, mounts};
+pub use mounts::{HOST_MOUNTS, Mount, host_mounts, mount_of, mount_with_id, mounts};
 pub use nfs::NfsMount;
 pub use sockets::{Sockets, TcpSocket, destroy, sockets_to};
 pub use transport::Transport;

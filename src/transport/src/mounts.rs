@@ -87,6 +87,13 @@ pub fn mount_of(mountinfo: &str, path: &Path) -> Option<Mount> {
     above.max_by_key(|mount| mount.point.components().count())
 }
 
+/// The mount with this number in the kernel's list (`mnt_id` in `/proc/PID/fdinfo`).
+#[must_use]
+pub fn mount_with_id(mountinfo: &str, id: u32) -> Option<Mount> {
+    let of = |line: &&str| line.split(' ').next().and_then(|word| word.parse().ok()) == Some(id);
+    mountinfo.lines().find(of).and_then(parse)
+}
+
 fn parse(line: &str) -> Option<Mount> {
     let (place, file_system) = line.split_once(" - ")?;
     let (major, minor) = place.split(' ').nth(2)?.split_once(':')?;

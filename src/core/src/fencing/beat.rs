@@ -41,6 +41,11 @@ pub trait Hands {
 
     /// What the last look found: whether it could see everything, and the processes whose exit has not been *seen*.
     fn found(&self) -> (bool, &[DomainProcess]);
+
+    /// The device numbers of what others than the domains' processes have open for writing ([`Fencer::handle_writers`]).
+    fn outside_writers(&self) -> &[u64] {
+        &[]
+    }
 }
 
 /// A step that was done.
@@ -124,6 +129,7 @@ impl Beat {
                 Some(Step::KillFound)
             }
             Step::Scan => {
+                fencer.handle_writers(hands.outside_writers());
                 let (complete, processes) = hands.found();
                 fencer.handle_scan(now, &Scan { started: self.looked, complete, processes });
                 Some(Step::PublishScan)

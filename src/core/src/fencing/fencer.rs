@@ -22,7 +22,7 @@ const LONGEST_TTL: Duration = Duration::from_secs(15 * 60);
 const MOST_EVENTS: usize = 64;
 /// As many entries as a list of the page has at most: each list here has room for them from the start, so that nothing is
 /// allocated between arming and the proof (R7).
-const MOST: usize = 1024;
+pub(super) const MOST: usize = 1024;
 
 /// What a look at the agent's half of the page found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +53,10 @@ pub struct Fencer {
     pub(super) quiesce: Vec<QuiesceTarget>,
     /// Domains all of whose storages stand there.
     pub(super) covered: Vec<DomainId>,
+    /// What writers that are no domain's have open, by device number.
+    pub(super) written: Vec<u64>,
+    /// There are more of these than can be kept.
+    pub(super) too_many_writers: bool,
     /// Storages shown quiet since the latch, and when that was begun.
     pub(super) quiet: Vec<(QuiesceTarget, Instant)>,
     /// True when the agent's half, as last read, lists domain leases of its own.
@@ -85,6 +89,8 @@ impl Fencer {
             exempt: Vec::with_capacity(MOST),
             quiesce: Vec::with_capacity(MOST),
             covered: Vec::with_capacity(MOST),
+            written: Vec::with_capacity(MOST),
+            too_many_writers: false,
             quiet: Vec::with_capacity(MOST),
             owns: false,
             clear_scan: None,

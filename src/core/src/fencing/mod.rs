@@ -19,6 +19,7 @@ mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod writers;
 
 pub use beat::{BEAT, Beat, FAST_BEAT, Hands, Step};
 pub use event::{EndCause, Event, Refusal};

@@ -43,6 +43,7 @@ impl Fencer {
         let any = scan.processes.iter().any(|process| self.protects(process));
         self.clear_scan = (scan.complete && !any).then_some(scan.started);
         let open = self.tokens.iter().any(|token| self.is_open(token));
+        let written = self.quiesce.iter().any(|target| self.is_written(target));
         if let State::Ended(end) = &mut self.state {
             end.ran |= any;
             for process in scan.processes {
@@ -51,7 +52,7 @@ impl Fencer {
                     note_seen(&mut end.seen, process.domain);
                 }
             }
-            let stirs = any || open || !scan.complete;
+            let stirs = any || open || written || !scan.complete;
             // The first scan that shows nothing more says only that it ended before now, and not that it had when this was begun.
             if std::mem::replace(&mut end.stirred, stirs) || stirs {
                 end.unquiet = now.instant;
@@ -142,8 +143,9 @@ impl Fencer {
     }
 
     fn storage_obstacle(&self, end: &End) -> Option<Unproven> {
-        let shown =
-            |target: &QuiesceTarget| target.kind == StorageKind::OneKernel || self.is_quiet(end, target);
+        let shown = |target: &QuiesceTarget| {
+            !self.is_written(target) && (target.kind == StorageKind::OneKernel || self.is_quiet(end, target))
+        };
         let left = |unprovable: bool| {
             let of_kind = |target: &&QuiesceTarget| (target.kind == StorageKind::Unprovable) == unprovable;
             self.quiesce.iter().filter(of_kind).any(|target| !shown(target))

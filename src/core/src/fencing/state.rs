@@ -87,8 +87,8 @@ pub(super) struct End {
     /// The domains of the protected processes that were there at the latch or after it, in order and each once; zero for an
     /// unknown one.
     pub(super) seen: Vec<DomainId>,
-    /// When something was last there that may write without being seen: a domain process, an open token, or a look that
-    /// missed some. A storage shown quiet counts if that was begun after it (R6).
+    /// When something was last there that may write without being seen: a domain process, an open token, a writer that is no
+    /// domain's, or a look that missed some. A storage shown quiet counts if that was begun after it (R6).
     pub(super) unquiet: Instant,
     /// Whether the last scan showed something of that kind.
     pub(super) stirred: bool,

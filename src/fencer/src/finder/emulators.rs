@@ -2,13 +2,14 @@
 //! in its life. Of all others only the name is read.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
 use std::io::Read;
 
 use leasefence_core::ids::DomainId;
 use rustix::io::Errno;
 
 use super::record::{ProcessName, Record};
+use super::search::Tell;
 use crate::proc_stat;
 use crate::process::Process;
 use crate::run_files::looks_like_an_emulator;
@@ -47,24 +48,30 @@ impl Emulators {
         true
     }
 
-    /// Looks once, and tells each domain process.
-    pub(super) fn look(&mut self, tell: &mut impl FnMut(Record) -> Result<(), Errno>) -> Result<(), Errno> {
+    /// Forgets those that have ended: their pids may be others' now. A look begins with it.
+    pub(super) fn drop_ended(&mut self) {
         self.known.retain(|_, known| !known.process.exit_seen());
-        let entries =
-            fs::read_dir("/proc").map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        for pid in entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()) {
-            if !self.known.contains_key(&pid) && is_emulator(pid) {
-                self.read(pid, tell)?;
-            }
-            if let Some(known) = self.known.get(&pid).filter(|known| known.is_domain) {
-                tell(Record::Domain(known.name(), known.process.domain))?;
-            }
+    }
+
+    /// Looks at one process, by its program's name, and tells it where it is a domain's.
+    pub(super) fn look_at(&mut self, pid: u32, comm: &[u8], tell: &mut Tell<'_>) -> Result<(), Errno> {
+        if !self.known.contains_key(&pid) && looks_like_an_emulator(comm) {
+            self.read(pid, tell)?;
+            tell(Record::Reading(ProcessName::default()))?;
         }
-        Ok(())
+        match self.known.get(&pid) {
+            Some(known) if known.is_domain => tell(Record::Domain(known.name(), known.process.domain)),
+            _ => Ok(()),
+        }
+    }
+
+    /// True of an emulator whose command line names no domain.
+    pub(super) fn is_nobody_s(&self, pid: u32) -> bool {
+        self.known.get(&pid).is_some_and(|known| !known.is_domain)
     }
 
     /// What cannot be read yet is read in the next look.
-    fn read(&mut self, pid: u32, tell: &mut impl FnMut(Record) -> Result<(), Errno>) -> Result<(), Errno> {
+    fn read(&mut self, pid: u32, tell: &mut Tell<'_>) -> Result<(), Errno> {
         tell(Record::Reading(ProcessName { pid, start_time: 0 }))?;
         let Ok(Some(stat)) = proc_stat::read(pid) else { return Ok(()) };
         let name = ProcessName { pid, start_time: stat.start_time };
@@ -76,16 +83,11 @@ impl Emulators {
     }
 }
 
-/// By its name alone, which takes nothing of the process's.
-fn is_emulator(pid: u32) -> bool {
-    fs::read(format!("/proc/{pid}/comm")).is_ok_and(|comm| looks_like_an_emulator(&comm))
-}
-
 /// The domain on the command line: outer none when it cannot be read (yet), inner none when there is none.
 #[expect(clippy::option_option, reason = "two different answers: not readable, and no domain")]
 fn domain_of(pid: u32) -> Option<Option<DomainId>> {
     let mut bytes = Vec::new();
-    fs::File::open(format!("/proc/{pid}/cmdline")).ok()?.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    File::open(format!("/proc/{pid}/cmdline")).ok()?.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
     if bytes.is_empty() { None } else { Some(uuid_in(&bytes)) }
 }
 
@@ -128,7 +130,8 @@ mod tests {
                 }
                 Ok(())
             };
-            emulators.look(&mut tell).unwrap();
+            emulators.drop_ended();
+            emulators.look_at(name.pid, b"sleep\n", &mut tell).unwrap();
             of_it
         };
         assert_eq!(told(&mut emulators), [Record::Domain(name, DomainId::default())]);

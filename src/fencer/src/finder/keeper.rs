@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::record::{ProcessName, Record};
-use super::{ARGUMENT, HANGS, MOST, Shared};
+use super::{ARGUMENT, Found, HANGS, Shared, Writer, writers_file};
 use crate::run_files::Candidate;
 
 /// All of it is locked in memory.
@@ -34,9 +35,8 @@ const MOST_LEFT: usize = 3;
 const MOST_SKIPPED: usize = 32;
 
 /// Starts it.
-pub(super) fn start(shared: Arc<Shared>) -> io::Result<()> {
-    let keeper =
-        Keeper { shared, skipped: Vec::new(), left_behind: Vec::new(), found: Vec::with_capacity(MOST) };
+pub(super) fn start(shared: Arc<Shared>, run_dir: &Path) -> io::Result<()> {
+    let keeper = Keeper::new(shared, run_dir);
     let run = move || keeper.keep_for_ever(&this_program);
     thread::Builder::new().name("finder".into()).stack_size(STACK_BYTES).spawn(run).map(|_| ())
 }
@@ -53,7 +53,10 @@ struct Keeper {
     skipped: Vec<ProcessName>,
     left_behind: Vec<Child>,
     /// What the last look found, and those after it that did not end.
-    found: Vec<Candidate>,
+    found: Found,
+    /// Where writers are written down, for the agent, and which stand there.
+    run_dir: PathBuf,
+    written: Option<Vec<Writer>>,
 }
 
 /// How a finder came to its end.
@@ -66,6 +69,17 @@ enum Ending {
 }
 
 impl Keeper {
+    fn new(shared: Arc<Shared>, run_dir: &Path) -> Self {
+        Self {
+            shared,
+            skipped: Vec::new(),
+            left_behind: Vec::new(),
+            found: Found::default(),
+            run_dir: run_dir.to_owned(),
+            written: None,
+        }
+    }
+
     fn keep_for_ever(mut self, program: &dyn Fn() -> Command) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -118,20 +132,21 @@ impl Keeper {
         loop {
             if !speaks(socket) {
                 let over = look.reading.filter(|process| process.start_time != 0);
-                look.found.extend(over.map(unknown));
+                look.found.domains.extend(over.map(unknown));
                 self.add(&look.found);
                 return Ending::Hung(over);
             }
             match Record::receive(socket) {
                 Ok(Record::Begin) => look = Look { begun: leasefence_clock::instant(), ..Look::default() },
                 Ok(Record::Reading(process)) => look.reading = Some(process),
-                Ok(Record::Domain(process, domain)) => {
-                    look.reading = None;
-                    look.found.push(candidate(process, domain));
+                Ok(Record::Domain(process, domain)) => look.found.domains.push(candidate(process, domain)),
+                Ok(Record::Writer(process, device, name)) => {
+                    look.found.writers.push(Writer { process, device, name });
                 }
                 Ok(Record::End) => {
-                    std::mem::swap(&mut self.found, &mut look.found);
+                    self.found = look.found;
                     self.shared.tell(&self.found, Some(look.begun));
+                    self.write_down();
                     look = Look::default();
                 }
                 Ok(Record::Skip(_) | Record::Go) | Err(_) => {
@@ -143,13 +158,18 @@ impl Keeper {
     }
 
     /// A look that did not end takes nothing away, and what it found counts all the same.
-    fn add(&mut self, found: &[Candidate]) {
-        for candidate in found {
-            if !self.found.contains(candidate) {
-                self.found.push(*candidate);
-            }
-        }
+    fn add(&mut self, found: &Found) {
+        add(&mut self.found.domains, &found.domains);
+        add(&mut self.found.writers, &found.writers);
         self.shared.tell(&self.found, None);
+    }
+
+    /// Where they have changed, or could not be written down.
+    fn write_down(&mut self) {
+        if self.written.as_ref() != Some(&self.found.writers) {
+            let written = writers_file::write(&self.run_dir, &self.found.writers);
+            self.written = written.is_ok().then(|| self.found.writers.clone());
+        }
     }
 
     fn skip(&mut self, process: ProcessName) {
@@ -177,11 +197,19 @@ impl Keeper {
     }
 }
 
+fn add<T: Copy + PartialEq>(list: &mut Vec<T>, more: &[T]) {
+    for item in more {
+        if !list.contains(item) {
+            list.push(*item);
+        }
+    }
+}
+
 /// A look under way.
 #[derive(Default)]
 struct Look {
     begun: Instant,
-    found: Vec<Candidate>,
+    found: Found,
     /// What it reads something of.
     reading: Option<ProcessName>,
 }
@@ -213,7 +241,7 @@ mod tests {
     const VICTIM: ProcessName = ProcessName { pid: 77, start_time: 5 };
 
     fn keeper() -> Keeper {
-        Keeper { shared: Arc::default(), skipped: Vec::new(), left_behind: Vec::new(), found: Vec::new() }
+        Keeper::new(Arc::default(), Path::new("/nonexistent"))
     }
 
     fn actor(acts: &'static str) -> impl Fn() -> Command {
@@ -225,7 +253,7 @@ mod tests {
     }
 
     fn told(keeper: &Keeper) -> Vec<Candidate> {
-        keeper.shared.found.lock().unwrap().clone()
+        keeper.shared.found.lock().unwrap().domains.clone()
     }
 
     /// Not a test: the finder of the others, in a process of its own.
@@ -276,7 +304,7 @@ mod tests {
     fn a_look_that_a_finder_dies_in_takes_nothing_away_and_is_none() {
         let mut keeper = keeper();
         let before = unknown(VICTIM);
-        keeper.found.push(before);
+        keeper.found.domains.push(before);
         keeper.keep_one(&actor("dies"));
         assert_eq!(
             told(&keeper),

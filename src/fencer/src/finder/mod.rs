@@ -1,4 +1,4 @@
-//! Finds QEMU processes that libvirt's files do not show, by what /proc says of them. Reading a command line waits for the
+//! Finds QEMU processes that libvirt's files do not show, and what serves disks past all of them, by what /proc says. Reading a command line waits for the
 //! victim's memory map, so a process of its own does it, ahead of need: the *finder*, a child of the fencer that runs the same
 //! program. One that hangs is killed and started again, and leaves alone what it hung over.
 //!
@@ -8,9 +8,14 @@
 
 mod emulators;
 mod keeper;
+mod kernel_writers;
 mod record;
 mod run;
+mod search;
+mod writers;
+mod writers_file;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +23,7 @@ use std::time::Duration;
 use leasefence_core::time::Instant;
 
 use crate::run_files::Candidate;
+use record::ProcessName;
 pub(crate) use run::run;
 
 /// Between the end of a look and the next.
@@ -29,6 +35,8 @@ const HANGS: Duration = Duration::from_secs(3);
 const LOST: Duration = Duration::from_secs(8);
 /// As many as can be held.
 const MOST: usize = leasefence_page::MAX_PROCESSES;
+/// So many writers are told of, and one more, which says that there are too many.
+pub(crate) const MOST_WRITERS: usize = 256;
 /// The argument by which the program is the finder. It is in no help: nobody but the fencer starts it.
 pub(crate) const ARGUMENT: &str = "--finder";
 
@@ -37,7 +45,26 @@ pub(crate) struct Finder {
     shared: Arc<Shared>,
     seen: u64,
     last: Vec<Candidate>,
+    writers: Vec<Writer>,
     told: Troubles,
+}
+
+/// Somebody who has something open for writing, and is no domain's as far as the finder knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Writer {
+    /// Zero for the kernel.
+    pub(crate) process: ProcessName,
+    /// The number of the device that it lies on.
+    pub(crate) device: u64,
+    name: writers::Name,
+}
+
+impl Writer {
+    /// Of its program, or of what the kernel has there.
+    pub(crate) fn name(&self) -> &str {
+        let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(self.name.len());
+        std::str::from_utf8(&self.name[..end]).unwrap_or("?")
+    }
 }
 
 /// What the finders that had to be ended, or could not be started, came to.
@@ -54,7 +81,7 @@ pub(crate) struct Troubles {
 /// What the keeper's thread has heard. The fencing thread takes it where it can be had at once, and never waits.
 #[derive(Default)]
 struct Shared {
-    found: Mutex<Vec<Candidate>>,
+    found: Mutex<Found>,
     /// Changes of `found`.
     changes: AtomicU64,
     /// When the last look that was ended began, on both clocks; zero before the first.
@@ -65,16 +92,24 @@ struct Shared {
     not_started: AtomicU32,
 }
 
+/// What looks have found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Found {
+    domains: Vec<Candidate>,
+    writers: Vec<Writer>,
+}
+
 impl Finder {
-    /// Starts the thread that keeps a finder running.
-    pub(crate) fn start() -> std::io::Result<Self> {
+    /// Starts the thread that keeps a finder running, and that writes down in `run_dir` which writers there are.
+    pub(crate) fn start(run_dir: &Path) -> std::io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        keeper::start(Arc::clone(&shared))?;
-        Ok(Self { shared, seen: 0, last: Vec::with_capacity(MOST), told: Troubles::default() })
+        keeper::start(Arc::clone(&shared), run_dir)?;
+        let (last, writers) = (Vec::with_capacity(MOST), Vec::with_capacity(MOST_WRITERS + 1));
+        Ok(Self { shared, seen: 0, last, writers, told: Troubles::default() })
     }
 
-    /// What was found last. Never waits.
-    pub(crate) fn last(&mut self) -> &[Candidate] {
+    /// Takes what was found last, where it can be had at once. Never waits.
+    pub(crate) fn take(&mut self) {
         let changes = self.shared.changes.load(Ordering::Acquire);
         if changes != self.seen
             && let Ok(found) = self.shared.found.try_lock()
@@ -82,9 +117,20 @@ impl Finder {
             self.seen = changes;
             self.last.clear();
             // What is beyond is not lost: it is there again in the next look.
-            self.last.extend_from_slice(&found[..found.len().min(MOST)]);
+            self.last.extend_from_slice(&found.domains[..found.domains.len().min(MOST)]);
+            self.writers.clear();
+            self.writers.extend_from_slice(&found.writers[..found.writers.len().min(MOST_WRITERS + 1)]);
         }
+    }
+
+    /// The domain processes that were found last.
+    pub(crate) fn last(&self) -> &[Candidate] {
         &self.last
+    }
+
+    /// The writers that were found last; none where there are more of them than can be told of.
+    pub(crate) fn writers(&self) -> Option<&[Writer]> {
+        (self.writers.len() <= MOST_WRITERS).then_some(&self.writers)
     }
 
     /// True while the last look is young enough to say that there is nothing else.
@@ -112,10 +158,10 @@ impl Shared {
     }
 
     /// This was found; by a look that has ended and had begun then, or by none that has.
-    fn tell(&self, candidates: &[Candidate], looked: Option<Instant>) {
+    fn tell(&self, what: &Found, looked: Option<Instant>) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.clear();
-        found.extend_from_slice(candidates);
+        found.domains.clone_from(&what.domains);
+        found.writers.clone_from(&what.writers);
         drop(found);
         self.changes.fetch_add(1, Ordering::Release);
         if let Some(looked) = looked {

@@ -7,6 +7,8 @@ use leasefence_core::ids::DomainId;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use super::writers::Name;
+
 /// Of each record, in bytes.
 const BYTES: usize = 64;
 const MAGIC: [u8; 4] = *b"LFfi";
@@ -27,10 +29,12 @@ pub(crate) enum Record {
     Go,
     /// A look begins: what runs by now is in it, or is too young to be read.
     Begin,
-    /// Of this process something is read next that may hang.
+    /// Of this process something is read next that may hang; zero: no more.
     Reading(ProcessName),
     /// This process is a domain's; zero: nobody knows whose.
     Domain(ProcessName, DomainId),
+    /// This process, or where it is zero the kernel, has something on this device open for writing, and is no domain's.
+    Writer(ProcessName, u64, Name),
     /// The look has ended: nothing else was found.
     End,
 }
@@ -38,20 +42,28 @@ pub(crate) enum Record {
 impl Record {
     fn encode(&self) -> [u8; BYTES] {
         let nobody = ProcessName::default();
-        let (kind, process, domain) = match *self {
-            Self::Skip(process) => (1, process, DomainId::default()),
-            Self::Go => (2, nobody, DomainId::default()),
-            Self::Begin => (3, nobody, DomainId::default()),
-            Self::Reading(process) => (4, process, DomainId::default()),
-            Self::Domain(process, domain) => (5, process, domain),
-            Self::End => (6, nobody, DomainId::default()),
+        let (kind, process) = match *self {
+            Self::Skip(process) => (1, process),
+            Self::Go => (2, nobody),
+            Self::Begin => (3, nobody),
+            Self::Reading(process) => (4, process),
+            Self::Domain(process, _) => (5, process),
+            Self::Writer(process, ..) => (6, process),
+            Self::End => (7, nobody),
         };
         let mut bytes = [0; BYTES];
         bytes[..4].copy_from_slice(&MAGIC);
         bytes[4] = kind;
         bytes[8..12].copy_from_slice(&process.pid.to_le_bytes());
         bytes[16..24].copy_from_slice(&process.start_time.to_le_bytes());
-        bytes[24..40].copy_from_slice(&domain.0);
+        match *self {
+            Self::Domain(_, domain) => bytes[24..40].copy_from_slice(&domain.0),
+            Self::Writer(_, device, name) => {
+                bytes[24..40].copy_from_slice(&name);
+                bytes[40..48].copy_from_slice(&device.to_le_bytes());
+            }
+            _ => {}
+        }
         bytes
     }
 
@@ -64,14 +76,16 @@ impl Record {
             pid: u32::from_le_bytes(bytes[8..12].try_into().ok()?),
             start_time: u64::from_le_bytes(bytes[16..24].try_into().ok()?),
         };
-        let domain = DomainId(bytes[24..40].try_into().ok()?);
+        let text: [u8; 16] = bytes[24..40].try_into().ok()?;
+        let device = u64::from_le_bytes(bytes[40..48].try_into().ok()?);
         match bytes[4] {
             1 => Some(Self::Skip(process)),
             2 => Some(Self::Go),
             3 => Some(Self::Begin),
             4 => Some(Self::Reading(process)),
-            5 => Some(Self::Domain(process, domain)),
-            6 => Some(Self::End),
+            5 => Some(Self::Domain(process, DomainId(text))),
+            6 => Some(Self::Writer(process, device, text)),
+            7 => Some(Self::End),
             _ => None,
         }
     }
@@ -127,6 +141,7 @@ mod tests {
             Record::Begin,
             Record::Reading(process),
             Record::Domain(process, DomainId([7; 16])),
+            Record::Writer(process, 0x0123_4567_89ab_cdef, *b"qemu-storage-da\0"),
             Record::End,
         ];
         all.iter().for_each(|record| record.send(&ours).unwrap());

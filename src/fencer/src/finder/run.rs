@@ -13,6 +13,7 @@ use rustix::thread::set_name;
 use super::INTERVAL;
 use super::emulators::Emulators;
 use super::record::Record;
+use super::search;
 use crate::hardening;
 
 /// Runs until the fencer ends.
@@ -51,8 +52,7 @@ fn find_for_ever() -> Errno {
         Timespec { tv_sec: INTERVAL.as_secs().cast_signed(), tv_nsec: INTERVAL.subsec_nanos().into() };
     loop {
         let mut tell = |record: Record| record.send(&socket);
-        let looked =
-            tell(Record::Begin).and_then(|()| emulators.look(&mut tell)).and_then(|()| tell(Record::End));
+        let looked = search::look(&mut emulators, &mut tell);
         if let Err(error) = looked {
             return error;
         }

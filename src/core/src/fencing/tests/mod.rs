@@ -7,6 +7,7 @@ mod pets;
 mod proofs;
 mod resets;
 mod restarts;
+mod writers;
 
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ struct Host {
     marker: MarkerFound,
     published: FencerHalf,
     processes: Vec<DomainProcess>,
+    /// What others have open for writing, by device number.
+    writers: Vec<u64>,
     scan_works: bool,
     marker_works: bool,
     page_works: bool,
@@ -97,6 +100,7 @@ impl Host {
             marker: MarkerFound::None,
             published,
             processes: Vec::new(),
+            writers: Vec::new(),
             scan_works: true,
             marker_works: true,
             page_works: true,
@@ -230,5 +234,9 @@ impl Hands for Host {
 
     fn found(&self) -> (bool, &[DomainProcess]) {
         (self.scan_works, &self.processes)
+    }
+
+    fn outside_writers(&self) -> &[u64] {
+        &self.writers
     }
 }

@@ -1,0 +1,43 @@
+//! One look through /proc: what is an emulator, and what serves disks past all of them.
+
+use std::fs;
+
+use rustix::io::Errno;
+
+use super::emulators::Emulators;
+use super::record::{ProcessName, Record};
+use super::{kernel_writers, writers};
+use crate::proc_stat;
+
+/// Hands a record on.
+pub(super) type Tell<'a> = dyn FnMut(Record) -> Result<(), Errno> + 'a;
+
+/// Looks once. Of most processes only the name is read, which takes nothing of theirs.
+pub(super) fn look(emulators: &mut Emulators, tell: &mut Tell<'_>) -> Result<(), Errno> {
+    tell(Record::Begin)?;
+    emulators.drop_ended();
+    let entries = fs::read_dir("/proc").map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    for pid in entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()) {
+        let Ok(comm) = fs::read(format!("/proc/{pid}/comm")) else { continue };
+        emulators.look_at(pid, &comm, tell)?;
+        // An emulator that is no domain's may have been started by anybody, for anything.
+        if emulators.is_nobody_s(pid) || writers::serves_disks(&comm) {
+            tell_of_writer(pid, &comm, tell)?;
+        }
+    }
+    for (name, device) in kernel_writers::all() {
+        tell(Record::Writer(ProcessName::default(), device, name))?;
+    }
+    tell(Record::End)
+}
+
+/// Nothing that is read here takes a lock of the process's that it could hold for long.
+fn tell_of_writer(pid: u32, comm: &[u8], tell: &mut Tell<'_>) -> Result<(), Errno> {
+    let devices = writers::devices_of(pid);
+    if devices.is_empty() {
+        return Ok(());
+    }
+    let Ok(Some(stat)) = proc_stat::read(pid) else { return Ok(()) };
+    let name = ProcessName { pid, start_time: stat.start_time };
+    devices.into_iter().try_for_each(|device| tell(Record::Writer(name, device, writers::named(comm))))
+}
