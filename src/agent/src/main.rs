@@ -30,6 +30,7 @@ mod shared_gate;
 mod start;
 mod storages;
 mod watchdog;
+mod writers;
 
 use std::io;
 use std::process::ExitCode;

@@ -9,6 +9,8 @@ use leasefence_core::fencing::StorageKind;
 use leasefence_hypervisor::Storage;
 use leasefence_transport::{HOST_MOUNTS, mount_of};
 
+use crate::writers::{self, Writer};
+
 /// In the run directory where the fencer was told to leave NFS and iSCSI alone: it says so when it starts.
 const NO_QUIESCE: &str = "no-quiesce";
 
@@ -16,13 +18,13 @@ const NO_QUIESCE: &str = "no-quiesce";
 #[derive(Clone, Debug)]
 pub(crate) struct SetUp {
     lease: PathBuf,
-    no_quiesce: PathBuf,
+    run_dir: PathBuf,
 }
 
 impl SetUp {
     /// With the lease at this path, and the fencer's files in this directory.
     pub(crate) fn new(lease: &Path, run_dir: &Path) -> Self {
-        Self { lease: lease.to_owned(), no_quiesce: run_dir.join(NO_QUIESCE) }
+        Self { lease: lease.to_owned(), run_dir: run_dir.to_owned() }
     }
 
     /// What it is now. Touches neither lease nor mounts.
@@ -30,17 +32,20 @@ impl SetUp {
         let mountinfo = fs::read_to_string(HOST_MOUNTS).unwrap_or_default();
         Sight {
             lease_device: mount_of(&mountinfo, &self.lease).map(|mount| mount.device),
-            quiesces: !self.no_quiesce.exists(),
+            quiesces: !self.run_dir.join(NO_QUIESCE).exists(),
+            writers: writers::read(&self.run_dir),
         }
     }
 }
 
 /// The set-up as it was seen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Sight {
     /// The device number of the file system that the lease's path lies on.
     lease_device: Option<u64>,
     quiesces: bool,
+    /// Who writes past the domains, as the fencer found it.
+    writers: Vec<Writer>,
 }
 
 impl Sight {
@@ -62,6 +67,14 @@ impl Sight {
 
     /// Why one that could be shown quiet is not here: a reason and what to do.
     fn no_proof(&self, storage: &Storage, ended: &BTreeSet<u64>) -> Option<(String, &'static str)> {
+        if let Some(writer) = self.writers.iter().find(|writer| writer.device == storage.target.device) {
+            return Some((
+                format!(
+                    "{writer}, which is no domain's, has it open for writing, and a fence does not end that"
+                ),
+                "End it, or give what it serves to the domain itself.",
+            ));
+        }
         if !matches!(storage.target.kind, StorageKind::Nfs | StorageKind::Iscsi) {
             return None;
         }
@@ -113,18 +126,18 @@ mod tests {
     /// Catches: a storage said to be provable on a host whose fencer leaves it alone, or cannot unmount it under the lease.
     #[test]
     fn what_the_kernel_allows_the_set_up_may_still_spoil() {
-        let good = Sight { lease_device: Some(49), quiesces: true };
-        let off = Sight { quiesces: false, ..good };
-        let shared = Sight { lease_device: Some(50), ..good };
-        let reason = |sight: Sight, kind| {
+        let good = Sight { lease_device: Some(49), quiesces: true, writers: Vec::new() };
+        let off = Sight { quiesces: false, ..good.clone() };
+        let shared = Sight { lease_device: Some(50), ..good.clone() };
+        let reason = |sight: &Sight, kind| {
             sight.describe(&storage(kind, None), &BTreeSet::new()).reason.unwrap_or_default()
         };
         for kind in [StorageKind::Nfs, StorageKind::Iscsi] {
-            assert_eq!(reason(good, kind), "");
-            assert!(reason(off, kind).contains("--no-quiesce"));
-            assert!(reason(shared, kind).contains("lease"));
+            assert_eq!(reason(&good, kind), "");
+            assert!(reason(&off, kind).contains("--no-quiesce"));
+            assert!(reason(&shared, kind).contains("lease"));
         }
-        assert_eq!(reason(off, StorageKind::OneKernel), "", "process exits need no fencer's hand");
+        assert_eq!(reason(&off, StorageKind::OneKernel), "", "process exits need no fencer's hand");
         let own = off.describe(&storage(StorageKind::Nfs, Some(NoProof::LocksOfNfs3)), &BTreeSet::new());
         assert_eq!(own.reason, Some(NoProof::LocksOfNfs3.to_string()), "its own reason comes first");
         assert_eq!((own.provable, own.remedy.as_deref()), (false, Some(NoProof::LocksOfNfs3.remedy())));
@@ -133,7 +146,7 @@ mod tests {
     /// Catches: a host that wants a reset when its path is cut, and that nobody was told of.
     #[test]
     fn an_nfs_client_that_something_shares_which_stays_is_named() {
-        let sight = Sight { lease_device: Some(49), quiesces: true };
+        let sight = Sight { lease_device: Some(49), quiesces: true, writers: Vec::new() };
         let mut disks = storage(StorageKind::Nfs, None);
         let sharer = |device, place: &str| Sharer { device, place: place.to_owned() };
         disks.sharers = vec![sharer(51, "/mnt/more-disks"), sharer(49, "/mnt/lease")];
@@ -143,6 +156,19 @@ mod tests {
         disks.sharers.pop();
         assert_eq!(reason(&disks, &[50, 51]), None, "a fence ends both");
         assert!(reason(&disks, &[50]).is_some_and(|why| why.contains("/mnt/more-disks")));
+    }
+
+    /// Catches: a qemu-nbd that keeps the host from giving a receipt when it matters, and that nobody was told of.
+    #[test]
+    fn whoever_writes_past_the_domains_is_named() -> std::io::Result<()> {
+        let run_dir = tempfile::tempdir()?;
+        let set_up = SetUp::new(Path::new("/"), run_dir.path());
+        fs::write(run_dir.path().join("writers"), "0:49 5 tgtd\n0:50 77 qemu-nbd\n")?;
+        for kind in [StorageKind::OneKernel, StorageKind::Nfs, StorageKind::Iscsi] {
+            let reason = set_up.look().describe(&storage(kind, None), &BTreeSet::new()).reason;
+            assert!(reason.is_some_and(|why| why.starts_with("qemu-nbd (pid 77), which is no domain's")));
+        }
+        Ok(())
     }
 
     #[test]
