@@ -7,7 +7,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{Host, Process, SOON, TTL, domain, fencer_half, in_namespace, wait_until};
@@ -168,4 +168,64 @@ fn the_finder_has_nothing_of_the_fencer_s_and_ends_with_it() {
         let stat = fs::read_to_string(format!("/proc/{finder}/stat"));
         stat.is_err() || stat.unwrap().contains(") Z ")
     });
+}
+
+/// A cgroup of libvirt's kind in a hierarchy of v1, where one can be made.
+struct DomainGroup(std::path::PathBuf);
+
+impl DomainGroup {
+    fn new() -> Option<Self> {
+        let hierarchy = std::path::Path::new("/sys/fs/cgroup/pids");
+        if !hierarchy.join("cgroup.procs").exists() {
+            return None;
+        }
+        let machine = hierarchy.join("machine");
+        let name = format!("qemu-1-leasefence-{}.libvirt-qemu", leasefence_clock::instant().boot_ns);
+        let group = Self(machine.join(name));
+        match fs::create_dir_all(&group.0) {
+            Ok(()) if group.0.join("cgroup.procs").exists() => Some(group),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for DomainGroup {
+    fn drop(&mut self) {
+        let begun = std::time::Instant::now();
+        while fs::remove_dir(&self.0).is_err() && begun.elapsed() < TTL {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Another's may be in it.
+        fs::remove_dir(self.0.parent().unwrap()).ok();
+    }
+}
+
+#[test]
+fn a_guest_of_an_unknown_name_is_found_by_its_cgroup_of_v1_and_killed() {
+    if !in_namespace("a_guest_of_an_unknown_name_is_found_by_its_cgroup_of_v1_and_killed") {
+        return;
+    }
+    let Some(group) = DomainGroup::new() else {
+        println!("SKIPPED: no cgroup of v1 can be made here");
+        return;
+    };
+    let mut host = Host::new();
+    let _fencer = host.start_fencer();
+    let mut page = host.attach(None).unwrap();
+    let start = |args: &[String]| {
+        let mut command = Command::new("sh");
+        // It waits for what never comes, without a child of its own.
+        command.args(["-c", "read line", "x"]).args(args).stdin(Stdio::piped());
+        let process = Process(command.spawn().unwrap());
+        fs::write(group.0.join("cgroup.procs"), process.pid().to_string()).unwrap();
+        process
+    };
+    let mut guest = start(&["-uuid".to_owned(), domain(1).to_string()]);
+    let mut helper = start(&[]);
+    host.wait_for_scan_of(&mut page, &guest);
+    assert_eq!(fencer_half(&mut page).processes[0].domain, domain(1));
+    host.arm(&mut page, SOON);
+    guest.assert_killed(2 * SOON);
+    wait_until("CLEAN", TTL, || fencer_half(&mut page).clean.is_some());
+    helper.assert_lives();
 }

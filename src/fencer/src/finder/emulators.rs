@@ -53,10 +53,18 @@ impl Emulators {
         self.known.retain(|_, known| !known.process.exit_seen());
     }
 
-    /// Looks at one process, by its program's name, and tells it where it is a domain's.
-    pub(super) fn look_at(&mut self, pid: u32, comm: &[u8], tell: &mut Tell<'_>) -> Result<(), Errno> {
-        if !self.known.contains_key(&pid) && looks_like_an_emulator(comm) {
-            self.read(pid, tell)?;
+    /// Looks at one process, by its program's name and by whether it is a member of a domain's cgroup, and tells it where it is a
+    /// domain's.
+    pub(super) fn look_at(
+        &mut self,
+        pid: u32,
+        comm: &[u8],
+        is_member: bool,
+        tell: &mut Tell<'_>,
+    ) -> Result<(), Errno> {
+        let is_emulator = looks_like_an_emulator(comm);
+        if !self.known.contains_key(&pid) && (is_emulator || is_member) {
+            self.read(pid, is_emulator, tell)?;
             tell(Record::Reading(ProcessName::default()))?;
         }
         match self.known.get(&pid) {
@@ -71,13 +79,18 @@ impl Emulators {
     }
 
     /// What cannot be read yet is read in the next look.
-    fn read(&mut self, pid: u32, tell: &mut Tell<'_>) -> Result<(), Errno> {
+    fn read(&mut self, pid: u32, is_emulator: bool, tell: &mut Tell<'_>) -> Result<(), Errno> {
         tell(Record::Reading(ProcessName { pid, start_time: 0 }))?;
         let Ok(Some(stat)) = proc_stat::read(pid) else { return Ok(()) };
         let name = ProcessName { pid, start_time: stat.start_time };
         tell(Record::Reading(name))?;
-        if let Some(domain) = domain_of(pid) {
-            self.know(name, domain);
+        match domain_of(pid) {
+            // A member of a domain's cgroup that is none itself: a helper of it (swtpm), or one that has not become the emulator yet.
+            Some(None) if !is_emulator => {}
+            Some(domain) => {
+                self.know(name, domain);
+            }
+            None => {}
         }
         Ok(())
     }
@@ -102,6 +115,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
     use super::*;
+    use std::fs;
     use std::process::{Command, Stdio};
 
     #[test]
@@ -111,6 +125,45 @@ mod tests {
         assert_eq!(uuid_in(line), "d2f5a9a0-25b1-4d3a-9f3d-0123456789ab".parse().ok());
         assert_eq!(uuid_in(b"qemu-system-x86_64\0-machine\0none\0"), None);
         assert_eq!(uuid_in(b"qemu-system-x86_64\0-uuid\0"), None);
+    }
+
+    /// Catches: a guest whose emulator has a name of its own, on a host whose run files are gone; and a helper of a guest that is
+    /// taken for an unknown one.
+    #[test]
+    fn a_member_of_a_domain_s_cgroup_is_found_whatever_its_name_and_its_helpers_are_not() {
+        let uuid = "d2f5a9a0-25b1-4d3a-9f3d-0123456789ab";
+        let start = |args: &[&str]| {
+            let mut command = Command::new("sh");
+            // It waits for what never comes.
+            command.args(["-c", "read line", "x"]).args(args).stdin(Stdio::piped());
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        };
+        let (mut guest, mut helper) = (start(&["-uuid", uuid]), start(&[]));
+        let found = |pid, is_member| {
+            let mut emulators = Emulators::default();
+            let mut found = Vec::new();
+            let mut tell = |record| {
+                if let Record::Domain(of, domain) = record {
+                    found.push((of.pid, domain.to_string()));
+                }
+                Ok(())
+            };
+            emulators.look_at(pid, b"my-emulator\n", is_member, &mut tell).unwrap();
+            assert!(!emulators.is_nobody_s(pid));
+            found
+        };
+        let is_there = |child: &std::process::Child| {
+            while fs::read_to_string(format!("/proc/{}/cmdline", child.id())).unwrap().is_empty() {}
+        };
+        is_there(&guest);
+        is_there(&helper);
+        assert_eq!(found(guest.id(), true), [(guest.id(), uuid.to_owned())]);
+        assert_eq!(found(guest.id(), false), []);
+        assert_eq!(found(helper.id(), true), []);
+        for child in [&mut guest, &mut helper] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     /// One that a finder hung over: its command line is not read again, and it is nobody's known domain.
@@ -131,7 +184,7 @@ mod tests {
                 Ok(())
             };
             emulators.drop_ended();
-            emulators.look_at(name.pid, b"sleep\n", &mut tell).unwrap();
+            emulators.look_at(name.pid, b"sleep\n", false, &mut tell).unwrap();
             of_it
         };
         assert_eq!(told(&mut emulators), [Record::Domain(name, DomainId::default())]);

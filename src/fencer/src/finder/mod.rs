@@ -1,4 +1,4 @@
-//! Finds QEMU processes that libvirt's files do not show, and what serves disks past all of them, by what /proc says. Reading a command line waits for the
+//! Finds QEMU processes that libvirt's files do not show, and what serves disks past all of them, by what /proc and the cgroups say. Reading a command line waits for the
 //! victim's memory map, so a process of its own does it, ahead of need: the *finder*, a child of the fencer that runs the same
 //! program. One that hangs is killed and started again, and leaves alone what it hung over.
 //!
@@ -6,6 +6,7 @@
 //! started since its last look: what was found once is held ([`crate::discovery`]), and while nobody has looked for longer than
 //! [`LOST`] no scan is complete, so that nothing is proven (R8).
 
+mod cgroup_members;
 mod emulators;
 mod keeper;
 mod kernel_writers;

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::emulators::Emulators;
 use super::record::{ProcessName, Record};
-use super::{kernel_writers, writers};
+use super::{cgroup_members, kernel_writers, writers};
 use crate::proc_stat;
 
 /// Hands a record on.
@@ -16,10 +16,11 @@ pub(super) type Tell<'a> = dyn FnMut(Record) -> Result<(), Errno> + 'a;
 pub(super) fn look(emulators: &mut Emulators, tell: &mut Tell<'_>) -> Result<(), Errno> {
     tell(Record::Begin)?;
     emulators.drop_ended();
+    let members = cgroup_members::all();
     let entries = fs::read_dir("/proc").map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     for pid in entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()) {
         let Ok(comm) = fs::read(format!("/proc/{pid}/comm")) else { continue };
-        emulators.look_at(pid, &comm, tell)?;
+        emulators.look_at(pid, &comm, members.contains(&pid), tell)?;
         // An emulator that is no domain's may have been started by anybody, for anything.
         if emulators.is_nobody_s(pid) || writers::serves_disks(&comm) {
             tell_of_writer(pid, &comm, tell)?;
