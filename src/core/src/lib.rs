@@ -5,6 +5,7 @@
 //! commands go out. It is what the simulator runs, byte for byte; `.clippy.toml` beside this crate refuses what would
 //! break that.
 
+pub mod barrier;
 pub mod evidence;
 pub mod fencing;
 pub mod format;

@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use leasefence_core::barrier::BarrierWalk;
 use rustix::fs::OFlags;
 
 use crate::stored::safe_name;
@@ -61,16 +62,16 @@ enum Place {
 /// # Errors
 /// [`BarrierError`], which names the path. Barriers before it may have been written; that harms nothing.
 pub fn barrier(disks: &[Disk], host: &str) -> Result<Duration, BarrierError> {
-    let mut slowest = Duration::ZERO;
-    for place in places(disks)? {
+    let mut walk = BarrierWalk::over(places(disks)?);
+    while let Some(place) = walk.next_place() {
         let begun = Instant::now();
-        match &place {
+        match place {
             Place::Directory(directory) => write_file(directory, host)?,
             Place::Device(device) => flush(device)?,
         }
-        slowest = slowest.max(begun.elapsed());
+        walk.acknowledged(begun.elapsed());
     }
-    Ok(slowest)
+    Ok(walk.slowest())
 }
 
 /// Each storage once; but each directory, since directories of one storage cannot be told apart without asking it.
