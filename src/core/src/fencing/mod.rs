@@ -14,6 +14,7 @@ mod marks;
 mod offer;
 mod pet;
 mod proof;
+mod quieting;
 mod reset;
 mod start;
 mod state;
@@ -32,4 +33,5 @@ pub use halves::{
 pub use marker::{ArmedMarker, Marker, MarkerFound, NoMarker};
 pub use offer::Offer;
 pub use proof::{Quiet, Scan};
+pub use quieting::Quieting;
 pub use start::{CopyUse, RestoredPage};

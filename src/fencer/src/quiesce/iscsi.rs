@@ -12,7 +12,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use leasefence_core::fencing::Quiet;
+use leasefence_core::fencing::{Quiet, Quieting};
 use leasefence_transport::IscsiWay;
 use rustix::fs::{major, minor};
 
@@ -28,10 +28,8 @@ pub(super) struct IscsiStorage {
     way: Result<IscsiWay, String>,
     /// It was deleted here: its number may be another's.
     deleted: bool,
-    /// That was over a path that worked.
-    gently: bool,
-    /// Requests were cut off, or may have been: the target may hold what it has received.
-    forced: bool,
+    /// What was done to it, and what that shows.
+    quieting: Quieting,
     probe: Probe,
 }
 
@@ -39,8 +37,8 @@ impl IscsiStorage {
     /// The device with this number.
     pub(super) fn new(device: u64) -> Self {
         let way = Err("there is no such device".to_owned());
-        let mut this =
-            Self { device, way, deleted: false, gently: false, forced: false, probe: Probe::default() };
+        let (quieting, probe) = (Quieting::default(), Probe::default());
+        let mut this = Self { device, way, deleted: false, quieting, probe };
         this.look();
         this
     }
@@ -66,27 +64,28 @@ impl IscsiStorage {
         self.look();
         let IscsiWay { place, portals, mounted, .. } = self.way.clone()?;
         if place.exists() {
-            self.gently = !self.forced
+            self.quieting.found();
+            let gently = self.quieting.may_be_gentle()
                 && have_sent_all(&portals)?
                 && self.probe.acknowledged(&self.sync(mounted), PATIENCE);
-            if !self.gently {
-                self.forced = true;
+            self.quieting.taken(gently);
+            if !gently {
                 end(&portals)?;
             }
             // It returns when the last request has ended.
             let delete = place.join("delete");
             fs::write(&delete, "1").map_err(|error| format!("{}: {error}", delete.display()))?;
-            if place.exists() {
+            if !self.quieting.looked(place.exists(), gently) {
                 return Err(format!("{} is still there", place.display()));
             }
             self.deleted = true;
         }
-        if self.gently && !self.forced && have_sent_all(&portals)? {
+        let sent_all = self.quieting.is_gentle() && have_sent_all(&portals)?;
+        if self.quieting.proof(sent_all) == Some(Quiet::Acknowledged) {
             return Ok(Quiet::Acknowledged);
         }
-        // Also where somebody else has taken it away, over whatever path.
-        self.forced = true;
         end(&portals)?;
+        self.quieting.cut_off();
         Ok(Quiet::Forced)
     }
 

@@ -17,7 +17,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use leasefence_core::fencing::Quiet;
+use leasefence_core::fencing::{Quiet, Quieting};
 use leasefence_transport::{HOST_MOUNTS, Mount, NfsWay, nfs_is_known};
 
 use super::connections;
@@ -40,25 +40,10 @@ pub(super) struct NfsStorage {
     way: Result<NfsWay, String>,
     /// What was mounted: `server:/export`.
     source: Option<String>,
-    stage: Stage,
-    /// Calls were cut off, or may have been: the server may hold what it has received.
-    forced: bool,
+    /// What was done to it, and what that shows.
+    quieting: Quieting,
     unmount: Unmount,
     probe: Probe,
-}
-
-/// How far it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    /// Nothing was done to it, or it is there again.
-    There,
-    /// The kernel has forgotten it: its number may be another's.
-    Forgotten {
-        /// It was unmounted here, over a path that worked.
-        gently: bool,
-    },
-    /// The connections to its server are ended too. Others go on using that server: they are ended once.
-    CutOff,
 }
 
 impl NfsStorage {
@@ -69,8 +54,7 @@ impl NfsStorage {
             device,
             way,
             source: None,
-            stage: Stage::There,
-            forced: false,
+            quieting: Quieting::default(),
             unmount: Unmount::default(),
             probe: Probe::default(),
         };
@@ -96,24 +80,23 @@ impl NfsStorage {
         let way = self.way.clone()?;
         let here = host_mounts(self.device)?;
         if !self.is_another_s(&here) && is_known(self.device)? {
-            self.stage = Stage::There;
+            self.quieting.found();
             let gently = match self.unmount.under_way() {
                 Some(by_force) => !by_force,
-                None => !self.forced && self.path_works(&here, &way)?,
+                None => self.quieting.may_be_gentle() && self.path_works(&here, &way)?,
             };
             self.unmount(&here, gently)?;
-            self.stage = Stage::Forgotten { gently };
         }
         // A connection that was given up may still send what was sent again over the next one.
-        let gently = self.stage == Stage::Forgotten { gently: true };
-        if gently && !self.forced && connections::have_sent_all(way.server)? {
+        let sent_all = self.quieting.is_gentle() && connections::have_sent_all(way.server)?;
+        let proof = self.quieting.proof(sent_all);
+        if proof == Some(Quiet::Acknowledged) {
             return Ok(Quiet::Acknowledged);
         }
-        // Also where somebody else has unmounted it, over whatever path.
-        self.forced = true;
-        if self.stage != Stage::CutOff {
+        // Others go on using that server: they are ended once.
+        if proof.is_none() {
             connections::end(way.server)?;
-            self.stage = Stage::CutOff;
+            self.quieting.cut_off();
         }
         match self.outlived_by(&way)? {
             Some(other) => Err(format!(
@@ -132,7 +115,7 @@ impl NfsStorage {
     /// Whether something else is mounted under the number that it had.
     fn is_another_s(&self, here: &[Mount]) -> bool {
         let ours = |mount: &Mount| self.source.as_ref() == Some(&mount.source);
-        self.stage != Stage::There && !here.is_empty() && !here.iter().any(ours)
+        !self.quieting.is_there() && !here.is_empty() && !here.iter().any(ours)
     }
 
     /// By a call that is answered, and a sync. With `nocto` a mount's root may be opened without a call.
@@ -147,14 +130,14 @@ impl NfsStorage {
 
     /// Returns once the kernel has forgotten it, whatever else it still waits for.
     fn unmount(&mut self, here: &[Mount], gently: bool) -> Result<(), String> {
-        self.forced |= !gently;
+        self.quieting.taken(gently);
         self.unmount.begin(here.iter().map(|mount| mount.point.clone()).collect(), !gently);
         let begun = Instant::now();
-        while is_known(self.device)? {
+        while !self.quieting.looked(is_known(self.device)?, gently) {
             self.unmount.look()?;
             if begun.elapsed() >= UNMOUNTING {
                 // What is unmounted and not forgotten has calls left: nothing but force is left for a path that has died meanwhile.
-                self.forced |= self.unmount.under_way().is_none();
+                self.quieting.taken(self.unmount.under_way().is_some());
                 return Err("it is being unmounted, and its calls have not ended".to_owned());
             }
             thread::sleep(BETWEEN_LOOKS);
@@ -189,7 +172,7 @@ mod tests {
         let mut storage = NfsStorage::new(rustix::fs::makedev(0, 1_048_575));
         storage.source = Some("s:/disks".to_owned());
         assert!(!storage.is_another_s(&mount("s:/other")), "it was not forgotten yet");
-        storage.stage = Stage::Forgotten { gently: true };
+        assert!(storage.quieting.looked(false, true));
         assert!(storage.is_another_s(&mount("s:/other")));
         assert!(!storage.is_another_s(&mount("s:/disks")) && !storage.is_another_s(&[]));
     }
