@@ -22,6 +22,7 @@
 //!   still taken over for what it says of open start tokens, but the lease stays ended.
 //! - *Both lost*: expired, and unproven until the next boot, since nobody knows which starts were permitted.
 
+mod agent_half;
 mod agent_page;
 mod codec;
 mod fencer_page;
@@ -36,6 +37,7 @@ mod tests;
 mod text;
 mod watchdog;
 
+pub use agent_half::{AGENT_HALF_BYTES, AgentHalfIn};
 pub use agent_page::AgentPage;
 pub use codec::EncodeError;
 pub use fencer_page::FencerPage;
@@ -47,5 +49,6 @@ pub use leasefence_core::fencing::HalfReading;
 pub use page::{Page, PageError};
 pub use reset::{ResetReport, ResetWish};
 pub use rungs::Rungs;
+pub use slots::Words;
 pub use text::Text;
 pub use watchdog::{DevicePath, UNSEEN, WatchdogDevice, WatchdogReport, WatchdogWish};

@@ -9,7 +9,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat,
 use rustix::io::Errno;
 
 use crate::layout::{LAYOUT_VERSION, MAGIC, PAGE_BYTES};
-use crate::slots::Shared;
+use crate::slots::{Shared, Words};
 
 /// Why a page could not be made, or a descriptor is no page.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use leasefence_core::fencing::HalfReading;
+use leasefence_core::fencing::{HalfReading, SlotLook, head_under_way};
 use memmap2::MmapRaw;
 
 use crate::codec::{EncodeError, Half};
@@ -20,7 +20,16 @@ const TRIES: u32 = 8;
 /// No half is written this often: a head beyond it is damage.
 const MOST_SEQUENCE: u64 = 1 << 60;
 
-/// The shared mapping, seen as atomic words. All offsets are bytes, multiples of 8.
+/// Memory that agent and fencer share, seen as words. All offsets are bytes, multiples of 8; each call touches one word, and
+/// between any two of them the other process may read, or this one die.
+pub trait Words: Clone {
+    /// One word, as the number that its bytes are in little endian.
+    fn load(&self, offset: usize, order: Ordering) -> u64;
+    /// Writes one word.
+    fn store(&self, offset: usize, value: u64, order: Ordering);
+}
+
+/// The shared mapping, seen as atomic words.
 #[derive(Clone)]
 pub(crate) struct Shared {
     map: Arc<MmapRaw>,
@@ -43,28 +52,30 @@ impl Shared {
         // in the other process, is atomic.
         unsafe { AtomicU64::from_ptr(word.cast()) }
     }
+}
 
-    pub(crate) fn load(&self, offset: usize, order: Ordering) -> u64 {
+impl Words for Shared {
+    fn load(&self, offset: usize, order: Ordering) -> u64 {
         u64::from_le(self.word(offset).load(order))
     }
 
-    pub(crate) fn store(&self, offset: usize, value: u64, order: Ordering) {
+    fn store(&self, offset: usize, value: u64, order: Ordering) {
         self.word(offset).store(value.to_le(), order);
     }
+}
 
-    fn copy_out(&self, offset: usize, to: &mut [u8]) {
-        for (index, chunk) in to.chunks_mut(8).enumerate() {
-            let word = self.load(offset + index * 8, Ordering::Relaxed).to_le_bytes();
-            chunk.copy_from_slice(&word[..chunk.len()]);
-        }
+fn copy_out(words: &impl Words, offset: usize, to: &mut [u8]) {
+    for (index, chunk) in to.chunks_mut(8).enumerate() {
+        let word = words.load(offset + index * 8, Ordering::Relaxed).to_le_bytes();
+        chunk.copy_from_slice(&word[..chunk.len()]);
     }
+}
 
-    fn copy_in(&self, offset: usize, from: &[u8]) {
-        for (index, chunk) in from.chunks(8).enumerate() {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.store(offset + index * 8, u64::from_le_bytes(word), Ordering::Relaxed);
-        }
+fn copy_in(words: &impl Words, offset: usize, from: &[u8]) {
+    for (index, chunk) in from.chunks(8).enumerate() {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        words.store(offset + index * 8, u64::from_le_bytes(word), Ordering::Relaxed);
     }
 }
 
@@ -78,8 +89,8 @@ pub(crate) struct Place {
 }
 
 /// One half of the page, for its writer or for its reader.
-pub(crate) struct Slots<H> {
-    shared: Shared,
+pub(crate) struct Slots<H, M = Shared> {
+    shared: M,
     place: Place,
     /// Big enough for one slot; made once.
     scratch: Box<[u8]>,
@@ -88,8 +99,8 @@ pub(crate) struct Slots<H> {
     _half: PhantomData<H>,
 }
 
-impl<H: Half> Slots<H> {
-    pub(crate) fn new(shared: Shared, place: Place) -> Self {
+impl<H: Half, M: Words> Slots<H, M> {
+    pub(crate) fn new(shared: M, place: Place) -> Self {
         let scratch = vec![0; place.slot_bytes - SLOT_HEAD_BYTES].into_boxed_slice();
         Self { shared, place, scratch, newest: 0, _half: PhantomData }
     }
@@ -146,13 +157,14 @@ impl<H: Half> Slots<H> {
         if sequence == 0 || len > self.scratch.len() {
             return None;
         }
-        self.shared.copy_out(at + SLOT_HEAD_BYTES, &mut self.scratch[..len]);
+        copy_out(&self.shared, at + SLOT_HEAD_BYTES, &mut self.scratch[..len]);
         // The copy must be over before the head is looked at again.
         fence(Ordering::Acquire);
         let unchanged = self.shared.load(at, Ordering::Relaxed) == sequence
             && self.shared.load(at + 8, Ordering::Relaxed) == check;
         let payload = &self.scratch[..len];
-        if !unchanged || crc != crc_of(at, sequence, payload) {
+        let look = SlotLook { sequence, unchanged, crc_fits: crc == crc_of(at, sequence, payload) };
+        if !look.is_whole() {
             return None;
         }
         half.decode(payload).ok().map(|()| sequence)
@@ -168,10 +180,10 @@ impl<H: Half> Slots<H> {
         let at = self.slot_offset(slot);
         let payload = &self.scratch[..len];
         let check = join(len, crc_of(at, sequence, payload));
-        // Sequence 0 marks the slot as under way: whoever reads it from here on takes the other one.
-        self.shared.store(at, 0, Ordering::Relaxed);
+        // It is marked as under way: whoever reads it from here on takes the other one.
+        self.shared.store(at, head_under_way(sequence), Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        self.shared.copy_in(at + SLOT_HEAD_BYTES, payload);
+        copy_in(&self.shared, at + SLOT_HEAD_BYTES, payload);
         self.shared.store(at + 8, check, Ordering::Relaxed);
         self.shared.store(at, sequence, Ordering::Release);
         // A process that writes its half and then reads the other's must not read first: one of two such processes then

@@ -16,6 +16,7 @@ mod pet;
 mod proof;
 mod quieting;
 mod reset;
+mod slot;
 mod start;
 mod state;
 #[cfg(test)]
@@ -34,4 +35,5 @@ pub use marker::{ArmedMarker, Marker, MarkerFound, NoMarker};
 pub use offer::Offer;
 pub use proof::{Quiet, Scan};
 pub use quieting::Quieting;
+pub use slot::{SlotLook, head_under_way};
 pub use start::{CopyUse, RestoredPage};
