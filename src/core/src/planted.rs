@@ -188,19 +188,23 @@ mod bugs {
             ReceiptWithToken, "receipt-with-token", "CLEAN is proven with a start token open.";
             ReceiptBeforeQuiescence, "receipt-before-quiescence", "CLEAN is proven before the storages are shown quiet.";
             ReceiptOverUnnamed, "receipt-over-unnamed", "CLEAN is proven though nobody has named the storages of a killed domain.";
+            WriteTaskLeft, "write-task-left", "A storage counts as quiet though a write of a killed process is left in the kernel.";
             ReceiptAfterForce, "receipt-after-force", "After a forced CLEAN the receipt does not wait for write_drain.";
             DisarmedKillsAfterRestart, "disarmed-kills-after-restart", "A disarmed fencer that is restarted kills.";
             PetWithoutClean, "pet-without-clean", "The watchdog is petted after the end without CLEAN.";
             ResetLatencyLeftOut, "reset-latency-left-out", "The pet rule leaves out the reset latency.";
+            ResetAtBudgetsEnd, "reset-at-budgets-end", "A host that resets itself does so at the end of the budget, not the reset latency before it.";
             GranuleLeftOut, "granule-left-out", "The pet rule leaves out the steps in which the watchdog counts.";
             UnExpires, "un-expires", "The fencer takes a new end after the old one has passed.";
             EndBeyondTtl, "end-beyond-ttl", "The fencer accepts an end beyond now + ttl.";
+            TornSlotTrusted, "torn-slot-trusted", "A slot of the page shows its new sequence before its contents, and its CRC is not looked at.";
             GenerationWithoutClean, "generation-without-clean", "The fencer takes a new generation without CLEAN.";
             DisarmOverUnknown, "disarm-over-unknown", "Disarming goes on with a write unknown.";
             DisarmAfterOneCopy, "disarm-after-one-copy", "Disarming does not wait until both copies are read back twice.";
             ConvictionIgnored, "conviction-ignored", "A conviction of the own incarnation is ignored.";
             DeadRequesterObeyed, "dead-requester-obeyed", "A fence request of a host that is not alive is obeyed.";
             NoBarrier, "no-barrier", "A recovery starts without waiting for its barrier.";
+            BarrierOnOneStorage, "barrier-on-one-storage", "A barrier counts once the first of a domain's storages has acknowledged it.";
         }
         Recovery {
             LowestLiveSlotActs, "lowest-live-slot-acts", "Only the lowest slot that this host believes alive recovers, without a lease.";

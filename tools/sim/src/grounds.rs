@@ -44,6 +44,7 @@ pub(crate) fn of(bug: B) -> Vec<Options> {
             B::PetWithoutClean
             | B::ReceiptBeforeQuiescence
             | B::ReceiptAfterForce
+            | B::WriteTaskLeft
             | B::GenerationWithoutClean,
             _,
         ) => mix(3, &[C::Guests, C::Storage]),
@@ -84,6 +85,7 @@ fn scene(bug: B) -> Options {
         | B::FencingBeforeLatch
         | B::ReceiptBeforeQuiescence
         | B::ReceiptAfterForce
+        | B::WriteTaskLeft
         | B::DisarmedKillsAfterRestart
         | B::PetWithoutClean
         | B::GenerationWithoutClean
@@ -97,6 +99,9 @@ fn scene(bug: B) -> Options {
         | B::StoppedInOnePass
         | B::OrphanInOnePass
         | B::TermNotAboveDeadWants => (4, C::Drops),
+        B::BarrierOnOneStorage => (3, C::Drains),
+        B::ResetAtBudgetsEnd => (3, C::Resets),
+        B::TornSlotTrusted => (3, C::Tears),
         B::ReceiptWithToken => (4, C::Hangs),
         B::ReceiptOverUnnamed => (3, C::Strangers),
         B::EndBeyondTtl | B::CloneNotWatched => (3, C::Identity),

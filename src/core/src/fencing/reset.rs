@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::fencing::fencer::Fencer;
 use crate::fencing::state::State;
 use crate::fencing::{BEAT, Event};
+use crate::planted::planted;
 use crate::terms::{PET_INTERVAL, RESET_LATENCY, kill_bound};
 use crate::time::{HolderDeadline, Instant};
 
@@ -34,7 +35,8 @@ impl Fencer {
     /// From an end to its reset.
     fn reset_wait(&self) -> Duration {
         let budget = self.half.terms.fence_budget;
-        if budget.is_zero() { kill_bound() } else { budget.saturating_sub(RESET_LATENCY + LEAD) }
+        let latency = if planted!(ResetAtBudgetsEnd) { Duration::ZERO } else { RESET_LATENCY };
+        if budget.is_zero() { kill_bound() } else { budget.saturating_sub(latency + LEAD) }
     }
 
     /// When a thread of its own resets the host, unless it is told otherwise before: latched end + `fence_budget` -

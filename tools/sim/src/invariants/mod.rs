@@ -17,10 +17,12 @@ mod one_life;
 mod one_owner;
 mod one_start;
 mod one_writer;
+mod page_is_whole;
 mod pages;
 mod pets;
 mod receipts;
 mod requests;
+mod resets;
 mod tolerance;
 mod verdicts;
 mod wants;
@@ -47,6 +49,8 @@ pub(crate) enum Happened {
     Scanned { host: usize },
     /// A fencer wrote its half of the page.
     Published { host: usize },
+    /// A fencer looked at a page that a fault has struck.
+    PageRead { host: usize },
     /// The watchdog was petted.
     Petted { host: usize },
     /// A host's core asked for a start.
@@ -107,6 +111,7 @@ impl Judges {
             Box::new(one_life::OneLife::default()),
             Box::new(one_claim::OneClaim::default()),
             Box::new(pages::Pages::new(plan.is_scene())),
+            Box::new(page_is_whole::PageIsWhole),
             Box::new(disarms::Disarms),
             Box::new(drops::Drops::default()),
             Box::new(wants::Wants::default()),
@@ -120,6 +125,9 @@ impl Judges {
             judges.push(Box::new(locks::Locks));
             if plan.classes == [Class::Fences] {
                 judges.push(Box::new(requests::Requests));
+            }
+            if plan.classes == [Class::Resets] {
+                judges.push(Box::new(resets::Resets));
             }
             if plan.classes == [Class::Losses] {
                 judges.push(Box::new(liveness::Liveness));

@@ -53,7 +53,8 @@ impl Judge for Verdicts {
                 let late = |(incarnation, since): (&Incarnation, &u64)| {
                     let victim = world.host_of(*incarnation).filter(|victim| *victim != host)?;
                     let terms = world.plan.hosts[victim].terms;
-                    let slow = 4 * world.clients[host].path.slow;
+                    // A pass goes four ways; one or two show it, and one or two that begin late enough prove it.
+                    let slow = 16 * world.clients[host].path.slow;
                     let within = nanos(terms.cap_after_fencing()) + SLACK + slow;
                     let late = world.at - joined.max(*since) > within
                         && world.evidence_of(host, *incarnation).is_none();

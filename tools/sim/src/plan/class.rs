@@ -57,6 +57,12 @@ pub enum Class {
     Claims,
     /// A scene: a slot is freed more than once while another machine waits for it.
     Frees,
+    /// A scene: a host dies whose domains lie on two storages each, and one of these applies late what it has received.
+    Drains,
+    /// A scene: agents die in the middle of a write of the page, which is then read by their fencers and successors.
+    Tears,
+    /// A scene: hosts without a watchdog that reset themselves, guests that cannot be killed, and triggers that cannot be opened.
+    Resets,
     /// A scene: a lease page is on its way while its host is fenced and joins again.
     Rejoins,
     /// A scene: renewals are on their way while the ttl is raised.
@@ -113,6 +119,9 @@ impl Class {
                 | C::Losses
                 | C::Claims
                 | C::Frees
+                | C::Drains
+                | C::Resets
+                | C::Tears
                 | C::Rejoins
                 | C::Raises
                 | C::Looks

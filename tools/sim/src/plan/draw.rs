@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::faults::Drawing;
 use super::scenes::Scene;
-use super::{Class, ClusterPlan, DomainPlan, HostPlan, Plan};
+use super::{Class, ClusterPlan, DomainPlan, Fault, FaultKind, HostPlan, Plan, Reset};
 use crate::time::{MS, S, nanos};
 
 /// What is asked for on the command line.
@@ -52,6 +52,7 @@ impl Plan {
                 ..hosts[clone].clone()
             });
         }
+        draw_kernels(seed, &mut hosts);
         let domains =
             (0..count + rng.usize(..=count)).map(|_| draw_domain(&mut rng, count, &cluster)).collect();
         let mended_at = options.faults_for.unwrap_or(FAULTS_FOR);
@@ -72,10 +73,48 @@ impl Plan {
         let scene = plan.classes.iter().copied().find(|class| class.is_scene());
         match scene {
             Some(class) => Scene { rng, plan: &mut plan }.set(class),
-            None => plan.faults = Drawing { rng, plan: &plan, timing }.faults(),
+            None => {
+                plan.faults = Drawing { rng, plan: &plan, timing }.faults();
+                plan.faults.extend(draw_tears(&plan));
+                plan.faults.extend(draw_survivors(&plan));
+                plan.faults.sort_by_key(|fault| fault.at);
+            }
         }
         plan
     }
+}
+
+/// Agents that crash die at times in the middle of a write of the page, or what they wrote there is struck. Drawn apart, so that
+/// what seeds stood for before is still there.
+fn draw_tears(plan: &Plan) -> Vec<Fault> {
+    let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x7ea2);
+    let count = if plan.classes.contains(&Class::Crashes) { rng.usize(..4) } else { 0 };
+    let mut draw = || {
+        let longest = pick(&mut rng, [S, 4 * S, 30 * S]);
+        let back_after = MS + rng.u64(..longest);
+        let kind = match rng.u8(..4) {
+            0 => FaultKind::PageStruck,
+            _ => FaultKind::DiesWritingPage { words: rng.u8(..80), back_after },
+        };
+        Fault { at: rng.u64(20 * S..plan.mended_at.max(21 * S)), host: rng.usize(..plan.hosts.len()), kind }
+    };
+    let faults = (0..count).map(|_| draw());
+    faults.filter(|fault| fault.at < plan.mended_at).collect()
+}
+
+/// Guests that cannot be killed, on hosts that rest on their own reset alone: not where their fencers die, which pull no trigger then.
+fn draw_survivors(plan: &Plan) -> Vec<Fault> {
+    let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x5eed_0f5e);
+    if !plan.classes.contains(&Class::Guests) {
+        return Vec::new();
+    }
+    let by_itself = |host: &usize| plan.hosts[*host].reset == Reset::On && plan.is_reset_at_last(*host);
+    let resets = (0..plan.hosts.len()).filter(by_itself);
+    let faults = resets.map(|host| {
+        let (at, lasts) = (rng.u64(20 * S..plan.mended_at.max(21 * S)), 5 * S + rng.u64(..100 * S));
+        Fault { at, host, kind: FaultKind::Unkillable { lasts } }
+    });
+    faults.filter(|fault| fault.at < plan.mended_at).collect()
 }
 
 /// Most seeds mix two to five classes, some all; some are of one of the special ones.
@@ -170,12 +209,28 @@ fn draw_host(rng: &mut fastrand::Rng, index: usize, timing: &Timing, classes: &[
         drift_ppm,
         terms,
         watchdog,
+        reset: Reset::Off,
         reset_takes: if edge { 500 * MS } else { rng.u64(..=500 * MS) },
         latency: if edge { MS / 10 } else { pick(rng, [MS / 2, 2 * MS, 20 * MS, 80 * MS]) },
         beat: pick(rng, [50 * MS, 100 * MS, 250 * MS]),
         boots_at: if rng.u8(..4) == 0 { rng.u64(..10 * S) } else { rng.u64(..200 * MS) },
         boot_takes: if rng.u8(..3) == 0 { 200 * MS } else { 5 * S + rng.u64(..20 * S) },
         memory_mib: pick(rng, [1_000, 100_000]),
+        calls_end: 0,
+        guests_stick: false,
+    }
+}
+
+/// What a host's kernel makes of calls that are cut off, and whether it resets itself. Drawn apart, so that what seeds stood for before stays as it was.
+fn draw_kernels(seed: u64, hosts: &mut [HostPlan]) {
+    let mut rng = fastrand::Rng::with_seed(seed ^ 0x000c_a115);
+    for host in hosts {
+        host.calls_end = pick(&mut rng, [0, 100 * MS, 500 * MS, 1_500 * MS]);
+        host.guests_stick = rng.u8(..3) == 0;
+        let resets = pick(&mut rng, [Reset::Off, Reset::On, Reset::On, Reset::Refused]);
+        if host.watchdog == WatchdogClass::None {
+            host.reset = resets;
+        }
     }
 }
 

@@ -277,6 +277,15 @@ pub enum FaultKind {
         /// The ttl.
         ttl: u64,
     },
+    /// The agent dies in the middle of its next write of its half of the page, and is started again.
+    DiesWritingPage {
+        /// After so many words.
+        words: u8,
+        /// How much later.
+        back_after: u64,
+    },
+    /// Words of both slots of the agent's half of the page are not what it wrote.
+    PageStruck,
     /// The agent goes mad: the end in its page lies far away for a moment, and it dies.
     MadAgent,
     /// The agent goes mad: it asks for a further generation before the end of this one is proven.

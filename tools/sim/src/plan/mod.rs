@@ -41,6 +41,17 @@ pub struct ClusterPlan {
     pub rank_delay: u64,
 }
 
+/// Whether a host resets itself where it cannot show itself fenced (`fence.reset`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reset {
+    /// It is not to.
+    Off,
+    /// It is to, its record says so, and the trigger works.
+    On,
+    /// It is to, and the trigger cannot be opened: then no record says so.
+    Refused,
+}
+
 /// A host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HostPlan {
@@ -58,7 +69,9 @@ pub struct HostPlan {
     pub terms: Terms,
     /// What resets it.
     pub watchdog: WatchdogClass,
-    /// From the moment that the watchdog's time is over to the reset, at most the reset latency.
+    /// Whether it resets itself.
+    pub reset: Reset,
+    /// From the moment that the watchdog's time is over, or the trigger is pulled, to the reset: at most the reset latency.
     pub reset_takes: u64,
     /// The largest latency of each way to the lease storage while all is well.
     pub latency: u64,
@@ -68,6 +81,10 @@ pub struct HostPlan {
     pub boots_at: u64,
     /// From power on until agent and fencer run.
     pub boot_takes: u64,
+    /// How long calls to a guests' storage take to end that its kernel is told to cut off.
+    pub calls_end: u64,
+    /// Killed guests that wait for a storage to which the way is cut stay until it is cut off.
+    pub guests_stick: bool,
     /// Free memory in MiB.
     pub memory_mib: u32,
 }
@@ -121,6 +138,15 @@ impl Plan {
         self.classes.iter().any(|class| class.breaks_assumptions())
     }
 
+    /// True where something resets the host when it cannot show itself fenced: a watchdog, or its fencer, where that does not
+    /// die meanwhile.
+    #[must_use]
+    pub fn is_reset_at_last(&self, host: HostIndex) -> bool {
+        let this = &self.hosts[host];
+        let fencer_lives = !self.classes.contains(&Class::Crashes);
+        this.watchdog != WatchdogClass::None || this.reset == Reset::On && fencer_lives
+    }
+
     /// True for a scene: it is over before all could be well again.
     #[must_use]
     pub fn is_scene(&self) -> bool {
@@ -148,10 +174,14 @@ impl Plan {
         for (index, host) in self.hosts.iter().enumerate() {
             let ttl = host.terms.lease_ttl.as_secs_f64();
             let (class, drift) = (host.watchdog, host.drift_ppm);
+            let reset =
+                if host.reset == Reset::Off { String::new() } else { format!(", reset {:?}", host.reset) };
             let off = if self.off.contains(&index) { ", stays off" } else { "" };
             let spare = if host.spare { ", spare" } else { off };
-            let line =
-                writeln!(text, "  host-{index}: ttl {ttl} s, watchdog {class:?}, drift {drift} ppm{spare}");
+            let line = writeln!(
+                text,
+                "  host-{index}: ttl {ttl} s, watchdog {class:?}{reset}, drift {drift} ppm{spare}"
+            );
             debug_assert!(line.is_ok());
         }
         for (number, fault) in self.kept() {

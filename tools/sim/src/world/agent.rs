@@ -11,6 +11,7 @@ use super::event::{Event, Start};
 use super::host::Agent;
 use super::{Lane, World};
 use crate::invariants::Happened;
+use crate::plan::Reset;
 use crate::time::{MS, S, nanos};
 
 /// Between two looks at the fencer's half while nothing in it changes; what changes is seen within 50 ms.
@@ -39,8 +40,11 @@ impl World {
         }
         if std::mem::take(&mut this.fencer.page_lost) {
             // The process that had a copy is gone.
-            this.page = None;
+            (this.page, this.page_before, this.memory) = (None, None, None);
             this.fencer.half = std::mem::take(&mut this.fencer.unseen);
+        }
+        if let Some(memory) = &mut this.memory {
+            this.page = memory.agent_starts();
         }
         let process = this.agent.process + 1;
         let index = u64::try_from(host).unwrap_or_default();
@@ -52,7 +56,8 @@ impl World {
             cluster_name: "sim".to_owned(),
             terms: this.terms,
             watchdog_class: self.plan.hosts[host].watchdog.code(),
-            reset_on: false,
+            // As the fencer has answered: what cannot be opened is on in no record.
+            reset_on: self.plan.hosts[host].reset == Reset::On,
             expire_without_hardware: true,
             unknown_hold: UNKNOWN_HOLD,
             has_machine_uuid: self.plan.hosts[host].has_machine_uuid,

@@ -18,6 +18,7 @@ pub(crate) enum Event {
     Beat { host: usize, number: u32 },
     Offer { host: usize, boot: u32 },
     Bite { host: usize, boot: u32 },
+    Reset { host: usize, boot: u32 },
     Listing { host: usize, process: u32 },
     Destroy { host: usize, boot: u32, domain: DomainId },
     Open { host: usize, process: u32 },

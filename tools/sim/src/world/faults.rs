@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::World;
 use super::event::Event;
+use super::memory::PageMemory;
 use super::moment::Moment;
 use super::run::Ended;
 use crate::plan::{Damage, Direction, FaultKind, HostIndex, Operator, Sector};
@@ -170,6 +171,10 @@ impl World {
                 self.restart_agent(host, 200 * MS);
             }
             FaultKind::MadAgent => self.agent_goes_mad(host),
+            FaultKind::DiesWritingPage { words, back_after } => {
+                self.hosts[host].agent.dies_writing = Some((u64::from(words), back_after));
+            }
+            FaultKind::PageStruck => self.strike_page(host),
             FaultKind::MadAgentGoesOn => self.agent_goes_on(host),
             FaultKind::Clone => self.clone_on(),
             FaultKind::Operator(operator) => self.operator(host, operator),
@@ -233,7 +238,7 @@ impl World {
         self.tell_host(host, "fencer-stopped", || format!("for {} ms", lasts / MS));
     }
 
-    fn restart_agent(&mut self, host: HostIndex, back_after: u64) {
+    pub(super) fn restart_agent(&mut self, host: HostIndex, back_after: u64) {
         if self.hosts[host].agent.member.is_some() {
             self.tell_host(host, "agent", || "its process ends".to_owned());
             self.kill_agent(host);
@@ -260,8 +265,27 @@ impl World {
             && let Some(page) = &mut self.hosts[host].page
         {
             page.lease_end = HolderDeadline(now.plus(Duration::from_secs(3600)));
+            self.page_changed(host);
             self.beat_soon(host);
             self.restart_agent(host, 20 * S);
+        }
+    }
+
+    /// Words of both slots of the agent's half are not what its agent wrote.
+    fn strike_page(&mut self, host: HostIndex) {
+        let this = &mut self.hosts[host];
+        if this.page.is_some() {
+            let written = this.page_before.iter().chain(&this.page);
+            this.memory.get_or_insert_with(|| PageMemory::new(written)).strike();
+            self.beat_soon(host);
+        }
+    }
+
+    /// An agent gone mad has changed its half.
+    pub(super) fn page_changed(&mut self, host: HostIndex) {
+        let this = &mut self.hosts[host];
+        if let (Some(memory), Some(page)) = (&mut this.memory, &this.page) {
+            memory.write(page);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use leasefence_core::fencing::{
     AgentHalf, Beat, DomainProcess, Fencer, FencerHalf, HalfReading, Hands, Marker, MarkerFound, Offer,
-    Quiet, RestoredPage, Step, StorageKind, Wish,
+    RestoredPage, Step, Wish,
 };
 use leasefence_core::format::{HostState, RecordCopy};
 use leasefence_core::time::{HolderDeadline, Instant};
@@ -11,7 +11,9 @@ use leasefence_core::time::{HolderDeadline, Instant};
 use super::World;
 use super::event::Event;
 use super::host::FencerProcess;
+use super::memory::PageMemory;
 use crate::invariants::Happened;
+use crate::plan::Reset;
 use crate::time::{MS, nanos};
 
 /// The daemon's beat: what changes in the page is seen within it.
@@ -20,8 +22,6 @@ const BEAT: u64 = 50 * MS;
 const FAST_BEAT: u64 = 10 * MS;
 /// Within this an agent that runs has found a new fencer.
 const OFFER: u64 = 400 * MS;
-/// How long it takes to quiesce a storage.
-const QUIESCE: std::ops::Range<u64> = 50 * MS..600 * MS;
 
 impl World {
     /// A new fencer's process; it finds its page in the service manager's store.
@@ -35,8 +35,13 @@ impl World {
         let lost = this.fencer.page_lost;
         let own = if lost { &this.fencer.unseen } else { &this.fencer.half };
         let written = *own != FencerHalf::default();
-        let restored =
-            RestoredPage { own: written.then_some(own), agent: this.page.as_ref().filter(|_| !lost) };
+        // One that a fault has struck is read as it lies in memory.
+        let copy = this.memory.as_mut().map(|memory| {
+            memory.fencer_starts();
+            memory.copy()
+        });
+        let agent = copy.as_ref().map_or(this.page.as_ref(), Option::as_ref);
+        let restored = RestoredPage { own: written.then_some(own), agent: agent.filter(|_| !lost) };
         let marker = this.fencer.marker.unwrap_or(MarkerFound::None);
         let fencer = Fencer::start(&now, this.boot_id(host), marker, &restored);
         this.fencer = FencerProcess {
@@ -72,7 +77,8 @@ impl World {
         }
         let now = this.clock.now(self.at);
         let Some(fencer) = &mut this.fencer.fencer else { return };
-        let Some(page) = &this.page else {
+        let copy = this.memory.as_ref().map(PageMemory::copy);
+        let Some(page) = copy.as_ref().map_or(this.page.as_ref(), Option::as_ref) else {
             // The agent has written nothing yet: it takes the new page.
             this.fencer.page_lost = false;
             this.fencer.half = std::mem::take(&mut this.fencer.unseen);
@@ -136,8 +142,25 @@ impl World {
         self.want_next_beat(host);
     }
 
-    /// The agent's half was written.
+    /// The agent writes its half, and may die of it.
     pub(crate) fn page_written(&mut self, host: usize, half: AgentHalf) {
+        let this = &mut self.hosts[host];
+        let Some((words, back_after)) = this.agent.dies_writing.take() else {
+            this.memory.iter_mut().for_each(|memory| memory.write(&half));
+            return self.page_is_there(host, half);
+        };
+        let written = this.page_before.iter().chain(&this.page);
+        let finished =
+            this.memory.get_or_insert_with(|| PageMemory::new(written)).write_and_die(&half, words);
+        if finished {
+            self.page_is_there(host, half);
+        }
+        self.tell_host(host, "agent", || format!("dies while it writes the page, after {words} words"));
+        self.restart_agent(host, back_after);
+        self.beat_soon(host);
+    }
+
+    fn page_is_there(&mut self, host: usize, half: AgentHalf) {
         self.moment_of_page(host, &half);
         self.compare_pages(host, &half);
         let this = &mut self.hosts[host];
@@ -145,7 +168,7 @@ impl World {
         if half.incarnation.generation.0 > 0 {
             this.lives.note(half.incarnation, this.boot);
         }
-        this.page = Some(half);
+        this.page_before = this.page.replace(half);
         self.name_runs(host);
         if urgent {
             self.beat_soon(host);
@@ -187,6 +210,8 @@ impl World {
     /// The core says which step comes next; nothing here takes any time.
     fn beat(&mut self, host: usize) {
         let (mut beat, mut changed) = (Beat::default(), false);
+        let resets = self.plan.hosts[host].reset == Reset::On;
+        self.hosts[host].fencer.fencer.iter_mut().for_each(|fencer| fencer.resets_host(resets));
         while let Some((step, done)) = self.step(host, &mut beat) {
             match step {
                 Step::Marker => self.marker_written(host, done.marker),
@@ -194,8 +219,11 @@ impl World {
                     done.condemned.into_iter().for_each(|run| self.kill_run(run, "by the fencer"));
                 }
                 Step::Publish | Step::PublishScan => changed |= self.publish(host),
-                // No world has `fence.reset` on yet.
-                Step::Page | Step::Look | Step::Scan | Step::Reset => {}
+                Step::Page if self.hosts[host].memory.is_some() => {
+                    self.happened(&Happened::PageRead { host });
+                }
+                Step::Reset => self.trigger_pulled(host),
+                Step::Page | Step::Look | Step::Scan => {}
             }
         }
         self.quiesce(host);
@@ -210,7 +238,8 @@ impl World {
         let now = this.clock.now(self.at);
         let fencer = this.fencer.fencer.as_mut()?;
         let page = this.page.as_ref().filter(|_| !this.fencer.page_lost);
-        let mut hands = WorldHands { page, processes: &this.processes, done: Done::default() };
+        let memory = this.memory.as_mut().filter(|_| !this.fencer.page_lost);
+        let mut hands = WorldHands { page, memory, processes: &this.processes, done: Done::default() };
         let step = beat.step(&now, fencer, &mut hands)?;
         let done = hands.done;
         for event in fencer.take_events() {
@@ -242,6 +271,7 @@ impl World {
         let latched = old.latched.is_none() && new.latched.is_some();
         if latched {
             this.fencer.guarded = old.lease_end;
+            this.fencer.withdrawn.clear();
         }
         if changed {
             old.clone_from(new);
@@ -264,59 +294,15 @@ impl World {
         if let Some(end) = fencer.next_end().filter(|end| !end.reached(now)) {
             pause = pause.min(nanos(end.left(now)));
         }
+        if let Some(left) = fencer.reset_in(now) {
+            pause = pause.min(nanos(left));
+        }
         if this.fencer.freezes_at_last_pet
             && let Some(left) = self.until_last_pet(host)
         {
             pause = pause.min(left.max(1));
         }
         self.want_beat(host, self.at + pause.max(1));
-    }
-
-    /// After the latch, and with all processes gone, each storage is shown quiet: where the way to it is whole, by an
-    /// acknowledgement; else by force, which drops what this kernel still has.
-    fn quiesce(&mut self, host: usize) {
-        let this = &self.hosts[host];
-        let owes = this.fencer.fencer.as_ref().is_some_and(Fencer::owes_proof);
-        if !owes || !this.guests.is_empty() {
-            return;
-        }
-        let targets =
-            this.page.iter().flat_map(|page| &page.quiesce).filter(|target| target.kind == StorageKind::Nfs);
-        let storages: Vec<usize> = targets.filter_map(|target| usize::try_from(target.device).ok()).collect();
-        for storage in storages {
-            let storage = storage - 1;
-            if self.hosts[host].fencer.quiescing.insert(storage) {
-                let takes = QUIESCE.start + self.below(QUIESCE.end - QUIESCE.start);
-                let boot = self.hosts[host].boot;
-                let begun = self.hosts[host].clock.now(self.at).instant;
-                self.queue.at(self.at + takes, Event::Quiesced { host, boot, storage, begun });
-            }
-        }
-    }
-
-    pub(crate) fn storage_quiesced(&mut self, host: usize, boot: u32, storage: usize, begun: Instant) {
-        let this = &self.hosts[host];
-        if this.boot != boot || this.stands_still() || this.fencer.fencer.is_none() {
-            return;
-        }
-        if this.fencer.paused_until > self.at {
-            self.queue.at(self.at + OFFER, Event::Quiesced { host, boot, storage, begun });
-            return;
-        }
-        let outcome = self.quiesce_storage(host, storage);
-        let target = leasefence_core::fencing::QuiesceTarget {
-            kind: StorageKind::Nfs,
-            device: u64::try_from(storage + 1).unwrap_or_default(),
-        };
-        let this = &mut self.hosts[host];
-        this.fencer.quiescing.remove(&storage);
-        if let Some(fencer) = &mut this.fencer.fencer {
-            fencer.handle_quiesced(&target, begun, outcome);
-        }
-        self.tell_host(host, "quiesce", || format!("storage {storage}: {outcome:?}"));
-        if outcome != Quiet::Unproven {
-            self.want_beat(host, self.at + MS);
-        }
     }
 }
 
@@ -331,13 +317,17 @@ struct Done {
 /// What the fencer's process reads, and what it does.
 struct WorldHands<'a> {
     page: Option<&'a AgentHalf>,
+    memory: Option<&'a mut PageMemory>,
     processes: &'a [DomainProcess],
     done: Done,
 }
 
 impl Hands for WorldHands<'_> {
     fn read_agent(&mut self) -> HalfReading<&AgentHalf> {
-        self.page.map_or(HalfReading::Empty, HalfReading::Good)
+        match &mut self.memory {
+            Some(memory) => memory.fencer_reads(),
+            None => self.page.map_or(HalfReading::Empty, HalfReading::Good),
+        }
     }
 
     fn write_marker(&mut self, marker: &Marker) -> bool {

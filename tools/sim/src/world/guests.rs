@@ -1,15 +1,15 @@
 //! Guests: their processes, and until when a write of theirs may land. A guest that runs may write at every instant; what
 //! it wrote waits in the host's kernel where the way is cut, and on the storage until that applies it.
 
-use leasefence_core::fencing::{DomainProcess, HalfReading, Quiet, StorageKind};
+use leasefence_core::fencing::{DomainProcess, HalfReading, StorageKind};
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::ids::{DomainId, Term};
 use leasefence_core::member::destroy_needs_libvirt;
 
 use super::event::Event;
 use super::fencer::run_of;
-use super::run::{Ended, Run};
-use super::{Lane, World};
+use super::run::{Ended, Run, Writes};
+use super::{DataStorage, Lane, World};
 use crate::invariants::Happened;
 use crate::time::{MS, S};
 
@@ -36,7 +36,7 @@ impl World {
             quiet: None,
             quiet_as_assumed: None,
             told: false,
-            forced: false,
+            writes: [Writes::default(); 2],
             ended_by: None,
         };
         let process = DomainProcess {
@@ -148,7 +148,7 @@ impl World {
             self.queue.at(self.at + 50 * MS, Event::Exit { run });
             return;
         }
-        if self.drains_itself(run) && self.waits_for_storage(run) {
+        if self.is_stuck(run) || self.drains_itself(run) && self.waits_for_storage(run) {
             self.queue.at(self.at + 50 * MS, Event::Exit { run });
             return;
         }
@@ -190,36 +190,56 @@ impl World {
         self.plan.domains[self.runs[run].domain].storages.into_iter().flatten()
     }
 
+    /// The places of its storages in its list of them, and the storages.
+    pub(super) fn places_of(&self, run: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let storages = self.plan.domains[self.runs[run].domain].storages.into_iter().enumerate();
+        storages.filter_map(|(place, storage)| Some((place, storage?)))
+    }
+
+    fn is_remote(&self, storage: usize) -> bool {
+        self.storages[storage].kind == StorageKind::Nfs
+    }
+
     /// What a process that is gone has written: with a file system of this kernel all of it has landed; over a network it
     /// is on its way, or waits in this kernel while the way is cut.
     fn writes_on_their_way(&mut self, run: usize) {
-        if self.drains_itself(run) {
-            return self.quiet(run, self.at, self.at);
+        let local = |world: &Self, storage| world.drains_itself(run) || !world.is_remote(storage);
+        for (place, storage) in self.places_of(run) {
+            if local(self, storage) {
+                self.lands(run, place, self.at, self.at);
+            }
         }
-        let host = self.runs[run].host;
-        let over_network =
-            self.storages_of(run).any(|storage| self.storages[storage].kind == StorageKind::Nfs);
-        if over_network && self.hosts[host].data_cut > 0 {
-            self.hosts[host].queued.push(run);
-        } else if over_network {
+        if self.hosts[self.runs[run].host].data_cut == 0 {
             self.lands_from_now(run);
-        } else {
-            self.quiet(run, self.at, self.at);
+        } else if self.runs[run].quiet.is_none() {
+            self.hosts[self.runs[run].host].queued.push(run);
         }
     }
 
     /// All that it wrote has been received, and lands as soon as each storage applies it.
-    pub(crate) fn lands_from_now(&mut self, run: usize) {
-        let storages: Vec<usize> = self.storages_of(run).collect();
-        let hold = storages.iter().map(|storage| self.storages[*storage].hold).max().unwrap_or_default();
-        let stall =
-            storages.iter().map(|storage| self.storages[*storage].stalled_until).max().unwrap_or_default();
-        self.quiet(run, self.at.max(stall) + hold, self.at + hold);
+    fn lands_from_now(&mut self, run: usize) {
+        for (place, storage) in self.places_of(run) {
+            self.lands_from_now_on(run, place, storage);
+        }
     }
 
-    fn quiet(&mut self, run: usize, truly: u64, as_assumed: u64) {
+    /// The same, on one storage.
+    pub(super) fn lands_from_now_on(&mut self, run: usize, place: usize, storage: usize) {
+        let DataStorage { hold, stalled_until, .. } = self.storages[storage];
+        self.lands(run, place, self.at.max(stalled_until) + hold, self.at + hold);
+    }
+
+    /// It is known when the last write of it lands on one storage. It is quiet when that is so of all.
+    fn lands(&mut self, run: usize, place: usize, truly: u64, as_assumed: u64) {
+        let places: Vec<usize> = self.places_of(run).map(|(place, _)| place).collect();
         let run = &mut self.runs[run];
-        (run.quiet, run.quiet_as_assumed) = (Some(truly), Some(as_assumed));
+        let writes = &mut run.writes[place];
+        if writes.landed.is_none() {
+            (writes.landed, writes.landed_as_assumed) = (Some(truly), as_assumed);
+        }
+        let all = places.iter().map(|place| run.writes[*place]);
+        run.quiet = all.clone().try_fold(0, |last, writes| Some(writes.landed?.max(last)));
+        run.quiet_as_assumed = run.quiet.map(|_| all.map(|w| w.landed_as_assumed).max().unwrap_or_default());
     }
 
     /// The way to the guests' storage is whole again: what waited in the kernel goes out.
@@ -227,27 +247,6 @@ impl World {
         for run in std::mem::take(&mut self.hosts[host].queued) {
             self.lands_from_now(run);
         }
-    }
-
-    /// Quiesces a storage after the kill.
-    pub(crate) fn quiesce_storage(&mut self, host: usize, storage: usize) -> Quiet {
-        if !self.hosts[host].guests.is_empty() {
-            return Quiet::Unproven;
-        }
-        let stalled = self.storages[storage].stalled_until > self.at;
-        if self.hosts[host].data_cut > 0 || stalled {
-            // What this kernel still has is dropped; what was received lands.
-            for run in std::mem::take(&mut self.hosts[host].queued) {
-                self.runs[run].forced = true;
-                self.lands_from_now(run);
-            }
-            return Quiet::Forced;
-        }
-        let (at, boot) = (self.at, self.hosts[host].boot);
-        let ended = |run: &Run| run.host == host && run.boot == boot && run.exited.is_some();
-        // An acknowledgement comes when all that was sent before it over this connection has landed.
-        let waits = |run: &Run| ended(run) && !run.forced && run.may_write(at);
-        if self.runs.iter().any(waits) { Quiet::Unproven } else { Quiet::Acknowledged }
     }
 
     /// Power is lost: processes and kernel are gone; what the storages have received lands.
@@ -262,7 +261,7 @@ impl World {
                 self.runs[run].killed.get_or_insert(self.at);
                 self.runs[run].exited.get_or_insert(self.at);
                 if cut {
-                    self.quiet(run, self.at, self.at);
+                    self.places_of(run).for_each(|(place, _)| self.lands(run, place, self.at, self.at));
                 } else {
                     self.lands_from_now(run);
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use leasefence_core::barrier::BarrierWalk;
 use leasefence_core::fencing::{AgentHalf, DomainProcess, Fencer, FencerHalf, MarkerFound};
 use leasefence_core::ids::{BootId, DomainId, Incarnation};
 use leasefence_core::member::{Barriers, Command, Input, Listing, Member, RequestId};
@@ -10,7 +11,9 @@ use leasefence_core::time::HolderDeadline;
 
 use super::clock::Clock;
 use super::hooked::Asking;
+use super::memory::PageMemory;
 use super::moment::Moment;
+use super::quiesced::Withdrawn;
 
 /// The agent's process.
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ pub(crate) struct Agent {
     /// Stopped before this command was executed.
     pub(crate) held: Option<Command>,
     pub(crate) paused_until: u64,
+    /// Dies in the middle of its next write of the page, after so many words, and is started again so much later.
+    pub(crate) dies_writing: Option<(u64, u64)>,
     /// Stops before so many more commands, for so long.
     pub(crate) pause_at: Option<(u8, u64)>,
     /// Tells the turn that is wanted from those that are out of date.
@@ -35,8 +40,9 @@ pub(crate) struct Agent {
     pub(crate) listing: Listing,
     pub(crate) libvirt_answers: bool,
     pub(crate) running: Vec<DomainId>,
-    /// Barriers that are under way.
+    /// Barriers that are under way, and which storages each has still to pass.
     pub(crate) barriers: Barriers,
+    pub(crate) walks: BTreeMap<DomainId, BarrierWalk<usize>>,
 }
 
 /// The fencer's process, and what it leaves to the next one.
@@ -57,6 +63,8 @@ pub(crate) struct FencerProcess {
     pub(crate) unseen: FencerHalf,
     /// Storages whose quiescence is under way.
     pub(crate) quiescing: BTreeSet<usize>,
+    /// What was done to each since the latch.
+    pub(crate) withdrawn: BTreeMap<usize, Withdrawn>,
     /// The end that it guarded before the one that it has latched.
     pub(crate) guarded: HolderDeadline,
     /// Stops after the last pet that the rule allows.
@@ -119,6 +127,10 @@ pub(crate) struct Host {
     /// The whole host stands still since.
     pub(crate) still_since: Option<u64>,
     pub(crate) page: Option<AgentHalf>,
+    /// The half that was written before it.
+    pub(crate) page_before: Option<AgentHalf>,
+    /// Both as they lie in memory, once a fault has struck that.
+    pub(crate) memory: Option<PageMemory>,
     pub(crate) agent: Agent,
     pub(crate) fencer: FencerProcess,
     pub(crate) watchdog: Watchdog,
@@ -172,6 +184,8 @@ impl Host {
             booted_at: 0,
             still_since: None,
             page: None,
+            page_before: None,
+            memory: None,
             agent: Agent::default(),
             fencer: FencerProcess::default(),
             watchdog: Watchdog::default(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use leasefence_core::format::init::{InitParameters, header_writes};
-use leasefence_core::format::{Claim, HostRecord, Layout, LeasePage, Place, RecordCopy};
+use leasefence_core::format::{Claim, HostRecord, Layout, LeasePage, Place, Policy, RecordCopy};
 use leasefence_core::ids::{ClusterId, FileId, Slot};
 use std::time::Duration;
 
@@ -52,7 +52,12 @@ impl LeaseFile {
             max_hosts: plan.max_hosts,
             pages: plan.pages,
             policy: plan.policy,
-            min_write_drain: Duration::from_millis(500),
+            // Less than a second is for tests alone.
+            min_write_drain: Duration::from_millis(if plan.policy.contains(Policy::TEST) {
+                500
+            } else {
+                1_000
+            }),
             longest_verdict_after: Duration::from_secs(900),
         }
         .header()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use leasefence_core::barrier::BarrierWalk;
 use leasefence_core::fencing::{HalfReading, QuiesceTarget};
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::ids::DomainId;
@@ -132,8 +133,8 @@ impl World {
         self.domains.iter().position(|domain| domain.id == id)
     }
 
-    /// A barrier on every storage of the domain, unless one is under way: it is acknowledged when all that was received
-    /// before it has landed.
+    /// A barrier on every storage of the domain, unless one is under way: each acknowledges it when all that it had received
+    /// before has landed.
     pub(crate) fn barrier_asked(&mut self, host: usize, domain: DomainId, asked: Instant, chain: u64) {
         if self.hosts[host].agent.barriers.asked(domain, asked, chain) {
             self.barrier_begins(host, domain, asked);
@@ -142,36 +143,53 @@ impl World {
 
     fn barrier_begins(&mut self, host: usize, domain: DomainId, asked: Instant) {
         let process = self.hosts[host].agent.process;
+        let storages = self.domain(domain).map(|domain| self.plan.domains[domain].storages);
+        let walk = BarrierWalk::over(storages.into_iter().flatten().flatten());
+        self.hosts[host].agent.walks.insert(domain, walk);
         let after = MS + self.below(50 * MS);
         let barrier = Barrier { asked, issued: self.at };
         self.queue.at(self.at + after, Event::Barrier { host, process, domain, barrier });
     }
 
+    /// One storage after the other acknowledges it.
     pub(crate) fn barrier_ends(&mut self, host: usize, process: u32, id: DomainId, barrier: Barrier) {
         let (this, Some(domain)) = (&self.hosts[host], self.domain(id)) else { return };
         if this.agent.process != process || this.agent.member.is_none() {
             return;
         }
-        let storages = self.plan.domains[domain].storages;
-        let stalled = storages.iter().flatten().map(|storage| self.storages[*storage].stalled_until).max();
-        let received: Vec<u64> = self.domains[domain]
-            .runs
-            .iter()
-            .filter_map(|run| self.runs[*run].quiet)
-            .filter(|q| *q > self.at)
-            .collect();
-        let landed = received.into_iter().max().unwrap_or_default();
-        let ready = stalled.unwrap_or_default().max(landed);
+        let again = |barrier| Event::Barrier { host, process, domain: id, barrier };
         if this.data_cut > 0 || this.stands_still() {
-            self.queue.at(self.at + 100 * MS, Event::Barrier { host, process, domain: id, barrier });
-        } else if ready > self.at {
-            self.queue.at(ready, Event::Barrier { host, process, domain: id, barrier });
-        } else if let Some((asked, _)) = self.hosts[host].agent.barriers.ended(id) {
-            self.barrier_begins(host, id, asked);
-        } else {
-            let result = Ok(Duration::from_nanos(self.at - barrier.issued));
-            self.give(host, Input::Barrier { domain: id, asked: barrier.asked, result });
+            self.queue.at(self.at + 100 * MS, again(barrier));
+            return;
         }
+        let Some(mut walk) = self.hosts[host].agent.walks.remove(&id) else { return };
+        let mut issued = barrier.issued;
+        while let Some(storage) = walk.next_place().copied() {
+            let ready = self.has_landed_by(domain, storage);
+            if ready > self.at {
+                self.hosts[host].agent.walks.insert(id, walk);
+                self.queue.at(ready, again(Barrier { issued, ..barrier }));
+                return;
+            }
+            walk.acknowledged(Duration::from_nanos(self.at - issued));
+            issued = self.at;
+        }
+        match self.hosts[host].agent.barriers.ended(id) {
+            Some((asked, _)) => self.barrier_begins(host, id, asked),
+            None => {
+                let result = Ok(walk.slowest());
+                self.give(host, Input::Barrier { domain: id, asked: barrier.asked, result });
+            }
+        }
+    }
+
+    /// When a storage has applied all that it has received of the domain: then it acknowledges a barrier.
+    fn has_landed_by(&self, domain: usize, storage: usize) -> u64 {
+        let storages = self.plan.domains[domain].storages;
+        let place = storages.iter().position(|on| *on == Some(storage)).unwrap_or_default();
+        let runs = self.domains[domain].runs.iter().map(|run| &self.runs[*run]);
+        let landed = runs.filter_map(|run| run.writes[place].landed).max().unwrap_or_default();
+        landed.max(self.storages[storage].stalled_until)
     }
 
     /// What the agent knows of the page: here every read of it is good.

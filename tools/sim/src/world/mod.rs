@@ -12,11 +12,13 @@ mod host;
 mod lease_file;
 mod libvirt;
 mod looks;
+mod memory;
 mod mend;
 mod moment;
 mod observer;
 mod path;
 mod power;
+mod quiesced;
 mod run;
 mod sights;
 mod storage;
@@ -60,7 +62,7 @@ pub(crate) struct Domain {
 }
 
 /// A guests' storage.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct DataStorage {
     pub(crate) kind: StorageKind,
     /// The longest that it holds a write.
@@ -93,7 +95,7 @@ pub struct Counts {
     pub fences: u64,
     /// Incarnations that somebody called gone.
     pub verdicts: u64,
-    /// Hosts reset by their watchdog.
+    /// Hosts reset by their watchdog or their fencer.
     pub resets: u64,
 }
 
@@ -252,6 +254,7 @@ impl World {
             Event::Beat { host, number } => self.fencer_wakes(host, number),
             Event::Offer { host, boot } => self.page_offered(host, boot),
             Event::Bite { host, boot } => self.watchdog_is_due(host, boot),
+            Event::Reset { host, boot } => self.trigger_acts(host, boot),
             Event::Listing { host, process } => self.look_at_libvirt(host, process),
             Event::Destroy { host, boot, domain } => self.libvirt_destroys(host, boot, domain),
             Event::Open { host, process } => self.lease_opens(host, process),

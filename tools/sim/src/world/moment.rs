@@ -180,6 +180,7 @@ impl World {
             page.wish = leasefence_core::fencing::Wish::Armed;
             page.lease_end = leasefence_core::time::HolderDeadline(now.plus(ttl));
             page.tokens.clear();
+            self.page_changed(host);
             self.beat_soon(host);
         }
     }

@@ -47,7 +47,7 @@ impl World {
         }
         this.libvirt_starts = 0;
         this.still_since = None;
-        this.page = None;
+        (this.page, this.page_before, this.memory) = (None, None, None);
         this.promised = Some((this.fencer.half.clone(), this.fencer.guarded, this.clock.clone()));
         let number = this.fencer.number + 1;
         this.fencer = FencerProcess { number, half: FencerHalf::default(), ..FencerProcess::default() };

@@ -3,6 +3,17 @@
 
 use leasefence_core::ids::{Incarnation, Term};
 
+/// What a run has left on one storage.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Writes {
+    /// After this no write of it lands there; none: that is not known yet.
+    pub landed: Option<u64>,
+    /// The same where the storage keeps to its `write_drain`, as is assumed.
+    pub landed_as_assumed: u64,
+    /// What it had left for it in its host's kernel was dropped by force, with the connection.
+    pub forced: bool,
+}
+
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -24,14 +35,14 @@ pub struct Run {
     pub killed: Option<u64>,
     /// When its process was gone.
     pub exited: Option<u64>,
-    /// After this no write of it lands; none: that is not known yet.
+    /// After this no write of it lands anywhere; none: that is not known yet.
     pub quiet: Option<u64>,
     /// The same where every storage keeps to its `write_drain`, as is assumed.
     pub quiet_as_assumed: Option<u64>,
     /// Libvirt has told that it ended, or is about to: it closes its books on a process that the kernel still keeps.
     pub told: bool,
-    /// What it had left in its host's kernel was dropped by force, with the connection.
-    pub forced: bool,
+    /// What it has left on each of its domain's storages.
+    pub writes: [Writes; 2],
     /// A user or the guest ended it, or it crashed; none: it was killed.
     pub ended_by: Option<Ended>,
 }

@@ -1,4 +1,5 @@
-//! The watchdog's device: petted by the core's rule alone, and it bites when nobody does.
+//! What resets a host: the watchdog's device, petted by the core's rule alone, which bites when nobody does; and the trigger that
+//! its fencer pulls.
 
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::terms::RESET_LATENCY;
@@ -76,11 +77,29 @@ impl World {
         }
         this.watchdog.is_looked_at = false;
         if this.watchdog.open && !this.stands_still() {
-            self.counts.resets += 1;
-            self.tell_host(host, "reset", || "by the watchdog".to_owned());
-            self.power_off(host);
-            let back = self.plan.hosts[host].boot_takes;
-            self.queue.at(self.at + back, Event::PowerOn { host });
+            self.reset(host, "by the watchdog");
         }
+    }
+
+    /// The fencer pulls the trigger: the kernel still says so first.
+    pub(super) fn trigger_pulled(&mut self, host: usize) {
+        let boot = self.hosts[host].boot;
+        let takes = self.plan.hosts[host].reset_takes;
+        self.tell_host(host, "trigger", || "pulled".to_owned());
+        self.queue.at(self.at + takes, Event::Reset { host, boot });
+    }
+
+    pub(crate) fn trigger_acts(&mut self, host: usize, boot: u32) {
+        if self.hosts[host].boot == boot && self.hosts[host].powered {
+            self.reset(host, "by its fencer");
+        }
+    }
+
+    fn reset(&mut self, host: usize, by: &'static str) {
+        self.counts.resets += 1;
+        self.tell_host(host, "reset", || by.to_owned());
+        self.power_off(host);
+        let back = self.plan.hosts[host].boot_takes;
+        self.queue.at(self.at + back, Event::PowerOn { host });
     }
 }

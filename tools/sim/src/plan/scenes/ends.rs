@@ -1,10 +1,10 @@
 //! Scenes of leases that end before their time: planned fences, maintenance, files and records that are not what they were.
 
 use leasefence_core::fencing::StorageKind;
-use leasefence_core::format::WatchdogClass;
+use leasefence_core::format::{Policy, WatchdogClass};
 
 use super::{Scene, UP, VICTIM, fast};
-use crate::plan::{Direction, FaultKind, Operator};
+use crate::plan::{Direction, FaultKind, Operator, Reset};
 use crate::time::{MS, S};
 
 impl Scene<'_> {
@@ -105,6 +105,76 @@ impl Scene<'_> {
             }
         }
         self.plan.mended_at = at + 24 * S;
+    }
+
+    /// A lease ends on a host whose guests cannot be killed, or wait for a storage that is cut off. No watchdog resets it: it does that
+    /// itself, or its trigger cannot be opened, its record says so, and nobody may call it expired.
+    pub(super) fn resets(&mut self) {
+        self.edge();
+        self.plan.cluster.policy = Policy::ACCEPT_NONE.with(Policy::ACCEPT_SOFT).with(Policy::ACCEPT_VIRTUAL);
+        self.plan.cluster.storages = vec![(StorageKind::Nfs, S)];
+        let at = self.between(UP + S, UP + 5 * S);
+        let lasts = 60 * S;
+        for host in 0..self.plan.hosts.len() {
+            let reset = if self.rng.u8(..4) == 0 { Reset::Refused } else { Reset::On };
+            let this = &mut self.plan.hosts[host];
+            (this.watchdog, this.reset, this.reset_takes) = (WatchdogClass::None, reset, 500 * MS);
+            this.terms = fast(WatchdogClass::None);
+        }
+        for domain in &mut self.plan.domains {
+            (domain.host, domain.starts_at, domain.storages) = (VICTIM, 0, [Some(0), None]);
+        }
+        let before = at - self.between(100 * MS, 2 * S);
+        let stays = match self.rng.u8(..4) {
+            0 => FaultKind::DataCut { lasts },
+            _ => FaultKind::Unkillable { lasts },
+        };
+        self.at(before, VICTIM, stays);
+        let ends = match self.rng.u8(..4) {
+            0 => FaultKind::AgentPaused { lasts, before_command: 0 },
+            1 => FaultKind::StopsWhenSeen { within: 50 * MS },
+            2 => return self.resets_when_asked(at),
+            _ => FaultKind::Cut { direction: self.direction(), lasts, times_out: None },
+        };
+        self.at(at, VICTIM, ends);
+        self.plan.mended_at = at + 25 * S;
+    }
+
+    fn resets_when_asked(&mut self, at: u64) {
+        self.at(at, 1, FaultKind::Operator(Operator::Fence { of: VICTIM }));
+        self.plan.mended_at = at + 20 * S;
+    }
+
+    /// Agents die in the middle of a write of their half of the page, here and there while a domain is about to be started;
+    /// sometimes what they wrote is struck by something else. Then a lease ends.
+    pub(super) fn tears(&mut self) {
+        self.quick();
+        self.plan.hook = self.rng.bool();
+        for host in &mut self.plan.hosts {
+            host.memory_mib = 100_000;
+        }
+        let hosts = self.plan.hosts.len();
+        let mut at = UP;
+        for _ in 0..4 {
+            at += self.between(S, 5 * S);
+            let host = self.rng.usize(..hosts);
+            let domain = self.rng.usize(..self.plan.domains.len());
+            if self.rng.bool() {
+                self.at(at, host, FaultKind::Operator(Operator::Stop { domain }));
+                let start = FaultKind::Operator(Operator::StartHere { domain });
+                let soon = at + self.between(500 * MS, 3 * S);
+                self.at(soon, host, start);
+                at = soon + self.between(0, 500 * MS);
+            }
+            if self.rng.u8(..5) == 0 {
+                self.at(at, host, FaultKind::PageStruck);
+            }
+            let (words, back_after) = (self.rng.u8(..60), self.between(50 * MS, 3 * S));
+            self.at(at, host, FaultKind::DiesWritingPage { words, back_after });
+        }
+        let (cut, direction, lasts) = (at + self.between(0, 3 * S), self.direction(), 60 * S);
+        self.at(cut, VICTIM, FaultKind::Cut { direction, lasts, times_out: None });
+        self.plan.mended_at = at + 30 * S;
     }
 
     /// A user starts a domain on storage of its own while the agent is stopped; the way to that storage is cut, and the lease

@@ -40,6 +40,33 @@ impl Scene<'_> {
         self.plan.mended_at = at + 100 * S;
     }
 
+    /// A host is lost, or fenced, whose domains have disks on two storages; one of them stands still with the last writes of
+    /// that host, for as long as a barrier is waited for or less.
+    pub(super) fn drains(&mut self) {
+        self.quick();
+        self.plan.cluster.storages = vec![(StorageKind::Nfs, S), (StorageKind::Nfs, S)];
+        for host in &mut self.plan.hosts {
+            host.memory_mib = 100_000;
+            host.terms = Terms { lease_ttl: Duration::from_secs(12), ..fast(host.watchdog) };
+        }
+        for domain in &mut self.plan.domains {
+            (domain.host, domain.ha, domain.starts_at) = (VICTIM, true, 0);
+            domain.storages = [Some(0), Some(1)];
+            if self.rng.u8(..3) == 0 {
+                domain.storages = [Some(1), Some(0)];
+            }
+        }
+        let at = self.between(UP + 2 * S, UP + 7 * S);
+        let (storage, lasts) = (self.rng.usize(..2), self.between(5 * S, 60 * S));
+        let stalls = at - self.between(0, 2 * S);
+        self.at(stalls, 1, FaultKind::DataStall { storage, lasts });
+        match self.rng.u8(..3) {
+            0 => self.at(at, 1, FaultKind::Operator(Operator::Fence { of: VICTIM })),
+            _ => self.at(at, VICTIM, FaultKind::PowerLoss { back_after: 300 * S }),
+        }
+        self.plan.mended_at = at + 60 * S;
+    }
+
     pub(super) fn races(&mut self) {
         let hosts = self.plan.hosts.len();
         self.plan.cluster.rank_delay = 0;
