@@ -71,19 +71,29 @@ fn of_nfs(
 
 fn of_iscsi(found: Result<Option<IscsiWay>, Obstacle>) -> Way {
     match found {
-        Ok(Some(way)) => {
-            let portals: Vec<String> = way.portals.iter().map(ToString::to_string).collect();
-            let place = Some(format!("{} at {}", way.target, portals.join(", ")));
-            Way { place, no_proof: None, sharers: Vec::new() }
-        }
+        Ok(Some(way)) => Way { place: Some(place_of(&way)), no_proof: None, sharers: Vec::new() },
         Ok(None) => Way::closed(NoProof::Gone),
         Err(obstacle) => Way::closed(obstacle.into()),
     }
 }
 
+/// `TARGET at PORTAL, PORTAL`, each target once, and before it the mapped device over them.
+fn place_of(way: &IscsiWay) -> String {
+    let mut targets: Vec<String> = Vec::new();
+    for path in &way.paths {
+        let portals: Vec<String> = path.portals.iter().map(ToString::to_string).collect();
+        targets.push(format!("{} at {}", path.target, portals.join(", ")));
+    }
+    targets.dedup();
+    let mapped = way.mapped.first().map(|device| format!("{} on ", device.name)).unwrap_or_default();
+    mapped + &targets.join(" and ")
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+
+    use leasefence_transport::{IscsiPath, MappedDevice, Mapping};
 
     use super::*;
 
@@ -106,15 +116,24 @@ mod tests {
         assert_eq!(of_nfs(nfs((4, 2), Locks::Server), |_| Ok(lease())).sharers, lease());
         let hidden = of_nfs(nfs((4, 2), Locks::Server), |_| Err(Obstacle::OtherNamespace));
         assert_eq!(hidden.no_proof, Some(NoProof::Way(Obstacle::OtherNamespace)));
-        let way = IscsiWay {
+        let path = |portal: &str| IscsiPath {
             place: PathBuf::from("/sys/devices/x"),
             target: "iqn.2026-01.t:x".to_owned(),
-            portals: vec!["10.0.0.1:3260".parse().expect("an address")],
-            mounted: None,
+            portals: vec![portal.parse().expect("an address")],
         };
+        let mut way = IscsiWay { mapped: Vec::new(), paths: vec![path("10.0.0.1:3260")], mounted: None };
         let place = Some("iqn.2026-01.t:x at 10.0.0.1:3260".to_owned());
-        assert_eq!(of_iscsi(Ok(Some(way))), Way { place, no_proof: None, sharers: Vec::new() });
-        let mapped = of_iscsi(Err(Obstacle::NotOfSession));
-        assert_eq!(mapped.no_proof.map(|why| why.to_string()), Some(Obstacle::NotOfSession.to_string()));
+        assert_eq!(of_iscsi(Ok(Some(way.clone()))), Way { place, no_proof: None, sharers: Vec::new() });
+        way.paths.push(path("10.0.0.2:3260"));
+        way.mapped.push(MappedDevice {
+            place: PathBuf::from("/sys/devices/virtual/block/dm-1"),
+            name: "vg-disk".to_owned(),
+            uuid: "LVM-x".to_owned(),
+            mapping: Mapping::Volume,
+        });
+        let place = "vg-disk on iqn.2026-01.t:x at 10.0.0.1:3260 and iqn.2026-01.t:x at 10.0.0.2:3260";
+        assert_eq!(of_iscsi(Ok(Some(way))).place.as_deref(), Some(place));
+        let raid = of_iscsi(Err(Obstacle::NotOfSession));
+        assert_eq!(raid.no_proof.map(|why| why.to_string()), Some(Obstacle::NotOfSession.to_string()));
     }
 }

@@ -28,4 +28,4 @@ pub use mounts::{HOST_MOUNTS, Mount, host_mounts, mount_of, mount_with_id, mount
 pub use nfs::NfsMount;
 pub use sockets::{Sockets, TcpSocket, destroy, sockets_to};
 pub use transport::Transport;
-pub use way::{IscsiWay, Locks, NfsWay, Obstacle, Sharer, nfs_is_known};
+pub use way::{IscsiPath, IscsiWay, Locks, MappedDevice, Mapping, NfsWay, Obstacle, Sharer, nfs_is_known};

@@ -148,9 +148,12 @@ fence_budget = "6s"
         let size = guest::DISK_MEBIBYTES;
         let zero = format!("dd if=/dev/zero of={disk} bs=1M count={size} conv=fsync,notrunc status=none");
         self.lab.exec_for(STORAGE, &zero, PATIENCE)?;
-        let definition = guest::definition(self.storage);
-        self.lab.exec("host-1", &format!("cat >/root/guest.xml <<'TEXT'\n{definition}TEXT"))?;
-        self.lab.exec("host-1", "virsh --quiet define /root/guest.xml")?;
+        self.define("host-1", &guest::definition(self.storage))
+    }
+
+    fn define(&self, host: &'static str, definition: &str) -> Result<(), ClusterError> {
+        self.lab.exec(host, &format!("cat >/root/guest.xml <<'TEXT'\n{definition}TEXT"))?;
+        self.lab.exec(host, "virsh --quiet define /root/guest.xml")?;
         Ok(())
     }
 
@@ -177,19 +180,42 @@ fence_budget = "6s"
     /// # Errors
     /// When the guest does not run on one host, or a step fails.
     pub fn remount_disks(&self, options: Option<&str>) -> Result<(), ClusterError> {
-        let host = self.runner()?;
-        self.leasefence(host, &format!("ha disable {}", guest::NAME))?;
-        self.lab.exec_for(host, &format!("virsh --quiet destroy {}", guest::NAME), PATIENCE)?;
         let mount = match options {
             Some(options) => format!(
                 "mount -t nfs -o hard,proto=tcp,nosharecache,noatime,{options} storage:/srv/disks /mnt/disks"
             ),
             None => "mount /mnt/disks".into(),
         };
-        self.on_each(|host| Ok(self.lab.exec_for(host, "umount /mnt/disks", PATIENCE).map(drop)?))?;
-        // Locks of NFS 3 outlive the host that took them, and keep out clients of NFS 4.
-        self.lab.exec(STORAGE, "echo /srv/disks >/proc/fs/nfsd/unlock_filesystem")?;
-        self.on_each(|host| Ok(self.lab.exec_for(host, &mount, PATIENCE).map(drop)?))?;
+        let each =
+            |command: &str| self.on_each(|host| Ok(self.lab.exec_for(host, command, PATIENCE).map(drop)?));
+        self.while_the_guest_is_off(|_| {
+            each("umount /mnt/disks")?;
+            // Locks of NFS 3 outlive the host that took them, and keep out clients of NFS 4.
+            self.lab.exec(STORAGE, "echo /srv/disks >/proc/fs/nfsd/unlock_filesystem")?;
+            each(&mount)
+        })
+    }
+
+    /// Runs a command on each host, and has the guest's disk at another path from then on.
+    ///
+    /// # Errors
+    /// As [`remount_disks`](Self::remount_disks).
+    pub fn move_disk(&self, command: &str, path: &str) -> Result<(), ClusterError> {
+        self.while_the_guest_is_off(|runner| {
+            self.on_each(|host| Ok(self.lab.exec_for(host, command, PATIENCE).map(drop)?))?;
+            self.define(runner, &guest::definition_on(self.storage, path))
+        })
+    }
+
+    /// Ends the guest, changes something, and starts it where it ran: `change` is told where.
+    fn while_the_guest_is_off(
+        &self,
+        change: impl FnOnce(&'static str) -> Result<(), ClusterError>,
+    ) -> Result<(), ClusterError> {
+        let host = self.runner()?;
+        self.leasefence(host, &format!("ha disable {}", guest::NAME))?;
+        self.lab.exec_for(host, &format!("virsh --quiet destroy {}", guest::NAME), PATIENCE)?;
+        change(host)?;
         self.start_guest(host)
     }
 

@@ -18,7 +18,13 @@ pub const DISK_MEBIBYTES: u32 = 64;
 /// Its definition, on the storage's disk. QEMU's image lock stands, as on any real host.
 #[must_use]
 pub fn definition(storage: Storage) -> String {
-    let disk = PathBuf::from(storage.guest_disk());
+    definition_on(storage, &storage.guest_disk())
+}
+
+/// The same, where the storage's disk has another path.
+#[must_use]
+pub fn definition_on(storage: Storage, disk: &str) -> String {
+    let disk = PathBuf::from(disk);
     let domain = Domain {
         name: NAME.into(),
         uuid: UUID.into(),

@@ -126,7 +126,8 @@ impl Storage {
 }
 
 /// The name of an iSCSI target.
-fn target(name: &str) -> String {
+#[must_use]
+pub fn target(name: &str) -> String {
     format!("iqn.2024-01.lab.leasefence:{name}")
 }
 

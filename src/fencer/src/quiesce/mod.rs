@@ -6,6 +6,7 @@
 mod connections;
 mod host;
 mod iscsi;
+mod mapper;
 mod nfs;
 mod probe;
 mod unmount;

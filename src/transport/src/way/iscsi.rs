@@ -1,29 +1,39 @@
-//! The way to a device of an iSCSI session.
+//! The way to a device of iSCSI sessions: a session's own disk or partition, or a mapped device over such.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::Obstacle;
+use super::mapped::{self, MappedDevice};
 use crate::block::place_in_sysfs;
 use crate::iscsi::target_of;
 use crate::mounts::mounts_with;
 
-/// The way to a device of an iSCSI session.
+/// The way to a device of iSCSI sessions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IscsiWay {
+    /// The mapped devices that it leads through, the uppermost, which is the device itself, first. Empty for a session's own disk.
+    pub mapped: Vec<MappedDevice>,
+    /// The disks of the sessions beneath: one, or several where there is multipath, or a volume on several disks.
+    pub paths: Vec<IscsiPath>,
+    /// Where the file system on it is mounted, if there is one.
+    pub mounted: Option<PathBuf>,
+}
+
+/// A disk of a session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IscsiPath {
     /// Its SCSI device in sysfs.
     pub place: PathBuf,
     /// The target's name; empty where the kernel does not say.
     pub target: String,
     /// Where it was told to log in, and where it is logged in, which the kernel does not know of a session that is cut off.
     pub portals: Vec<SocketAddr>,
-    /// Where the file system on it is mounted, if there is one.
-    pub mounted: Option<PathBuf>,
 }
 
 impl IscsiWay {
-    /// The way to the disk or partition with this device number; none when there is none of this number now.
+    /// The way to the disk, partition or mapped device with this device number; none when there is none of this number now.
     ///
     /// # Errors
     /// An [`Obstacle`] to showing it quiet.
@@ -31,9 +41,24 @@ impl IscsiWay {
         Self::below(Path::new("/"), device)
     }
 
-    fn below(root: &Path, device: u64) -> Result<Option<Self>, Obstacle> {
+    pub(super) fn below(root: &Path, device: u64) -> Result<Option<Self>, Obstacle> {
         let Some(full) = place_in_sysfs(root, device) else { return Ok(None) };
-        let (place, session) = scsi_device_of(&full).ok_or(Obstacle::NotOfSession)?;
+        let stack = mapped::stack(&full)?;
+        let paths =
+            stack.disks.iter().map(|disk| IscsiPath::at(root, disk)).collect::<Result<Vec<_>, _>>()?;
+        let mounted =
+            mounts_with(root, device).unwrap_or_default().into_iter().next().map(|mount| mount.point);
+        match &mounted {
+            // It would have to be unmounted, which waits for whatever else it is of.
+            Some(point) if !stack.devices.is_empty() => Err(Obstacle::MappedFileSystem(point.clone())),
+            _ => Ok(Some(Self { mapped: stack.devices, paths, mounted })),
+        }
+    }
+}
+
+impl IscsiPath {
+    fn at(root: &Path, full: &Path) -> Result<Self, Obstacle> {
+        let (place, session) = scsi_device_of(full).ok_or(Obstacle::NotOfSession)?;
         if host_driver(root, &place).as_deref() != Some("iscsi_tcp") {
             return Err(Obstacle::ForeignDriver);
         }
@@ -44,9 +69,7 @@ impl IscsiWay {
         if portals.is_empty() {
             return Err(Obstacle::NoPortal(Path::new("/").join(connection)));
         }
-        let mounted =
-            mounts_with(root, device).unwrap_or_default().into_iter().next().map(|mount| mount.point);
-        Ok(Some(Self { place, target: target_of(root, session), portals, mounted }))
+        Ok(Self { place, target: target_of(root, session), portals })
     }
 
     /// Host, channel, target and LUN, as the kernel names the SCSI device: `2:0:0:1`.
@@ -148,14 +171,12 @@ mod tests {
         kernel.portal("", "10.0.0.2")?;
         kernel.write("proc/1/mountinfo", "40 22 8:16 / /mnt/disks rw - ext4 /dev/sdb rw\n")?;
         let way = kernel.way(8, 16).expect("nothing in the way").expect("there");
-        assert!(way.place.ends_with("session7/target2:0:0/2:0:0:1"), "{}", way.place.display());
-        assert_eq!(way.address(), Some("2:0:0:1"));
+        let [path] = &way.paths[..] else { panic!("{:?}", way.paths) };
+        assert!(path.place.ends_with("session7/target2:0:0/2:0:0:1"), "{}", path.place.display());
+        assert_eq!((path.address(), path.target.as_str()), (Some("2:0:0:1"), "iqn.2026-01.t:x"));
+        assert_eq!((&way.mapped[..], &way.mounted), (&[][..], &Some(PathBuf::from("/mnt/disks"))));
         assert_eq!(
-            (way.target.as_str(), way.mounted),
-            ("iqn.2026-01.t:x", Some(PathBuf::from("/mnt/disks")))
-        );
-        assert_eq!(
-            way.portals,
+            path.portals,
             ["10.0.0.1:3260".parse().expect("one"), "10.0.0.2:3260".parse().expect("another")]
         );
         assert_eq!(kernel.way(8, 32), Ok(None), "no such device");
@@ -168,12 +189,12 @@ mod tests {
         // Reading where it is logged in fails then; here it is not there.
         kernel.portal("persistent_", "10.0.0.1")?;
         let way = kernel.way(8, 16).expect("nothing in the way").expect("there");
-        assert_eq!(way.portals, ["10.0.0.1:3260".parse().expect("an address")]);
+        assert_eq!(way.paths[0].portals, ["10.0.0.1:3260".parse().expect("an address")]);
         Ok(())
     }
 
-    /// Each keeps the fencer from deleting a device whose requests may leave unseen. Catches: a mapped device, or an adapter's
-    /// session, that counts as shown quiet.
+    /// Each keeps the fencer from deleting a device whose requests may leave unseen. Catches: an adapter's session that counts as
+    /// shown quiet.
     #[test]
     fn what_cannot_be_shown_quiet_has_its_reason() -> io::Result<()> {
         let adapter = Kernel::new("qla4xxx")?;

@@ -4,11 +4,13 @@
 //! It reads /proc and /sys and nothing else, so that a dead server holds nobody up.
 
 mod iscsi;
+mod mapped;
 mod nfs;
 mod obstacle;
 mod volumes;
 
-pub use iscsi::IscsiWay;
+pub use iscsi::{IscsiPath, IscsiWay};
+pub use mapped::{MappedDevice, Mapping};
 pub use nfs::{Locks, NfsWay, Sharer};
 pub use obstacle::Obstacle;
 pub use volumes::nfs_is_known;

@@ -23,9 +23,15 @@ pub enum Obstacle {
     /// Data servers of pNFS.
     #[error("its server lets writes go to other servers (pNFS), of which nothing is known")]
     ParallelNfs,
-    /// Device mapper, multipath or RAID over sessions, or a device of another kind.
-    #[error("it is not itself a device of an iSCSI session")]
+    /// A device of another kind, RAID among them, or a mapped one of which one lies beneath.
+    #[error("it is not a device of an iSCSI session")]
     NotOfSession,
+    /// A mapped device that is not known to pass each request on, and to keep none: the kernel's name.
+    #[error("device mapper does more in {0} than pass requests on, or nobody says what")]
+    OtherMapping(String),
+    /// A file system on a mapped device: where.
+    #[error("a file system on a mapped device is mounted at {}", .0.display())]
+    MappedFileSystem(PathBuf),
     /// An adapter's session, or one over RDMA (iSER).
     #[error("its session is not the kernel's own over TCP")]
     ForeignDriver,
@@ -45,8 +51,12 @@ impl Obstacle {
             Self::OtherNamespace => "Mount it in the host's own network namespace.",
             Self::Trunked => "Mount it without max_connect and trunkdiscovery; nconnect does no harm.",
             Self::ParallelNfs => "Turn pNFS off for this export at its server, and mount it anew.",
-            Self::NotOfSession => {
-                "Give the domain a session's own disk or a partition of it, without device mapper (LVM, multipath) or RAID."
+            Self::NotOfSession => "Give the domain a disk that lies on iSCSI sessions alone, without RAID.",
+            Self::OtherMapping(_) => {
+                "Use multipath, its partitions, and linear or striped volumes of LVM; no thin volumes, snapshots, caches or encryption on the host."
+            }
+            Self::MappedFileSystem(_) => {
+                "Give the domains volumes of their own, or put the file system on a session's own disk."
             }
             Self::ForeignDriver => {
                 "Log in through the kernel's own initiator over TCP: iface.transport_name = tcp."

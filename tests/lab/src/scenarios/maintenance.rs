@@ -3,7 +3,8 @@
 use crate::cluster::WATCHDOG;
 use crate::guest;
 use crate::resets::By;
-use crate::scenario::Scenario;
+use crate::scenario::{Failure, Scenario};
+use crate::stage::Stage;
 use crate::storage::Storage;
 use leasefence_demo::story::Kind;
 
@@ -12,14 +13,16 @@ use leasefence_demo::story::Kind;
 pub(super) const PLANNED_FENCE: Scenario = Scenario::new(
     "planned-fence",
     "is fenced by an operator on another host: it proves it by a receipt, and the guest runs elsewhere",
-    |stage| {
-        stage.asks_fence("--wait --timeout 50s")?;
-        stage.sees_takeover()?;
-        stage.sees_evidence("fenced")?;
-        stage.sees_return()
-    },
+    play_planned_fence,
 )
 .in_ci(&[Storage::Iscsi]);
+
+pub(super) fn play_planned_fence(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    stage.asks_fence("--wait --timeout 50s")?;
+    stage.sees_takeover()?;
+    stage.sees_evidence("fenced")?;
+    stage.sees_return()
+}
 
 pub(super) const DISARMED: Scenario = Scenario::new(
     "disarmed",

@@ -15,6 +15,7 @@ mod iscsi;
 mod lease_file;
 mod libvirtd_hung;
 mod maintenance;
+mod mapped;
 mod mass_power_loss;
 mod one_way;
 mod panic;
@@ -68,6 +69,8 @@ pub const ALL: &[Scenario] = &[
     iscsi::LOGOUT,
     iscsi::SHORT_TIMEOUT,
     iscsi::LONG_TIMEOUT,
+    mapped::PLANNED_FENCE,
+    mapped::CUT,
     unkillable::SCENARIO,
     image_locks::LEASE_TIME_90,
     image_locks::NFS_3,
