@@ -17,6 +17,7 @@ mod libvirtd_hung;
 mod maintenance;
 mod mapped;
 mod mass_power_loss;
+mod memory;
 mod one_way;
 mod panic;
 mod power_off;
@@ -54,6 +55,7 @@ pub const ALL: &[Scenario] = &[
     processes::AGENT_STOPPED,
     processes::FENCER_STOPPED,
     processes::FENCER_KILLED_CUT,
+    memory::SCENARIO,
     panic::SCENARIO,
     panic::HANGS,
     watchdog::FENCER,

@@ -1,0 +1,31 @@
+//! The host's memory runs out, again and again. The fencer has all of its own locked, and asks for none.
+
+use leasefence_demo::story::Kind;
+
+use crate::scenario::{Failure, Scenario};
+use crate::stage::Stage;
+
+const EATER: &str = "lab-eater";
+
+pub(super) const SCENARIO: Scenario = Scenario::new(
+    "memory",
+    "has all its memory eaten, over and over, and is cut off: its guest ends in time and runs once elsewhere, and it comes back",
+    play,
+);
+
+/// `tail` keeps what it has read until a line ends. The kernel kills it first, and it begins anew.
+fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    stage.note(Kind::Fault, "a process eats its memory");
+    stage.on_victim(&format!(
+        "systemd-run --quiet --unit={EATER} --property=OOMScoreAdjust=1000 --property=OOMPolicy=continue \
+         sh -c 'while :; do tail /dev/zero; done'"
+    ))?;
+    stage.wait_ttl(0.5)?;
+    stage.cut_storage()?;
+    stage.sees_takeover()?;
+    stage.heal()?;
+    stage.note(Kind::Mended, "it is stopped");
+    stage.undo_on_victim(&format!("systemctl stop {EATER}"))?;
+    stage.sees_return()?;
+    stage.sees_guest_on_one_host()
+}
