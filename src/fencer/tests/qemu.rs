@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{Host, Process, SOON, TTL, domain, fencer_half, in_namespace, wait_until};
 use leasefence_page::AgentPage;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 const QEMU: &str = "qemu-system-x86_64";
 /// What fifty need, in MiB, with a good margin.
@@ -77,6 +77,75 @@ fn one_twenty_and_fifty_guests_are_killed_at_once() {
             guest.assert_killed(SOON);
         });
     }
+}
+
+/// A memory cgroup of this test's own, in which this process and all that it starts has little room.
+struct Scarce(&'static str);
+
+impl Scarce {
+    const PARENT: &str = "/sys/fs/cgroup/memory";
+    /// Room for a fencer, a few halted guests, and one that eats the rest.
+    const BYTES: u32 = 256 << 20;
+
+    /// None where no such cgroup can be made.
+    fn enter() -> Option<Self> {
+        let group = "/sys/fs/cgroup/memory/leasefence-test-scarce";
+        fs::create_dir_all(group).ok()?;
+        fs::write(format!("{group}/memory.limit_in_bytes"), Self::BYTES.to_string()).ok()?;
+        fs::write(format!("{group}/cgroup.procs"), "0").ok()?;
+        Some(Self(group))
+    }
+
+    /// How often the kernel has killed for want of memory.
+    fn killed(&self) -> u32 {
+        let text = fs::read_to_string(format!("{}/memory.oom_control", self.0)).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Scarce {
+    fn drop(&mut self) {
+        fs::write(format!("{}/cgroup.procs", Self::PARENT), "0").ok();
+        // What is left in there was started by what was started here.
+        wait_until("an empty cgroup", SOON, || {
+            let left = fs::read_to_string(format!("{}/cgroup.procs", self.0)).unwrap_or_default();
+            for pid in left.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+                kill_process(pid, Signal::KILL).ok();
+            }
+            fs::remove_dir(self.0).is_ok()
+        });
+    }
+}
+
+/// Catches: a fencer that asks for memory when there is none, and waits for the kernel to find some.
+#[test]
+fn while_memory_runs_out_again_and_again_guests_are_killed_and_their_exits_seen() {
+    let name = "while_memory_runs_out_again_and_again_guests_are_killed_and_their_exits_seen";
+    if !in_namespace(name) || !has_qemu() {
+        return;
+    }
+    let Some(scarce) = Scarce::enter() else {
+        println!("SKIPPED: no cgroup of v1's memory controller can be made");
+        return;
+    };
+    let mut host = Host::new();
+    let _fencer = host.start_fencer();
+    let mut page = host.attach(None).unwrap();
+    let mut guests: Vec<_> = (1..=3).map(|number| start(&host, number)).collect();
+    wait_for(&mut page, guests.len());
+    // `tail` keeps what it has read until a line ends. The kernel chooses it, and it begins anew.
+    let eats = "echo 1000 >/proc/self/oom_score_adj; while :; do tail /dev/zero; done";
+    let eater = Command::new("sh").args(["-c", eats]).stderr(Stdio::null()).spawn().unwrap();
+    let _eater = Process(eater);
+    wait_until("memory runs out", TTL, || scarce.killed() > 1);
+    host.arm(&mut page, SOON);
+    let end = host.half.lease_end.0;
+    wait_until("CLEAN", TTL, || fencer_half(&mut page).clean.is_some());
+    let took = fencer_half(&mut page).clean.unwrap().at.since_by_faster(end);
+    println!("CLEAN {took:?} after the end, memory had run out {} times", scarce.killed());
+    guests.iter_mut().for_each(|guest| {
+        guest.assert_killed(SOON);
+    });
 }
 
 #[test]
