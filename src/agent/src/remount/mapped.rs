@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::path::Path;
 
 use leasefence_transport::{MappedDevice, Mapping};
 
@@ -29,30 +30,39 @@ impl MappedNote {
         Some(Self { uuid: uuid.to_owned(), name: name.to_owned(), mapping })
     }
 
-    /// Whether the kernel has a mapped device of this identity, whatever its number is now.
+    /// Whether the kernel has a mapped device of this identity and this name, whatever its number is now.
     pub(super) fn is_there(&self) -> bool {
         let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+        let says = |dm: &Path, attribute: &str, wanted: &str| {
+            fs::read_to_string(dm.join(attribute)).is_ok_and(|text| text.trim_end() == wanted)
+        };
         devices
-            .filter_map(|device| fs::read_to_string(device.path().join("dm/uuid")).ok())
-            .any(|uuid| uuid.trim_end() == self.uuid)
+            .map(|device| device.path().join("dm"))
+            .any(|dm| says(&dm, "uuid", &self.uuid) && says(&dm, "name", &self.name))
     }
 
     /// What an administrator would type. multipathd and udev often have done it before.
     pub(super) fn command(&self) -> Vec<String> {
-        let words = match self.mapping {
-            Mapping::Multipath => vec!["multipath", self.uuid.trim_start_matches("mpath-")],
+        match self.mapping {
+            Mapping::Multipath => words(&["multipath", self.uuid.trim_start_matches("mpath-")]),
+            Mapping::Volume => words(&["lvchange", "-ay", &volume_of(&self.name)]),
             // All partitions of the device whose identity follows `partN-`.
             Mapping::Partition => {
                 let whole = self.uuid.split_once('-').map_or("", |(_, whole)| whole);
-                return ["kpartx".to_owned(), "-a".to_owned(), format!("/dev/disk/by-id/dm-uuid-{whole}")]
-                    .into();
+                words(&["kpartx", "-a", "-p", self.delimiter(), &format!("/dev/disk/by-id/dm-uuid-{whole}")])
             }
-            Mapping::Volume => {
-                return ["lvchange".to_owned(), "-ay".to_owned(), volume_of(&self.name)].into();
-            }
-        };
-        words.into_iter().map(str::to_owned).collect()
+        }
     }
+
+    /// What stands between the name of a multipath device and the number of its partition: each distribution has its own.
+    fn delimiter(&self) -> &'static str {
+        let stem = self.name.trim_end_matches(|c: char| c.is_ascii_digit());
+        ["-part", "_part", "p"].into_iter().find(|delimiter| stem.ends_with(delimiter)).unwrap_or_default()
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 impl fmt::Display for MappedNote {

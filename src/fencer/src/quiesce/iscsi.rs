@@ -13,9 +13,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::thread;
 
 use leasefence_core::fencing::{Quiet, Quieting};
 use leasefence_transport::{IscsiPath, IscsiWay, Mapping};
@@ -33,8 +33,8 @@ pub(super) struct IscsiStorage {
     way: Result<IscsiWay, String>,
     /// All portals that ever led to it: a path that was lost, and tried again over another one, may still send.
     portals: BTreeSet<SocketAddr>,
-    /// It was deleted or removed here: its number may be another's.
-    deleted: bool,
+    /// It is being shown quiet: from here on its number may be another's.
+    begun: bool,
     /// What was done to it, and what that shows.
     quieting: Quieting,
     probe: Probe,
@@ -45,12 +45,13 @@ impl IscsiStorage {
     pub(super) fn new(device: u64) -> Self {
         let way = Err("there is no such device".to_owned());
         let (quieting, probe) = (Quieting::default(), Probe::default());
-        let mut this = Self { device, way, portals: BTreeSet::new(), deleted: false, quieting, probe };
+        let mut this = Self { device, way, portals: BTreeSet::new(), begun: false, quieting, probe };
         this.look();
         this
     }
 
-    /// Looks at it anew. What was known of one that is gone is kept: it may have been taken away to show it quiet.
+    /// Looks at it anew. Once it is being shown quiet, what was known of it is kept: it may have been taken away for that, or its
+    /// paths may have been, for another volume on them.
     pub(super) fn look(&mut self) {
         if let Some(way) = IscsiWay::to(self.device).transpose() {
             self.take(way.map_err(|obstacle| obstacle.to_string()));
@@ -58,23 +59,23 @@ impl IscsiStorage {
     }
 
     fn take(&mut self, way: Result<IscsiWay, String>) {
-        // A mapped device whose paths were deleted here leads nowhere.
-        let is_spoilt = !self.quieting.may_be_gentle() && self.way.is_ok() && way.is_err();
-        if !self.is_another_s(&way) && !is_spoilt {
-            self.portals.extend(way.iter().flat_map(|way| &way.paths).flat_map(|path| &path.portals));
-            self.way = way;
+        if let Ok(before) = &self.way {
+            let is_another = way.as_ref().map_or(true, |way| identity(way) != identity(before));
+            if is_another && self.begun {
+                return;
+            }
+            if is_another && way.is_ok() {
+                self.portals.clear();
+            }
         }
-    }
-
-    /// Whether this leads to something else which has the number that it had.
-    fn is_another_s(&self, way: &Result<IscsiWay, String>) -> bool {
-        let what = |way: &Result<IscsiWay, String>| way.as_ref().ok().map(identity);
-        self.deleted && what(way) != what(&self.way)
+        self.portals.extend(way.iter().flat_map(|way| &way.paths).flat_map(|path| &path.portals));
+        self.way = way;
     }
 
     /// Does what is left to do.
     pub(super) fn quiesce(&mut self) -> Answer {
         self.look();
+        self.begun = true;
         let way = self.way.clone()?;
         let portals: Vec<_> = self.portals.iter().copied().collect();
         if is_there(&way) {
@@ -90,11 +91,10 @@ impl IscsiStorage {
             if !self.quieting.looked(is_there(&way), gently) {
                 return Err("it is still there".to_owned());
             }
-            self.deleted = true;
         }
         let sent_all = self.quieting.is_gentle() && have_sent_all(&portals)?;
         if self.quieting.proof(sent_all) == Some(Quiet::Acknowledged) {
-            return Ok(Quiet::Acknowledged);
+            return Ok(if is_tried_again(&way) { Quiet::Forced } else { Quiet::Acknowledged });
         }
         end(&portals)?;
         self.quieting.cut_off();
@@ -129,38 +129,51 @@ fn is_there(way: &IscsiWay) -> bool {
     }
 }
 
+/// Whether a request may have been sent twice, by two paths: its target may hold the first, whatever became of the second.
+fn is_tried_again(way: &IscsiWay) -> bool {
+    way.mapped.iter().any(|device| device.mapping == Mapping::Multipath)
+}
+
 /// Ends the connections, and with them what waits for an answer; then nothing that a mapped device is given is kept or sent.
 fn cut_off(way: &IscsiWay, portals: &[SocketAddr]) -> Result<(), String> {
-    let keeps = way.mapped.iter().filter(|device| device.mapping == Mapping::Multipath && device.is_there());
-    for device in keeps {
-        mapper::fail_if_no_path(&device.uuid)
-            .map_err(|error| format!("multipath {}: {error}", device.name))?;
+    let mut told = Ok(());
+    for device in way.mapped.iter().filter(|device| device.mapping == Mapping::Multipath && device.is_there())
+    {
+        let failed = |error| format!("telling multipath {} to fail what it keeps: {error}", device.name);
+        // One that is being given another table refuses: the next attempt tells it again, and all else is done meanwhile.
+        told = told.and(mapper::fail_if_no_path(&device.uuid).map_err(failed));
     }
     end(portals)?;
-    match way.mapped.is_empty() {
-        true => Ok(()),
-        false => way.paths.iter().try_for_each(delete),
+    if !way.mapped.is_empty() {
+        delete(&way.paths)?;
     }
+    told
 }
 
 /// Takes the device from this kernel. It returns when the last request has ended.
 fn take_away(way: &IscsiWay) -> Result<(), String> {
-    let Some(device) = way.mapped.first() else {
-        return way.paths.iter().try_for_each(delete);
-    };
-    mapper::remove(&device.uuid)
-        .map_err(|error| format!("removing the mapped device {}: {error}", device.name))
+    match way.mapped.first() {
+        None => delete(&way.paths),
+        Some(device) => mapper::remove(&device.uuid)
+            .map_err(|error| format!("removing the mapped device {}: {error}", device.name)),
+    }
 }
 
-fn delete(path: &IscsiPath) -> Result<(), String> {
-    let delete = path.place.join("delete");
-    match fs::write(&delete, "1") {
-        // Somebody else has just deleted it.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(format!("{}: {error}", delete.display()))
-        }
-        _ => Ok(()),
-    }
+/// All at once, since each waits for its own requests. Somebody else may just have deleted one.
+fn delete(paths: &[IscsiPath]) -> Result<(), String> {
+    let delete = |path: &IscsiPath| {
+        let file = path.place.join("delete");
+        let failed =
+            fs::write(&file, "1").err().map_or("it is still there".to_owned(), |error| error.to_string());
+        if path.place.exists() { Err(format!("{}: {failed}", file.display())) } else { Ok(()) }
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = paths.iter().map(|path| scope.spawn(move || delete(path))).collect();
+        let ended = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err("its thread died".to_owned())));
+        ended.fold(Ok(()), Result::and)
+    })
 }
 
 fn end(portals: &[SocketAddr]) -> Result<(), String> {
@@ -193,39 +206,44 @@ mod tests {
         IscsiWay { mapped: Vec::new(), paths: paths.iter().map(path).collect(), mounted: None }
     }
 
-    /// Catches: a path that was lost before the fence, and over which a request that was tried again may still leave; and a mapped
-    /// device whose paths were deleted here, and which is then taken for one that was never known.
-    #[test]
-    fn what_ever_led_to_it_is_remembered() {
-        let mut storage = IscsiStorage::new(rustix::fs::makedev(0, 1_048_575));
-        storage.take(Ok(way_over(&[("/a", 1), ("/b", 2)])));
-        storage.take(Ok(way_over(&[("/b", 2)])));
-        assert_eq!(storage.portals, [portal(1), portal(2)].into());
-        storage.quieting.taken(false);
-        storage.take(Err("no paths".to_owned()));
-        assert_eq!(storage.way, Ok(way_over(&[("/b", 2)])));
-        storage.quieting = Quieting::default();
-        storage.take(Err("RAID".to_owned()));
-        assert!(storage.way.is_err());
+    fn storage() -> IscsiStorage {
+        IscsiStorage::new(rustix::fs::makedev(0, 1_048_575))
     }
 
-    /// Catches: an innocent disk that is deleted in its place.
+    /// Catches: a path that was lost before the fence, and over which a request that was tried again may still leave.
     #[test]
-    fn what_has_its_number_after_it_was_deleted_is_left_alone_unless_it_is_the_same() {
-        let way = |place: &str| Ok(way_over(&[(place, 1)]));
-        let mut storage = IscsiStorage::new(rustix::fs::makedev(0, 1_048_575));
-        storage.way = way("/sys/devices/a");
-        assert!(!storage.is_another_s(&way("/sys/devices/b")), "it was not deleted yet");
-        storage.deleted = true;
-        assert!(
-            storage.is_another_s(&way("/sys/devices/b")) && storage.is_another_s(&Err("local".to_owned()))
-        );
-        assert!(!storage.is_another_s(&way("/sys/devices/a")));
+    fn all_portals_that_ever_led_to_it_are_remembered_until_it_is_another() {
+        let mut storage = storage();
+        storage.take(Ok(way_over(&[("/a", 1)])));
+        storage.take(Ok(way_over(&[("/a", 2)])));
+        storage.take(Err("multipath without a path".to_owned()));
+        storage.take(Ok(way_over(&[("/a", 2)])));
+        assert_eq!(storage.portals, [portal(1), portal(2)].into());
+        storage.take(Ok(way_over(&[("/b", 3)])));
+        storage.take(Ok(way_over(&[("/c", 4)])));
+        assert_eq!(storage.portals, [portal(4)].into());
+    }
+
+    /// Catches: an innocent disk that is deleted in its place; and a volume that another one's fence has left without paths, which
+    /// is then taken for one that was never known.
+    #[test]
+    fn once_it_is_being_shown_quiet_nothing_else_is_taken_for_it() {
+        let mut storage = storage();
+        storage.take(Ok(way_over(&[("/a", 1)])));
+        storage.take(Ok(way_over(&[("/b", 2)])));
+        assert_eq!(storage.way, Ok(way_over(&[("/b", 2)])), "nothing was begun yet");
+        storage.begun = true;
+        for other in [Ok(way_over(&[("/c", 3)])), Err("no paths".to_owned())] {
+            storage.take(other);
+            assert_eq!(storage.way, Ok(way_over(&[("/b", 2)])));
+        }
+        storage.take(Ok(way_over(&[("/b", 4)])));
+        assert_eq!(storage.portals, [portal(2), portal(4)].into(), "the same one, by another portal");
     }
 
     #[test]
     fn what_is_no_device_of_a_session_has_a_reason_and_no_proof() {
-        let mut storage = IscsiStorage::new(rustix::fs::makedev(0, 1_048_575));
+        let mut storage = storage();
         assert!(storage.quiesce().is_err());
         storage.look();
         assert!(storage.quiesce().is_err());
