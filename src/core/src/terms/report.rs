@@ -81,7 +81,7 @@ fn bounds(setting: &Setting) -> Vec<Derived> {
         row(
             "reset_at",
             reset_at(setting),
-            "after the lease's end, a host that cannot show itself fenced resets itself",
+            "after the lease's end, at the latest, a host that cannot show itself fenced resets itself",
             "fence_budget - reset_latency",
         ),
     ]

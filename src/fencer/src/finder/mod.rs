@@ -1,6 +1,6 @@
-//! Finds QEMU processes that libvirt's files do not show, and what serves disks past all of them, by what /proc and the cgroups say. Reading a command line waits for the
-//! victim's memory map, so a process of its own does it, ahead of need: the *finder*, a child of the fencer that runs the same
-//! program. One that hangs is killed and started again, and leaves alone what it hung over.
+//! Finds QEMU processes that libvirt's files do not show, and what serves disks past all of them, by what /proc and the cgroups
+//! say. Reading a command line waits for the victim's memory map, so a process of its own does it, ahead of need: the *finder*, a
+//! child of the fencer that runs the same program. One that hangs is killed and started again, and leaves alone what it hung over.
 //!
 //! The fencing thread takes the finder's last answer and waits for nobody. What is lost with a finder is at most what has
 //! started since its last look: what was found once is held ([`crate::discovery`]), and while nobody has looked for longer than
@@ -34,8 +34,8 @@ const HANGS: Duration = Duration::from_secs(3);
 /// While no look has been begun and ended for so long, domains may run that nobody knows of: a finder that hangs was ended and
 /// another one has looked well before.
 const LOST: Duration = Duration::from_secs(8);
-/// As many as can be held.
-const MOST: usize = leasefence_page::MAX_PROCESSES;
+/// One more than can be held: then the fencing thread sees that something is missing.
+const MOST: usize = leasefence_page::MAX_PROCESSES + 1;
 /// So many writers are told of, and one more, which says that there are too many.
 pub(crate) const MOST_WRITERS: usize = 256;
 /// The argument by which the program is the finder. It is in no help: nobody but the fencer starts it.
@@ -117,7 +117,6 @@ impl Finder {
         {
             self.seen = changes;
             self.last.clear();
-            // What is beyond is not lost: it is there again in the next look.
             self.last.extend_from_slice(&found.domains[..found.domains.len().min(MOST)]);
             self.writers.clear();
             self.writers.extend_from_slice(&found.writers[..found.writers.len().min(MOST_WRITERS + 1)]);

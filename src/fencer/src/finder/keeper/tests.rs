@@ -1,0 +1,100 @@
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use super::*;
+use rustix::io::Errno;
+
+const ACTS: &str = "LEASEFENCE_TEST_FINDER";
+const VICTIM: ProcessName = ProcessName { pid: 77, start_time: 5 };
+
+fn keeper() -> Keeper {
+    Keeper::new(Arc::default(), Path::new("/nonexistent"))
+}
+
+fn actor(acts: &'static str) -> impl Fn() -> Command {
+    move || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "finder::keeper::tests::acts_as_a_finder"]).env(ACTS, acts);
+        command
+    }
+}
+
+fn told(keeper: &Keeper) -> Vec<Candidate> {
+    keeper.shared.found.lock().unwrap().domains.clone()
+}
+
+/// Not a test: the finder of the others, in a process of its own.
+#[test]
+fn acts_as_a_finder() {
+    let Some(acts) = std::env::var_os(ACTS) else { return };
+    let socket = io::stdin();
+    let mut skipped = Vec::new();
+    loop {
+        match Record::receive(&socket).unwrap() {
+            Record::Skip(process) => skipped.push(process),
+            Record::Go => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    Record::Begin.send(&socket).unwrap();
+    Record::Domain(ProcessName { pid: 1, start_time: 1 }, DomainId([1; 16])).send(&socket).unwrap();
+    if acts == "dies" {
+        std::process::exit(1);
+    }
+    if skipped.is_empty() {
+        Record::Reading(VICTIM).send(&socket).unwrap();
+        assert_eq!(Record::receive(&socket), Err(Errno::PIPE), "until it is ended");
+    }
+    assert_eq!(skipped, [VICTIM]);
+    Record::Domain(VICTIM, DomainId::default()).send(&socket).unwrap();
+    Record::End.send(&socket).unwrap();
+}
+
+/// Catches: a guest whose command line cannot be read, over which one finder after the other hangs, so that no other guest is
+/// ever found.
+#[test]
+fn what_a_finder_hung_over_is_an_unknown_domain_s_and_the_next_one_leaves_it_alone() {
+    let mut keeper = keeper();
+    let known = candidate(ProcessName { pid: 1, start_time: 1 }, DomainId([1; 16]));
+    keeper.keep_one(&actor("hangs"));
+    assert_eq!(told(&keeper), [known, unknown(VICTIM)], "at once, without the next look");
+    assert_eq!(keeper.shared.looked(), Instant::default(), "and no look has been made");
+    keeper.keep_one(&actor("hangs"));
+    assert_eq!(told(&keeper), [known, unknown(VICTIM)]);
+    assert!(keeper.shared.looked() != Instant::default());
+    let troubles = keeper.shared.troubles();
+    assert_eq!((troubles.hung, troubles.ended, troubles.not_started), (1, 1, 0));
+    assert!(keeper.left_behind.is_empty(), "it was killed and reaped");
+}
+
+#[test]
+fn a_look_that_a_finder_dies_in_takes_nothing_away_and_is_none() {
+    let mut keeper = keeper();
+    let before = unknown(VICTIM);
+    keeper.found.domains.push(before);
+    keeper.keep_one(&actor("dies"));
+    assert_eq!(told(&keeper), [before, candidate(ProcessName { pid: 1, start_time: 1 }, DomainId([1; 16]))]);
+    assert_eq!(keeper.shared.looked(), Instant::default());
+}
+
+#[test]
+fn where_none_can_be_started_or_too_many_hang_in_the_kernel_that_is_counted() {
+    let mut keeper = keeper();
+    keeper.keep_one(&|| Command::new("/nonexistent/finder"));
+    assert_eq!(keeper.shared.troubles().not_started, 1);
+    let sleeper =
+        || Command::new("sleep").arg("60").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    keeper.left_behind.extend((0..MOST_LEFT).map(|_| sleeper()));
+    keeper.reap();
+    keeper.keep_one(&actor("dies"));
+    assert_eq!((keeper.shared.troubles().not_started, keeper.shared.troubles().ended), (2, 0));
+    keeper.left_behind[0].kill().unwrap();
+    while keeper.left_behind.len() == MOST_LEFT {
+        keeper.reap();
+    }
+    keeper.keep_one(&actor("dies"));
+    assert_eq!(keeper.shared.troubles().ended, 1);
+    for child in &mut keeper.left_behind {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
