@@ -219,7 +219,7 @@ impl World {
                     done.condemned.into_iter().for_each(|run| self.kill_run(run, "by the fencer"));
                 }
                 Step::Publish | Step::PublishScan => changed |= self.publish(host),
-                Step::Page if self.hosts[host].memory.is_some() => {
+                Step::Page if self.hosts[host].memory.is_some() && !self.hosts[host].fencer.page_lost => {
                     self.happened(&Happened::PageRead { host });
                 }
                 Step::Reset => self.trigger_pulled(host),

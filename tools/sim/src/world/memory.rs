@@ -112,7 +112,7 @@ impl PageMemory {
 
     /// A new fencer has read nothing yet.
     pub(crate) fn fencer_starts(&mut self) {
-        self.reader = AgentHalfIn::new(self.memory.clone());
+        (self.reader, self.found) = (AgentHalfIn::new(self.memory.clone()), HalfReading::Empty);
     }
 
     /// The fencer looks.
