@@ -9,6 +9,9 @@ use super::record::{ProcessName, Record};
 use super::{cgroup_members, kernel_writers, writers};
 use crate::proc_stat;
 
+/// After so many processes one is told, whatever was found.
+const SIGNS_OF_LIFE: usize = 256;
+
 /// Hands a record on.
 pub(super) type Tell<'a> = dyn FnMut(Record) -> Result<(), Errno> + 'a;
 
@@ -18,7 +21,12 @@ pub(super) fn look(emulators: &mut Emulators, tell: &mut Tell<'_>) -> Result<(),
     emulators.drop_ended();
     let members = cgroup_members::all();
     let entries = fs::read_dir("/proc").map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    for pid in entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()) {
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    for (count, pid) in pids.enumerate() {
+        // A host with very many processes is no reason to be taken for one that hangs.
+        if count % SIGNS_OF_LIFE == 0 {
+            tell(Record::Reading(ProcessName::default()))?;
+        }
         let Ok(comm) = fs::read(format!("/proc/{pid}/comm")) else { continue };
         emulators.look_at(pid, &comm, members.contains(&pid), tell)?;
         // An emulator that is no domain's may have been started by anybody, for anything.
