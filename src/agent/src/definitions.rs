@@ -24,8 +24,9 @@ type Stored = HashMap<DomainId, (u64, u32)>;
 enum Wanted {
     /// As libvirt says.
     Asked(DomainId),
-    /// As libvirt gave it to its hook: without secrets, so that it does not count as stored.
-    Given(DomainId, Definition),
+    /// As libvirt gave it to its hook: without secrets, so that it does not count as stored. True where one that is stored already
+    /// is the better: of a domain that comes in, by its source.
+    Given(DomainId, Definition, bool),
 }
 
 /// The handle of the thread.
@@ -72,9 +73,9 @@ impl DefinitionStore {
     }
 
     /// Stores what libvirt gave its hook of a domain that is about to run, if no other chain of it is stored, until a listing shows the domain and all of it is
-    /// stored. The caller owns the domain's lease.
-    pub(crate) fn store_given(&self, domain: DomainId, definition: Definition) {
-        self.queue.send(Wanted::Given(domain, definition)).ok();
+    /// stored. The caller has the domain's lease. `keeps`: also one of this chain stays, as its source has stored it.
+    pub(crate) fn store_given(&self, domain: DomainId, definition: Definition, keeps: bool) {
+        self.queue.send(Wanted::Given(domain, definition, keeps)).ok();
     }
 
     /// The same, for a domain whose definition this host has stored before: only the owner of a domain's lease stores it.
@@ -140,7 +141,9 @@ impl Worker {
             for wanted in std::iter::once(first).chain(wanted.try_iter()) {
                 match wanted {
                     Wanted::Asked(domain) => drop(batch.insert(domain)),
-                    Wanted::Given(domain, definition) => self.tell(self.put_first(domain, &definition)),
+                    Wanted::Given(domain, definition, keeps) => {
+                        self.tell(self.put_first(domain, &definition, keeps));
+                    }
                 }
             }
             for domain in batch {
@@ -155,11 +158,12 @@ impl Worker {
 
     /// What stands there of another chain is replaced only once that one runs: a start that comes to nothing must leave what its
     /// lease entry says can be started.
-    fn put_first(&self, domain: DomainId, definition: &Definition) -> Result<(), String> {
+    fn put_first(&self, domain: DomainId, definition: &Definition, keeps: bool) -> Result<(), String> {
         let found =
             self.place.open()?.load(domain, definition.chain_hash).map_err(|error| error.to_string())?;
         match found {
             Loaded::HashMismatch { .. } => Ok(()),
+            Loaded::Found(_) if keeps => Ok(()),
             Loaded::Found(_) | Loaded::Missing | Loaded::Damaged(_) => self.put(domain, definition).map(drop),
         }
     }

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use leasefence_api as api;
 use leasefence_core::ids::DomainId;
-use leasefence_core::member::{DomainReport, Listing, StopReason};
+use leasefence_core::member::{DomainReport, Listing, MigrationNews, StopReason};
 use leasefence_hypervisor::{
-    Domain, Hypervisor, HypervisorError, HypervisorEvent, StopDetail, Storage, Storages,
+    Activity, Domain, Hypervisor, HypervisorError, HypervisorEvent, StopDetail, Storage, Storages,
 };
 
 use crate::definitions::DefinitionStore;
@@ -108,6 +108,10 @@ impl Lister {
             HypervisorEvent::Stopped { domain, detail } => {
                 send(&self.events, Event::Stopped(*domain, reason(*detail, self.host_is_stopping)));
             }
+            HypervisorEvent::SuspendedToMigrate(domain) => {
+                send(&self.events, Event::Migration(*domain, MigrationNews::Suspended));
+            }
+            HypervisorEvent::Resumed(domain) => send(&self.events, Event::CpusRun(vec![*domain])),
             HypervisorEvent::Away(why) => send(&self.events, Event::LibvirtAway(why.clone())),
             HypervisorEvent::DefinitionChanged(domain) | HypervisorEvent::MetadataChanged(domain) => {
                 self.store.refresh(*domain);
@@ -125,6 +129,8 @@ impl Lister {
             Ok(domains) => {
                 let (reports, storages) = self.reports(&domains);
                 send(&self.events, Event::Domains(reports, storages));
+                let cpus_run = |domain: &&Domain| domain.activity == Activity::Running { paused: false };
+                send(&self.events, Event::CpusRun(domains.iter().filter(cpus_run).map(|d| d.id).collect()));
             }
             Err(HypervisorError::Away(why)) => send(&self.events, Event::LibvirtAway(why)),
             Err(error) => send(&self.events, Event::LibvirtAway(error.to_string())),
@@ -225,7 +231,7 @@ mod tests {
         assert_eq!(reason(StopDetail::Shutdown, || true), StopReason::HostShutdown);
         assert_eq!(reason(StopDetail::Destroyed, || true), StopReason::HostShutdown);
         assert_eq!(reason(StopDetail::Shutdown, || false), StopReason::Shutdown);
-        assert_eq!(reason(StopDetail::Migrated, || true), StopReason::Shutdown);
+        assert_eq!(reason(StopDetail::Migrated, || true), StopReason::Migrated);
         assert_eq!(
             reason(StopDetail::Crashed, || panic!("not asked: nothing hangs on it")),
             StopReason::Crashed

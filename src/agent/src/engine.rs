@@ -3,6 +3,7 @@
 
 mod begin;
 mod hooks;
+mod migrations;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -160,6 +161,8 @@ impl Engine {
                 self.parts.nudge.nudge();
                 self.input(Input::StartEnded { domain, term, result });
             }
+            Event::CpusRun(domains) => self.input(Input::CpusRun(domains)),
+            Event::Migration(domain, news) => self.input(Input::Migration { domain, news }),
             Event::Hook(asked) => self.hook_asks(asked),
             Event::StartRefused(domain, opened) => self.input(Input::StartRefused { domain, opened }),
             Event::Activity(domain, opened, activity) => {
@@ -287,6 +290,7 @@ impl Engine {
                 self.permit_start(id, domain, opened, token_is_new);
             }
             Command::AskActivity { domain, opened } => self.parts.starter.ask_activity(domain, opened),
+            Command::Migration { domain, step } => self.migration_step(domain, step),
             Command::Destroy { domain, reason } => self.destroy(domain, &reason),
             Command::StoreDefinition { domain } => self.parts.store.store(domain),
             Command::KillAll => self.kill_all(),

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use leasefence_core::ids::{DomainId, Term};
-use leasefence_core::member::{DomainReport, LeaseMedium, StartActivity, StartFailure, StopReason};
+use leasefence_core::member::{
+    DomainReport, LeaseMedium, MigrationNews, StartActivity, StartFailure, StopReason,
+};
 use leasefence_core::storage::IoDone;
 use leasefence_core::time::Instant;
 use leasefence_disk::OpenError;
@@ -36,6 +38,10 @@ pub(crate) enum Event {
     Barrier(DomainId, Instant, Result<Duration, String>),
     /// A start ended.
     StartEnded(DomainId, Term, Result<(), StartFailure>),
+    /// Domains whose CPUs run, as libvirt says.
+    CpusRun(Vec<DomainId>),
+    /// Something happened to a domain that migrates.
+    Migration(DomainId, MigrationNews),
     /// Libvirt's hook asks.
     Hook(Asked),
     /// A start whose token was new was not permitted.

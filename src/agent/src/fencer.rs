@@ -1,7 +1,9 @@
 //! The page, as the main loop uses it: the agent's half is written here before anything that depends on it is done, and
 //! the fencer's half is read. All of it is memory: nothing here waits. What follows from a read the core says (`Sight`).
 
-use leasefence_core::fencing::{AgentHalf, FencerHalf};
+use std::io;
+
+use leasefence_core::fencing::{AgentHalf, DomainProcess, FencerHalf};
 use leasefence_core::ids::DomainId;
 use leasefence_core::member::Sight;
 use leasefence_core::time::Instant;
@@ -9,7 +11,7 @@ use leasefence_page::{
     AgentPage, EncodeError, Page, ResetReport, ResetWish, Rungs, WatchdogReport, WatchdogWish,
 };
 
-use crate::kill::kill;
+use crate::kill::{go_on, halt, kill};
 
 /// The page and what was seen of it.
 #[derive(Debug)]
@@ -89,15 +91,34 @@ impl Fencer {
 
     /// Sends SIGKILL to the processes of one domain, or of all. Returns how many, and what could not be done.
     pub(crate) fn kill(&mut self, domain: Option<DomainId>) -> (usize, Vec<String>) {
-        let mut killed = 0;
+        self.each("killing", domain, kill)
+    }
+
+    /// Stops the processes of one domain, as [`kill`](Self::kill).
+    pub(crate) fn halt(&mut self, domain: DomainId) -> (usize, Vec<String>) {
+        self.each("stopping", Some(domain), halt)
+    }
+
+    /// Lets those of them go on that are stopped.
+    pub(crate) fn go_on(&mut self, domain: DomainId) -> (usize, Vec<String>) {
+        self.each("continuing", Some(domain), go_on)
+    }
+
+    fn each(
+        &mut self,
+        doing: &str,
+        domain: Option<DomainId>,
+        signal: fn(&DomainProcess) -> io::Result<()>,
+    ) -> (usize, Vec<String>) {
+        let mut reached = 0;
         let mut errors = Vec::new();
         for process in self.sight.to_kill(domain, self.page.read_fencer()) {
-            match kill(process) {
-                Ok(()) => killed += 1,
-                Err(error) => errors.push(format!("killing pid {}: {error}", process.pid)),
+            match signal(process) {
+                Ok(()) => reached += 1,
+                Err(error) => errors.push(format!("{doing} pid {}: {error}", process.pid)),
             }
         }
-        (killed, errors)
+        (reached, errors)
     }
 }
 

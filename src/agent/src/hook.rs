@@ -155,12 +155,12 @@ impl Reader {
             Operation::Prepare => HookOperation::Prepare(Box::new(self.report(&domain, exempt))),
             Operation::Start => HookOperation::Start,
             Operation::Started => HookOperation::Started,
-            Operation::Migrate => HookOperation::Migrate,
+            Operation::Migrate => HookOperation::Migrate(Box::new(self.report(&domain, exempt))),
             Operation::Restore => HookOperation::Restore,
             Operation::Release => HookOperation::Release,
         };
         let definition = match question.operation {
-            Operation::Prepare => Definition::from_live(xml, None).ok(),
+            Operation::Prepare | Operation::Migrate => Definition::from_live(xml, None).ok(),
             _ => None,
         };
         Ok((domain.name, HookQuestion { domain: id, exempt, operation }, definition))

@@ -1,4 +1,4 @@
-//! Killing domain processes that the fencer has found: by pidfd, after the start time has shown that the pid is still
+//! Signals to domain processes that the fencer has found: by pidfd, after the start time has shown that the pid is still
 //! theirs. It waits for nothing and asks libvirt nothing.
 
 use std::fs;
@@ -12,6 +12,29 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 /// # Errors
 /// The kernel's error when the signal could not be sent.
 pub(crate) fn kill(process: &DomainProcess) -> io::Result<()> {
+    signal(process, Signal::KILL)
+}
+
+/// Stops one process (SIGSTOP), as [`kill`].
+///
+/// # Errors
+/// As for [`kill`].
+pub(crate) fn halt(process: &DomainProcess) -> io::Result<()> {
+    signal(process, Signal::STOP)
+}
+
+/// Lets one process go on that is stopped (SIGCONT); any other is left alone.
+///
+/// # Errors
+/// As for [`kill`].
+pub(crate) fn go_on(process: &DomainProcess) -> io::Result<()> {
+    if stat_word(process.pid, STATE).is_some_and(|state| state == "T") {
+        return signal(process, Signal::CONT);
+    }
+    Ok(())
+}
+
+fn signal(process: &DomainProcess, signal: Signal) -> io::Result<()> {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
     let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
@@ -22,17 +45,25 @@ pub(crate) fn kill(process: &DomainProcess) -> io::Result<()> {
     if start_time(process.pid) != Some(process.start_time) {
         return Ok(());
     }
-    match pidfd_send_signal(&pidfd, Signal::KILL) {
+    match pidfd_send_signal(&pidfd, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// Field 22 of `/proc/PID/stat`, counted after the command, which may hold spaces and parentheses.
-fn start_time(pid: u32) -> Option<u64> {
+/// Places in `/proc/PID/stat`, counted after the command, which may hold spaces and parentheses: fields 3 and 22.
+const STATE: usize = 0;
+const START_TIME: usize = 19;
+
+/// When a process was started, in clock ticks; none when there is none.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    stat_word(pid, START_TIME)?.parse().ok()
+}
+
+fn stat_word(pid: u32, place: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(19)?.parse().ok()
+    rest.split_whitespace().nth(place).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -54,6 +85,33 @@ mod tests {
         kill(&process).expect("it can be killed");
         assert!(!child.wait().expect("it ends").success());
         kill(&process).expect("gone is what was asked for");
+    }
+
+    /// Catches: a guest that stands still for ever, and one that a signal for another reaches.
+    #[test]
+    fn a_process_is_stopped_and_goes_on_and_one_that_is_not_stopped_is_left_alone() {
+        let (mut child, process) = sleeper();
+        let becomes = |wanted: &str| {
+            for _ in 0..500 {
+                if stat_word(process.pid, STATE).as_deref() == Some(wanted) {
+                    return true;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            false
+        };
+        halt(&process).expect("it can be stopped");
+        assert!(becomes("T"));
+        go_on(&DomainProcess { start_time: process.start_time + 1, ..process }).expect("nothing to do");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(becomes("T"), "another's");
+        go_on(&process).expect("it goes on");
+        assert!(becomes("S"));
+        go_on(&process).expect("nothing to do");
+        kill(&process).expect("it can be killed");
+        child.wait().expect("it ends");
+        halt(&process).expect("gone is no error");
+        go_on(&process).expect("gone is no error");
     }
 
     #[test]

@@ -183,6 +183,10 @@ mod bugs {
             TermNotAboveDeadWants, "term-not-above-dead-wants", "A new term is not above the wants of dead hosts.";
             ReleaseBeforeStop, "release-before-stop", "An own entry is given back while its process still runs.";
             OwnRolledBack, "own-rolled-back", "An own entry is written back as it was before the acquire, at a lower term.";
+            SourceForgets, "source-forgets", "The source of a migration erases its own entry instead of leaving an orphan.";
+            IncomingIgnored, "incoming-ignored", "A live host's incoming entry is no conflict.";
+            IncomingReservesNoTerm, "incoming-reserves-no-term", "A new term need not be above an incoming entry's.";
+            MigrateThenColdStart, "migrate-then-cold-start", "A start after `migrate begin` is permitted though its process waits for no migration.";
         }
         Fence {
             ReceiptWithToken, "receipt-with-token", "CLEAN is proven with a start token open.";

@@ -32,12 +32,13 @@ pub enum StopDetail {
 }
 
 impl StopDetail {
-    /// The protocol's word. A migrated domain counts as ended by its user, and neither it nor a saved one is ever started from
-    /// its definition because of this end: it may run elsewhere, or its image holds newer memory than its disk.
+    /// The protocol's word. Neither a migrated domain nor a saved one is ever started from its definition because of this end: it
+    /// may run elsewhere, or its image holds newer memory than its disk.
     #[must_use]
     pub fn reason(self) -> StopReason {
         match self {
-            Self::Shutdown | Self::Migrated => StopReason::Shutdown,
+            Self::Shutdown => StopReason::Shutdown,
+            Self::Migrated => StopReason::Migrated,
             Self::Saved => StopReason::Saved,
             Self::Destroyed | Self::FromSnapshot => StopReason::Destroyed,
             Self::Crashed | Self::Failed | Self::Daemon | Self::Unknown => StopReason::Crashed,
@@ -179,7 +180,7 @@ mod tests {
             (StopDetail::Destroyed, StopReason::Destroyed, StopReason::HostShutdown),
             (StopDetail::Crashed, StopReason::Crashed, StopReason::Crashed),
             // It may run on the other host.
-            (StopDetail::Migrated, StopReason::Shutdown, StopReason::Shutdown),
+            (StopDetail::Migrated, StopReason::Migrated, StopReason::Migrated),
             // Its image holds newer memory than its disk.
             (StopDetail::Saved, StopReason::Saved, StopReason::Saved),
             (StopDetail::Failed, StopReason::Crashed, StopReason::Crashed),

@@ -16,8 +16,12 @@ pub enum HypervisorEvent {
     Away(String),
     /// A domain began to run (started, restored, migrated in, resumed from a snapshot).
     Started(DomainId),
-    /// A domain was paused or resumed: it counts as running all the same.
+    /// A domain was paused: it counts as running all the same.
     Paused(DomainId),
+    /// A domain's CPUs were stopped in order to migrate it away.
+    SuspendedToMigrate(DomainId),
+    /// A domain's CPUs run again, or have begun to run after a migration to this host.
+    Resumed(DomainId),
     /// A domain does not run any more.
     Stopped {
         /// Which.
@@ -44,6 +48,8 @@ impl HypervisorEvent {
             Self::Back | Self::Away(_) => None,
             Self::Started(domain)
             | Self::Paused(domain)
+            | Self::SuspendedToMigrate(domain)
+            | Self::Resumed(domain)
             | Self::Stopped { domain, .. }
             | Self::Defined(domain)
             | Self::Undefined(domain)

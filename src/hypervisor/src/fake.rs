@@ -248,6 +248,10 @@ impl Hypervisor for FakeHypervisor {
         })
     }
 
+    fn has_job(&self, domain: DomainId) -> Result<bool, HypervisorError> {
+        self.activity(domain).map(|_| false)
+    }
+
     fn set_protection(&self, domain: DomainId, protection: Protection) -> Result<(), HypervisorError> {
         {
             let mut inner = self.answering()?;

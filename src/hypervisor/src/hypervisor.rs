@@ -70,6 +70,12 @@ pub trait Hypervisor: Send + Sync {
     /// As [`Hypervisor::domain`]: an unknown domain has neither a process nor a job.
     fn activity(&self, domain: DomainId) -> Result<Activity, HypervisorError>;
 
+    /// Whether a long job, such as a migration of the domain to another host, is under way.
+    ///
+    /// # Errors
+    /// As [`Hypervisor::domain`].
+    fn has_job(&self, domain: DomainId) -> Result<bool, HypervisorError>;
+
     /// Writes how the domain is guarded into its metadata, of its run and of its configuration.
     ///
     /// # Errors

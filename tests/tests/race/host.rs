@@ -246,6 +246,7 @@ impl Host {
             // Nobody but the agents starts anything here.
             Command::PermitStart { .. }
             | Command::AskActivity { .. }
+            | Command::Migration { .. }
             | Command::StoreDefinition { .. }
             | Command::Reply(..)
             | Command::Note(_) => {}

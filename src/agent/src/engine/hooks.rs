@@ -29,6 +29,8 @@ struct Waiting {
     answer: oneshot::Sender<Answer>,
     /// True when libvirt goes by the answer.
     counts: bool,
+    /// True when it comes in from a host that has stored its definition.
+    migrates: bool,
 }
 
 /// What the hook was answered last.
@@ -119,8 +121,9 @@ impl Engine {
             lock(&self.parts.starter.given).insert(question.domain, definition.clone());
         }
         let counts = question.operation != HookOperation::Release;
+        let migrates = matches!(question.operation, HookOperation::Migrate(_));
         let domain = question.domain;
-        self.hooks.waiting.insert(id, Waiting { name, domain, definition, answer, counts });
+        self.hooks.waiting.insert(id, Waiting { name, domain, definition, answer, counts, migrates });
         self.input(Input::Hook(id, question));
     }
 
@@ -153,6 +156,7 @@ impl Engine {
         let mut waiting = self.hooks.take(id);
         waiting.iter().for_each(|waiting| self.forget_given(waiting));
         let definition = waiting.as_mut().and_then(|waiting| waiting.definition.take());
+        let migrates = waiting.as_ref().is_some_and(|waiting| waiting.migrates);
         let permitted = waiting.is_some_and(|waiting| {
             let why = "this host's lease or its fencer cannot vouch for a start now: see `leasefence status`";
             let answer = if permits { Answer::Allow } else { Answer::Deny(why.to_owned()) };
@@ -160,7 +164,7 @@ impl Engine {
         });
         if permitted {
             if let Some(definition) = definition.filter(|_| is_new) {
-                self.parts.store.store_given(domain, definition);
+                self.parts.store.store_given(domain, definition, migrates);
             }
         } else if is_new {
             drop(self.parts.events.send(Event::StartRefused(domain, opened)));

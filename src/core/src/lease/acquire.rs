@@ -221,6 +221,14 @@ impl Acquire {
                 Progress::Wins(entry) if planted!(OwnRolledBack) => {
                     own.edit(&Edit::NoWant(entry.domain));
                 }
+                // Nothing was let in under it: it is erased like one whose migration failed.
+                Progress::Wins(entry) if entry.state == LeaseState::Incoming => {
+                    own.edit(&Edit::NoWant(entry.domain));
+                }
+                // Its process is there all the time: it stays own, at the term that others may have read.
+                Progress::Wins(entry) if request.kind == AcquireKind::Retake => {
+                    own.edit(&Edit::Put(**entry));
+                }
                 Progress::Wins(entry) => {
                     own.edit(&Edit::Put(table::ended(entry, EndReason::NeverRan, self.hold, ctx.wall_s())));
                 }
@@ -260,6 +268,9 @@ impl Acquire {
 fn edit(request: &AcquireRequest, progress: &Progress) -> Option<Edit> {
     match progress {
         Progress::Open | Progress::Over { want_left: false, .. } => None,
+        Progress::Wants { term, .. } if matches!(request.kind, AcquireKind::Incoming(_)) => {
+            Some(Edit::WantIncoming(request.domain, *term))
+        }
         Progress::Wants { term, .. } => Some(Edit::Want(request.domain, *term)),
         Progress::Wins(entry) => Some(Edit::Put(**entry)),
         Progress::Over { want_left: true, .. } => Some(Edit::NoWant(request.domain)),
@@ -277,12 +288,13 @@ fn first(
     let view = view_of(ctx, scan, own, request.domain);
     if let Some(mine) = view.mine(me) {
         match mine.state {
+            LeaseState::Own if request.kind == AcquireKind::Retake => {}
             LeaseState::Own => return Err(Attempt::End(AcquireOutcome::AlreadyOwn(mine.term))),
             LeaseState::Incoming => return Err(busy(me, Conflict::Incoming)),
             _ => {}
         }
     }
-    check(ctx, scan, &view, me)?;
+    check(ctx, scan, &view, me, source_of(ctx, &view, &request.kind))?;
     check_kind(ctx, &view, &request.kind, me)?;
     let term = view.highest().0.checked_add(1).map(Term);
     let no_term = || Attempt::End(AcquireOutcome::NotRecoverable("its terms are used up".into()));
@@ -301,19 +313,24 @@ fn second(
     let me = own.incarnation();
     let view = view_of(ctx, scan, own, request.domain);
     let pred = view.predecessor(ctx.gone);
-    let taken = Taken { term, base: view.base(ctx.gone), top: view.top().map(|(_, entry)| *entry), pred };
+    let top_entry = match request.kind {
+        AcquireKind::Retake => view.mine(me).copied(),
+        _ => view.top().map(|(_, entry)| *entry),
+    };
+    let taken = Taken { term, base: view.base(ctx.gone), top: top_entry, pred };
     let granted = planted!(LowestLiveSlotActs) && matches!(request.kind, AcquireKind::Recovery { .. });
     if planted!(NoSecondScan) || granted {
         return Ok(taken);
     }
-    check(ctx, scan, &view, me)?;
+    check(ctx, scan, &view, me, source_of(ctx, &view, &request.kind))?;
     if planted!(NoSecondLookAtTop) {
         return Ok(taken);
     }
     if view.highest_but_want_of(me) >= term {
         return Err(Attempt::Again(AcquireOutcome::GaveUp));
     }
-    if matches!(request.kind, AcquireKind::Recovery { .. }) && view.top_id() != *top {
+    let same_top = matches!(request.kind, AcquireKind::Recovery { .. } | AcquireKind::Incoming(_));
+    if same_top && view.top_id() != *top {
         return Err(Attempt::Again(AcquireOutcome::GaveUp));
     }
     check_kind(ctx, &view, &request.kind, me)?;
@@ -330,13 +347,25 @@ fn view_of(ctx: &LeaseContext<'_>, scan: &PageScan, own: &OwnPage, domain: Domai
     view
 }
 
+/// The live source of a migration: the one owner beside which `incoming` may stand, since its own entry is the top.
+fn source_of(ctx: &LeaseContext<'_>, view: &KeyView, kind: &AcquireKind) -> Option<Incarnation> {
+    let (who, top) = view.top().filter(|_| matches!(kind, AcquireKind::Incoming(_)))?;
+    (top.state == LeaseState::Own && !(ctx.gone)(*who)).then_some(*who)
+}
+
 /// What holds for every key, in both scans: every other host's sector is readable, gone or not, and no live incarnation
-/// stands against it.
-fn check(ctx: &LeaseContext<'_>, scan: &PageScan, view: &KeyView, me: Incarnation) -> Result<(), Attempt> {
+/// stands against it but the source of a migration, by its own entry.
+fn check(
+    ctx: &LeaseContext<'_>,
+    scan: &PageScan,
+    view: &KeyView,
+    me: Incarnation,
+    source: Option<Incarnation>,
+) -> Result<(), Attempt> {
     if let Some(slot) = scan.unreadable(me.slot).filter(|slot| !is_skipped(ctx, *slot)) {
         return Err(Attempt::End(AcquireOutcome::Unreadable(slot)));
     }
-    match view.conflict(me, ctx.gone) {
+    match view.conflict(me, ctx.gone, source) {
         // Two that want at the same time both step back; the random back-off lets one through.
         Some((who, conflict @ Conflict::Want)) => Err(Attempt::Again(AcquireOutcome::Busy { who, conflict })),
         Some((who, conflict)) => Err(busy(who, conflict)),
@@ -364,6 +393,13 @@ fn check_kind(
     let no = |why: &str| Err(Attempt::End(AcquireOutcome::NotRecoverable(why.to_owned())));
     let resumed = match kind {
         AcquireKind::Plain(_) => return Ok(()),
+        AcquireKind::Incoming(_) => {
+            return if source_of(ctx, view, kind).is_some() { Ok(()) } else { no(NO_SOURCE) };
+        }
+        AcquireKind::Retake => {
+            let is_own = view.mine(me).is_some_and(|mine| mine.state == LeaseState::Own);
+            return if is_own { Ok(()) } else { no("this host does not own it any more") };
+        }
         AcquireKind::Restore(_) => {
             let is_own = view.top().is_some_and(|(who, top)| *who == me && top.state == LeaseState::Saved);
             return if is_own { Ok(()) } else { no(OLD_IMAGE) };
@@ -385,6 +421,10 @@ fn check_kind(
 
 /// For the user who restores it.
 const OLD_IMAGE: &str = "its saved image is not of its last run: discard it (`virsh managedsave-remove`), or start it with --force-boot";
+
+/// For the user who migrates it.
+const NO_SOURCE: &str =
+    "no host that lives owns it: only a domain that its source runs under its lease may be migrated here";
 
 fn busy(who: Incarnation, conflict: Conflict) -> Attempt {
     Attempt::End(AcquireOutcome::Busy { who, conflict })

@@ -8,6 +8,7 @@ mod acquire;
 mod backoff;
 mod drop_passes;
 mod found_tokens;
+mod incoming;
 mod jobs;
 mod leases;
 mod load;
@@ -17,6 +18,7 @@ mod proof;
 mod quiet;
 mod reread;
 mod scan;
+mod standing;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,6 +34,7 @@ pub use own::{Edit, OwnPage, for_next_generation};
 pub use proof::{GoneProof, shows};
 pub use reread::{CopyRead, Reread};
 pub use scan::PageRead;
+pub use standing::Standing;
 pub use table::{HoldRule, Taken, ended, own_entry};
 pub use types::{
     AcquireKind, AcquireOutcome, AcquireRequest, Conflict, DomainSpec, EndReason, LeaseContext, LeaseEvent,

@@ -14,6 +14,8 @@ use crate::planted::planted;
 pub enum Edit {
     /// Want this term; the rest of the entry stays as it is.
     Want(DomainId, Term),
+    /// The same for a migration to this host.
+    WantIncoming(DomainId, Term),
     /// Want nothing any more; an entry that said nothing else goes.
     NoWant(DomainId),
     /// Say this.
@@ -26,16 +28,15 @@ impl Edit {
     /// Changes a sector's content. False when the sector is full.
     pub fn apply(&self, content: &mut LeasePage) -> bool {
         match *self {
-            Self::Want(domain, want_term) => {
-                let base =
-                    content.get(domain).copied().unwrap_or(LeaseEntry { domain, ..LeaseEntry::default() });
-                let flags = base.flags.set(LeaseFlags::WANT_INCOMING, false);
-                content.insert(LeaseEntry { want_term, flags, ..base }).is_ok()
-            }
+            Self::Want(domain, term) => want(content, domain, term, false),
+            Self::WantIncoming(domain, term) => want(content, domain, term, true),
             Self::NoWant(domain) => match content.get(domain).copied() {
                 None => true,
                 Some(base) if base.state == LeaseState::Empty => content.remove(domain).is_some(),
-                Some(base) => content.insert(LeaseEntry { want_term: Term(0), ..base }).is_ok(),
+                Some(base) => {
+                    let flags = base.flags.set(LeaseFlags::WANT_INCOMING, false);
+                    content.insert(LeaseEntry { want_term: Term(0), flags, ..base }).is_ok()
+                }
             },
             Self::Put(entry) => content.insert(entry).is_ok(),
             Self::Remove(domain) => {
@@ -44,6 +45,12 @@ impl Edit {
             }
         }
     }
+}
+
+fn want(content: &mut LeasePage, domain: DomainId, want_term: Term, incoming: bool) -> bool {
+    let base = content.get(domain).copied().unwrap_or(LeaseEntry { domain, ..LeaseEntry::default() });
+    let flags = base.flags.set(LeaseFlags::WANT_INCOMING, incoming);
+    content.insert(LeaseEntry { want_term, flags, ..base }).is_ok()
 }
 
 /// The own sector of one page.
@@ -186,7 +193,7 @@ impl crate::marks::Marks for OwnPage {
 impl crate::marks::Marks for Edit {
     fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
         match self {
-            Self::Want(_, term) => term.each_mark(f),
+            Self::Want(_, term) | Self::WantIncoming(_, term) => term.each_mark(f),
             Self::Put(entry) => entry.each_mark(f),
             Self::NoWant(_) | Self::Remove(_) => {}
         }

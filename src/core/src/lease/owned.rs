@@ -43,6 +43,8 @@ enum Phase {
         /// The fencer's proof that it has no process.
         proof: GoneProof,
     },
+    /// It was migrated away, and its process is gone: whether the destination has it by a lease is being looked at.
+    Departed,
     /// Its process is gone; its storages must be shown quiet (R6).
     Quieting {
         /// Why it ends.
@@ -56,6 +58,8 @@ enum Phase {
 struct Owned {
     term: Term,
     ran: bool,
+    /// Libvirt has stopped its CPUs for a migration, and nobody has seen since that it stays here.
+    outgoing: bool,
     running_since: Option<Instant>,
     phase: Phase,
     /// Whether all storages that it was seen to run with are one kernel's own file systems; none: not known.
@@ -68,16 +72,29 @@ struct Owned {
 
 impl Owned {
     fn to_page(&self, domain: DomainId) -> OwnLease {
-        OwnLease { domain, term: self.term, ran: self.ran, outgoing: false }
+        OwnLease { domain, term: self.term, ran: self.ran, outgoing: self.outgoing }
     }
 
     fn new(term: Term, ran: bool, phase: Phase) -> Self {
-        Self { term, ran, running_since: None, phase, one_kernel: None, forgiven: false, described: None }
+        Self {
+            term,
+            ran,
+            outgoing: false,
+            running_since: None,
+            phase,
+            one_kernel: None,
+            forgiven: false,
+            described: None,
+        }
     }
 
     /// Why it ends, if the fencer's half is the proof that was missing.
     fn proven(&mut self, domain: DomainId, half: &FencerHalf, now: Instant) -> Option<EndReason> {
-        let never_seen = if self.ran { EndReason::Crashed } else { EndReason::NeverRan };
+        let never_seen = match self.ran {
+            true if self.outgoing => EndReason::MigratedAway { destination_seen: false },
+            true => EndReason::Crashed,
+            false => EndReason::NeverRan,
+        };
         let (proof, reason) = match &mut self.phase {
             Phase::Ending { reason, proof, .. } => (proof, Some(*reason)),
             Phase::Settling { proof, answered } => (proof, answered.then_some(never_seen)),
@@ -87,7 +104,11 @@ impl Owned {
                 self.phase = Phase::Ending { reason, drained: false, proof: GoneProof::new(now) };
                 return None;
             }
-            Phase::Recovering | Phase::Starting | Phase::Held { .. } | Phase::Quieting { .. } => {
+            Phase::Recovering
+            | Phase::Starting
+            | Phase::Held { .. }
+            | Phase::Departed
+            | Phase::Quieting { .. } => {
                 return None;
             }
         };
@@ -114,10 +135,36 @@ impl OwnedDomains {
         self.domains.insert(domain, Owned::new(term, false, phase));
     }
 
-    /// A restarted agent found an own entry. `ran`: the page's list has it, under this term, as seen running.
-    pub(super) fn found(&mut self, domain: DomainId, term: Term, ran: bool, now: Instant) {
+    /// A restarted agent found an own entry. `listed`: what the page's list has of it, under this term.
+    pub(super) fn found(&mut self, domain: DomainId, term: Term, listed: &OwnLease, now: Instant) {
         let phase = Phase::Settling { proof: GoneProof::new(now), answered: false };
-        self.domains.insert(domain, Owned::new(term, ran, phase));
+        let owned = Owned { outgoing: listed.outgoing, ..Owned::new(term, listed.ran, phase) };
+        self.domains.insert(domain, owned);
+    }
+
+    /// Its entry has a higher term from now on, and is otherwise what it was.
+    pub(super) fn retaken(&mut self, domain: DomainId, term: Term) {
+        if let Some(owned) = self.domains.get_mut(&domain) {
+            owned.term = term;
+        }
+    }
+
+    /// Libvirt has stopped its CPUs for a migration, or it stays here. True when that is news.
+    pub(super) fn outgoing(&mut self, domain: DomainId, outgoing: bool) -> bool {
+        let owned = self.domains.get_mut(&domain);
+        owned.is_some_and(|owned| std::mem::replace(&mut owned.outgoing, outgoing) != outgoing)
+    }
+
+    /// True while its CPUs are stopped for a migration, as far as is known.
+    pub(super) fn is_outgoing(&self, domain: DomainId) -> bool {
+        self.domains.get(&domain).is_some_and(|owned| owned.outgoing)
+    }
+
+    /// It was migrated away, and its process is proven gone.
+    pub(super) fn departed(&mut self, domain: DomainId) {
+        if let Some(owned) = self.domains.get_mut(&domain) {
+            owned.phase = Phase::Departed;
+        }
     }
 
     /// The lease is not owned any more; gives what the page said of it.
@@ -182,7 +229,7 @@ impl OwnedDomains {
     fn seen_running(&mut self, domain: DomainId, now: Instant) -> bool {
         match self.domains.get(&domain).map(|owned| &owned.phase) {
             // Who starts it decides when it runs: the start may still fail, or libvirt's word be of the run before.
-            Some(Phase::Recovering | Phase::Starting) | None => false,
+            Some(Phase::Recovering | Phase::Starting | Phase::Departed) | None => false,
             Some(_) => self.started(domain, now),
         }
     }
@@ -203,6 +250,7 @@ impl OwnedDomains {
             | Phase::Recovering
             | Phase::Starting
             | Phase::Ending { .. }
+            | Phase::Departed
             | Phase::Quieting { .. } => {}
         }
     }
@@ -254,6 +302,8 @@ impl OwnedDomains {
         owned.running_since = None;
         let drained = owned.ran && reason == StopReason::Shutdown;
         let reason = match reason {
+            // What is migrated has run, whether this process has seen it or not.
+            StopReason::Migrated => EndReason::MigratedAway { destination_seen: false },
             _ if !owned.ran => EndReason::NeverRan,
             StopReason::Shutdown | StopReason::Destroyed => EndReason::Stopped,
             StopReason::Saved => EndReason::Saved,
@@ -274,8 +324,9 @@ impl OwnedDomains {
     /// True while an entry waits for what only the fencer's half can show.
     #[must_use]
     pub(super) fn heeds_fencer(&self) -> bool {
-        let heeds =
-            |owned: &Owned| !matches!(owned.phase, Phase::Recovering | Phase::Starting | Phase::Held { .. });
+        let heeds = |owned: &Owned| {
+            !matches!(owned.phase, Phase::Recovering | Phase::Starting | Phase::Held { .. } | Phase::Departed)
+        };
         self.domains.values().any(heeds)
     }
 
@@ -366,7 +417,7 @@ mod marks {
                 owned.term.each_mark(f);
                 owned.running_since.each_mark(f);
                 match &mut owned.phase {
-                    Phase::Recovering | Phase::Starting => {}
+                    Phase::Recovering | Phase::Starting | Phase::Departed => {}
                     Phase::Held { missing } => missing.each_mark(f),
                     Phase::Settling { proof, .. } | Phase::Ending { proof, .. } => proof.each_mark(f),
                     Phase::Quieting { quiet, .. } => quiet.each_mark(f),

@@ -65,6 +65,14 @@ pub fn own_entry(
         ..LeaseEntry::default()
     };
     match kind {
+        // Until its CPUs run here it is the source's; then nothing of it was ever stopped by a user.
+        AcquireKind::Incoming(spec) => {
+            LeaseEntry { state: LeaseState::Incoming, base: LeaseBase::Recoverable, ..with_spec(blank, spec) }
+        }
+        // It is this host's own already, and stays what it is.
+        AcquireKind::Retake => {
+            LeaseEntry { term: taken.term, want_term: Term(0), pred: None, ..taken.top.unwrap_or(blank) }
+        }
         // What a gone host said of it stands until it has been seen running here: a start that comes to nothing must leave an
         // orphan that is recovered as before. A user's start forgives its faults.
         AcquireKind::Plain(_) if taken.base == LeaseBase::Recoverable && taken.top.is_some() => {

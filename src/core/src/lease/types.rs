@@ -61,6 +61,11 @@ pub enum AcquireKind {
     /// A user's start from a saved image: only if the top is the own entry, and saved. Else the image is not of its last run, and
     /// its memory would destroy the disk.
     Restore(DomainSpec),
+    /// A live migration to this host: only beside the own entry of its live source, which must be the top, and beside nothing
+    /// else. The entry says `incoming`, and blocks all others.
+    Incoming(DomainSpec),
+    /// A source that libvirt has resumed takes its own domain again, above the term of a destination that is gone.
+    Retake,
     /// A restart after its host's death: only if the top is recoverable, HA, and not on hold. What the entry says of
     /// the domain, failures and deaths carry over from the top.
     Recovery {
@@ -92,7 +97,8 @@ pub struct AcquireRequest {
 /// How an acquire ended, per key.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum AcquireOutcome {
-    /// Both copies of `own` are acknowledged, and the own lease was still valid: the domain may be started.
+    /// Both copies of `own` (for a migration of `incoming`) are acknowledged, and the own lease was still valid: the domain may be
+    /// started (may come in).
     Acquired(LeaseEntry),
     /// This host owned it before.
     AlreadyOwn(Term),
@@ -148,6 +154,21 @@ pub enum LeaseEvent {
         domain: DomainId,
         /// How.
         outcome: AcquireOutcome,
+    },
+    /// A restarted agent found an own entry, or an incoming one: what became of them is to be looked at.
+    Found {
+        /// Which domain.
+        domain: DomainId,
+        /// True for an incoming one.
+        incoming: bool,
+        /// True when the page says that its CPUs were stopped for a migration.
+        outgoing: bool,
+    },
+    /// The process of a domain that was migrated away is proven gone: [`Leases::migrated_away`](super::Leases::migrated_away) ends its
+    /// entry, once it is known whether the destination has it by a lease.
+    Departed {
+        /// Which domain.
+        domain: DomainId,
     },
     /// The end of an own entry is acknowledged in both copies.
     Ended {

@@ -126,28 +126,30 @@ impl KeyView {
     /// The highest of **all** terms and wants, the dead hosts' too.
     #[must_use]
     pub fn highest(&self) -> Term {
-        self.entries.iter().map(|(_, entry)| entry.term.max(entry.want_term)).max().unwrap_or_default()
+        self.entries.iter().map(|(_, entry)| reserved(entry).max(entry.want_term)).max().unwrap_or_default()
     }
 
     /// As [`highest`](Self::highest), leaving out what `me` itself wants.
     #[must_use]
     pub fn highest_but_want_of(&self, me: Incarnation) -> Term {
         let counted = |(who, entry): &(Incarnation, LeaseEntry)| {
-            if *who == me { entry.term } else { entry.term.max(entry.want_term) }
+            if *who == me { entry.term } else { reserved(entry).max(entry.want_term) }
         };
         self.entries.iter().map(counted).max().unwrap_or_default()
     }
 
-    /// The strongest own, incoming or want of another incarnation that is not gone.
+    /// The strongest own, incoming or want of another incarnation that is not gone; of the source of a migration its own entry
+    /// is none.
     #[must_use]
     pub fn conflict(
         &self,
         me: Incarnation,
         gone: &dyn Fn(Incarnation) -> bool,
+        source: Option<Incarnation>,
     ) -> Option<(Incarnation, Conflict)> {
         let live = self.entries.iter().filter(|(who, _)| *who != me && !gone(*who));
-        live.filter_map(|(who, entry)| conflict_of(entry).map(|conflict| (*who, conflict)))
-            .min_by_key(|(_, c)| *c)
+        let found = live.filter_map(|(who, entry)| conflict_of(entry).map(|conflict| (*who, conflict)));
+        found.filter(|(who, c)| *c != Conflict::Own || Some(*who) != source).min_by_key(|(_, c)| *c)
     }
 
     /// What this host itself has of the key.
@@ -158,13 +160,20 @@ impl KeyView {
 }
 
 /// States that make a top: `incoming` does not, nor does an entry that holds a want only.
-fn counts_for_top(state: LeaseState) -> bool {
+pub(super) fn counts_for_top(state: LeaseState) -> bool {
     matches!(state, LeaseState::Own | LeaseState::Orphan | LeaseState::Stopped | LeaseState::Saved)
+}
+
+/// The term that an entry keeps from all others.
+fn reserved(entry: &LeaseEntry) -> Term {
+    let none = planted!(IncomingReservesNoTerm) && entry.state == LeaseState::Incoming;
+    if none { Term(0) } else { entry.term }
 }
 
 fn conflict_of(entry: &LeaseEntry) -> Option<Conflict> {
     match entry.state {
         LeaseState::Own => Some(Conflict::Own),
+        LeaseState::Incoming if planted!(IncomingIgnored) => None,
         LeaseState::Incoming => Some(Conflict::Incoming),
         _ if planted!(WantIsNoConflict) || planted!(LowestLiveSlotActs) => None,
         _ if entry.want_term > Term(0) => Some(Conflict::Want),

@@ -2,7 +2,7 @@
 
 use crate::fencing::AgentHalf;
 use crate::ids::{DomainId, Term};
-use crate::member::RequestId;
+use crate::member::{MigrationStep, RequestId};
 use crate::storage::IoRequest;
 use crate::time::Instant;
 
@@ -95,6 +95,13 @@ pub enum Command {
         domain: DomainId,
         /// Why, for the log.
         reason: String,
+    },
+    /// A step of a live migration.
+    Migration {
+        /// Which domain.
+        domain: DomainId,
+        /// What to do.
+        step: MigrationStep,
     },
     /// Store the live definition again under this version, before an entry that names it is written.
     StoreDefinition {

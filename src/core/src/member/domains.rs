@@ -43,6 +43,14 @@ impl Domains {
         self.reports.get(&domain).map(|report| report.definition_hash)
     }
 
+    /// Its process is gone: what libvirt's list said before is old.
+    pub(super) fn ended(&mut self, domain: DomainId) {
+        if let Some(report) = self.reports.get_mut(&domain) {
+            report.running = false;
+        }
+        self.settled = false;
+    }
+
     /// The fencer has proven that no domain is left: what libvirt said before is old.
     pub(super) fn all_ended(&mut self) {
         self.reports.values_mut().for_each(|report| report.running = false);
@@ -60,6 +68,9 @@ impl Member {
             reports.values().filter(|report| report.running).map(|report| report.domain).collect();
         self.domains.settled &= self.domains.reports == reports;
         self.domains.reports = reports;
+        if self.domains.away.is_some() {
+            self.look_after_a_gap(now);
+        }
         (self.domains.answered, self.domains.away) = (true, None);
         if let Some(leasing) = &mut self.leasing {
             let Leasing { leases, recoveries, .. } = &mut **leasing;
@@ -84,10 +95,7 @@ impl Member {
 
     /// Libvirt's event that a domain stopped.
     pub(super) fn domain_stopped(&mut self, now: &Now, domain: DomainId, reason: StopReason) {
-        if let Some(report) = self.domains.reports.get_mut(&domain) {
-            report.running = false;
-        }
-        self.domains.settled = false;
+        self.domains.ended(domain);
         if let Some(leasing) = &mut self.leasing {
             leasing.leases.stopped(domain, reason, now.instant);
             leasing.recoveries.stopped(domain, now.instant);
@@ -128,6 +136,7 @@ impl Member {
     /// The fencer's half: it proves deaths, and closes tokens.
     pub(super) fn fencer_seen(&mut self, now: &Now) {
         self.starts_seen(now);
+        self.arrivals_seen(now);
         let heeded = |leasing: &Leasing| leasing.leases.heeds_fencer() || leasing.recoveries.heeds_fencer();
         if !self.leasing.as_deref().is_some_and(heeded) {
             return;
@@ -180,7 +189,8 @@ impl Member {
             let known = reports.get(&domain).is_none_or(|report| report.definition_version > 0);
             known && self.leasing.as_ref().is_some_and(|leasing| leasing.leases.owns(domain))
         };
-        let starts = self.leasing.as_ref().is_some_and(|leasing| leasing.has_starts());
+        let starts =
+            self.leasing.as_ref().is_some_and(|leasing| leasing.has_starts() || leasing.migrations.any());
         self.domains.refused.is_empty()
             && !starts
             && !reports.values().any(|report| report.protection.exempt)
@@ -189,7 +199,8 @@ impl Member {
 
     fn wants_lease(&self, now: &Now, domain: DomainId) -> bool {
         let Some(leasing) = &self.leasing else { return false };
-        let under_way = leasing.recoveries.get(domain).is_some_and(|recovery| recovery.stage.is_under_way());
+        let under_way = leasing.recoveries.get(domain).is_some_and(|recovery| recovery.stage.is_under_way())
+            || leasing.leases.incoming(domain).is_some();
         let later = self
             .domains
             .refused
@@ -217,13 +228,18 @@ impl Member {
         let for_a_start = self.start_acquired(now, domain, &outcome);
         let (why, for_good) = match outcome {
             AcquireOutcome::Acquired(entry) => {
-                let text = format!("domain {domain} is owned here, under term {}", entry.term);
+                let what = if entry.state == LeaseState::Incoming { "may come in" } else { "is owned" };
+                let text = format!("domain {domain} {what} here, under term {}", entry.term);
                 self.desk.note(now, LogLevel::Info, "lease", text);
                 self.domains.refused.remove(&domain);
                 return;
             }
             AcquireOutcome::AlreadyOwn(_) => {
                 self.domains.refused.remove(&domain);
+                return;
+            }
+            // A migration to this host is under way: its process is no one's that runs without a lease.
+            AcquireOutcome::Busy { who, conflict: Conflict::Incoming } if self.incarnation() == Some(who) => {
                 return;
             }
             AcquireOutcome::Busy { who, conflict: Conflict::Own } => (format!("{who} owns it"), true),

@@ -39,7 +39,7 @@ impl Member {
             HookOperation::Prepare(report) => self.start_wanted(now, id, domain, report),
             HookOperation::Start => self.start_begins(now, id, domain),
             HookOperation::Started => self.start_has_run(now, id, domain),
-            HookOperation::Migrate => Err(NO_MIGRATION.to_owned()),
+            HookOperation::Migrate(report) => self.migration_wanted(now, id, domain, report),
             HookOperation::Restore => self.restore_wanted(now, id, domain),
         };
         if let Err(why) = answer {
@@ -47,7 +47,7 @@ impl Member {
         }
     }
 
-    fn deny_start(&mut self, now: &Now, id: RequestId, domain: DomainId, why: &str) {
+    pub(super) fn deny_start(&mut self, now: &Now, id: RequestId, domain: DomainId, why: &str) {
         let text = format!("domain {domain} may not start here: {why}");
         self.desk.note(now, LogLevel::Warn, "start-denied", text);
         self.desk.reply(id, false, why);
@@ -63,6 +63,9 @@ impl Member {
     ) -> Result<(), String> {
         self.may_start(now)?;
         let leasing = self.leasing.as_mut().ok_or(NOT_YET)?;
+        if leasing.leases.incoming(domain).is_some() {
+            return self.arrival_prepared(now, id, domain, report);
+        }
         if let Some(recovery) = leasing.recoveries.get(domain).filter(|r| r.stage.is_under_way()) {
             if leasing.starts.is_restored(domain) {
                 return Err("Leasefence is restarting it here already, and not from a saved image".to_owned());
@@ -150,7 +153,7 @@ impl Member {
         self.permit(domain, now.instant, asker, true);
     }
 
-    fn permit(&mut self, domain: DomainId, opened: Instant, id: RequestId, token_is_new: bool) {
+    pub(super) fn permit(&mut self, domain: DomainId, opened: Instant, id: RequestId, token_is_new: bool) {
         self.publish();
         self.desk.push(Command::PermitStart { id, domain, opened, token_is_new });
     }
@@ -160,7 +163,9 @@ impl Member {
         self.may_start(now)?;
         let leasing = self.leasing.as_mut().ok_or(NOT_YET)?;
         let recovers = leasing.recoveries.get(domain).is_some_and(|r| r.stage == Stage::Starting);
-        if !recovers && !leasing.starts.begins(domain) && !leasing.leases.goes_on(domain) {
+        // What a migration's former agent had permitted is not gone on with: libvirt gives it up, and the source runs on.
+        let cold = leasing.leases.incoming(domain).is_none();
+        if !recovers && !leasing.starts.begins(domain) && !(cold && leasing.leases.goes_on(domain)) {
             return Err("no start of it was permitted when libvirt prepared it: start it again".to_owned());
         }
         self.permit(domain, now.instant, id, false);
@@ -170,6 +175,10 @@ impl Member {
     /// `started begin`: its CPUs run already. Libvirt ends what is denied here.
     fn start_has_run(&mut self, now: &Now, id: RequestId, domain: DomainId) -> Result<(), String> {
         let owned = self.leasing.as_ref().is_some_and(|leasing| leasing.leases.owns(domain));
+        if self.is_incoming(domain) && self.lease_is_live(now.instant) {
+            self.arrival_has_started(now, id, domain);
+            return Ok(());
+        }
         if !owned || !self.lease_is_live(now.instant) {
             return Err(
                 "this host's lease, or the domain's, has ended since its start was permitted".to_owned()
@@ -185,7 +194,9 @@ impl Member {
     /// The driver found that a start which was about to be permitted may not go on, or that nobody waits for the answer.
     pub(super) fn start_refused(&mut self, now: &Now, domain: DomainId, opened: Instant) {
         let refused = self.leasing.as_mut().is_some_and(|leasing| leasing.starts.refused(domain, opened));
-        if refused {
+        if refused && self.is_incoming(domain) {
+            self.erase_incoming(now, domain);
+        } else if refused {
             self.with_leasing(now, |context, leasing| {
                 leasing.leases.start_given_up(context, domain, false);
             });
@@ -223,6 +234,10 @@ impl Member {
     pub(super) fn start_acquired(&mut self, now: &Now, domain: DomainId, outcome: &AcquireOutcome) -> bool {
         let taken = self.leasing.as_mut().and_then(|leasing| leasing.starts.take_acquiring(domain));
         let Some(asked) = taken else { return false };
+        if asked.arrives {
+            self.arrival_acquired(now, domain, asked, outcome);
+            return true;
+        }
         let asker = asked.asker;
         let entry = match outcome {
             AcquireOutcome::Acquired(entry) => Ok(entry),
@@ -324,6 +339,10 @@ impl Member {
         for news in leasing.starts.fencer(&half) {
             self.domains.settled = false;
             match news {
+                StartNews::Runs(domain) if self.is_incoming(domain) => self.arrival_shown(now, domain),
+                StartNews::GivenUp { domain, .. } if self.is_incoming(domain) => {
+                    self.erase_incoming(now, domain);
+                }
                 StartNews::Runs(domain) => {
                     if let Some(leasing) = &mut self.leasing {
                         leasing.leases.start_shown(domain);
@@ -429,7 +448,7 @@ impl Member {
     }
 
     /// Whether this host may start anything now, and why not.
-    fn may_start(&self, now: &Now) -> Result<(), String> {
+    pub(super) fn may_start(&self, now: &Now) -> Result<(), String> {
         match &self.phase {
             Phase::Held if self.lease_is_live(now.instant) => Ok(()),
             Phase::Held => Err("this host's own lease has just ended".to_owned()),
@@ -444,7 +463,7 @@ impl Member {
     }
 
     /// Why a start's lease was not acquired, for the user who started it.
-    fn why_not_acquired(&self, outcome: &AcquireOutcome) -> String {
+    pub(super) fn why_not_acquired(&self, outcome: &AcquireOutcome) -> String {
         match outcome {
             AcquireOutcome::Busy { who, conflict } => {
                 let who = self.name_of(*who);
@@ -472,7 +491,7 @@ impl Member {
     }
 
     /// A host's name as in its record, for people.
-    fn name_of(&self, who: Incarnation) -> String {
+    pub(super) fn name_of(&self, who: Incarnation) -> String {
         let record =
             self.watch.as_ref().and_then(|watch| watch.slot(who.slot)).and_then(|slot| slot.record());
         record.map_or_else(|| format!("host {who}"), |record| record.host_name.as_str().to_owned())
@@ -483,11 +502,8 @@ impl Member {
 pub(super) const LAST_RUN_NOT_ENDED: &str = "its last run here has not ended yet, its last writes may still leave this host: start it again in some seconds";
 
 /// The sentence for a host that is on its way to its lease.
-const NOT_YET: &str =
+pub(super) const NOT_YET: &str =
     "this host does not hold its lease yet: try again once `leasefence status` says that it is held";
-
-/// Its lease cannot come with it yet (ARCHITECTURE 11).
-const NO_MIGRATION: &str = "Leasefence does not move the lease of a running domain between hosts yet: shut it down, then start it here";
 
 impl Leasing {
     /// True while a start of a user is under way.

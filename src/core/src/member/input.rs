@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::StartActivity;
+use super::{MigrationNews, StartActivity};
 use crate::fencing::{AgentHalf, FencerHalf, QuiesceTarget};
 use crate::ids::{BootId, DomainId, HostKey, Nonce};
 use crate::recovery::RecoveryPolicy;
@@ -101,6 +101,8 @@ pub enum StopReason {
     Destroyed,
     /// A user saved it: its memory lies in an image on this host, newer than what its disks say.
     Saved,
+    /// It was migrated to another host.
+    Migrated,
     /// Crashed, failed, or unknown.
     Crashed,
     /// The host is shutting down.
@@ -182,8 +184,8 @@ pub enum HookOperation {
     Start,
     /// `started begin`: its CPUs run. Libvirt ends it if that is denied.
     Started,
-    /// `migrate begin`: it is about to come in from another host.
-    Migrate,
+    /// `migrate begin`: it is about to come in from another host. As for `Prepare`.
+    Migrate(Box<DomainReport>),
     /// `restore begin`: the start that follows is from a saved image.
     Restore,
     /// `release end`: its run, or a start that came to nothing, is over.
@@ -250,6 +252,16 @@ pub enum Input {
         opened: Instant,
         /// What libvirt said.
         activity: StartActivity,
+    },
+    /// Domains whose CPUs run here, as libvirt says: of each that it has just resumed, and with each list of all of them. Not
+    /// those that are paused, as one is that waits for a migration.
+    CpusRun(Vec<DomainId>),
+    /// Something happened to a domain that migrates, or the answer to `Command::Migration`.
+    Migration {
+        /// Which domain.
+        domain: DomainId,
+        /// What.
+        news: MigrationNews,
     },
     /// Whether libvirt can start domains here, and how much room is left.
     Capacity {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::domains::not_quiet;
+use super::migrations::Migrations;
 use super::phase::Phase;
 use super::user_starts::UserStarts;
 use super::{Command, LogLevel, Member, RecoveryStatus, StartFailure};
@@ -25,12 +26,13 @@ pub(super) struct Leasing {
     pub(super) leases: Leases,
     pub(super) recoveries: Recoveries,
     pub(super) starts: UserStarts,
+    pub(super) migrations: Migrations,
     /// Each page as last read, for `status`.
-    scans: BTreeMap<u8, PageScan>,
+    pub(super) scans: BTreeMap<u8, PageScan>,
     /// When lease work goes on, as it said when it was last asked.
     pub(super) due: Option<Instant>,
     /// True once it was told that it may not write any more: it takes part no more.
-    lost: bool,
+    pub(super) lost: bool,
 }
 
 impl Leasing {
@@ -73,6 +75,7 @@ impl Member {
             leases,
             recoveries,
             starts,
+            migrations: Migrations::default(),
             scans: BTreeMap::new(),
             due: None,
             lost: false,
@@ -243,7 +246,12 @@ impl Member {
                 );
                 self.desk.note(now, LogLevel::Info, "lease", text);
             }
+            LeaseEvent::Found { domain, incoming, outgoing } => {
+                self.migration_found(now, domain, incoming, outgoing);
+            }
+            LeaseEvent::Departed { domain } => self.domain_departed(now, domain),
             LeaseEvent::Scanned(scan) => {
+                self.look_at_departures(now, &scan);
                 if let Some(leasing) = &mut self.leasing {
                     leasing.scans.insert(scan.page, scan);
                 }
@@ -333,7 +341,8 @@ impl Member {
     /// True when no lease work is under way and no want is left.
     pub(super) fn lease_work_is_over(&self) -> bool {
         self.leasing.as_ref().is_none_or(|leasing| {
-            let idle = leasing.recoveries.is_quiet() && leasing.starts.is_empty();
+            let idle =
+                leasing.recoveries.is_quiet() && leasing.starts.is_empty() && !leasing.migrations.arrive();
             idle && leasing.leases.is_quiet() && leasing.tokens().is_empty()
         })
     }

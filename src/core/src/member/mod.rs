@@ -5,9 +5,11 @@
 //! thread. It performs nothing itself.
 
 mod arming;
+mod arrivals;
 mod barriers;
 mod command;
 mod convictions;
+mod departures;
 mod desk;
 mod domains;
 mod drill;
@@ -19,6 +21,8 @@ mod input;
 mod judgement;
 mod leasing;
 mod listing;
+mod migration;
+mod migrations;
 mod page;
 mod pass;
 mod phase;
@@ -42,6 +46,7 @@ pub use input::{
     RequestId, StartFailure, StopReason,
 };
 pub use listing::{LISTING_INTERVAL, Listing, destroy_needs_libvirt, guarded};
+pub use migration::{MigrationNews, MigrationStep};
 pub use sight::{FENCER_INTERVAL, Sight};
 pub use starting::{StartActivity, StartGate, StartOutcome, StartStep, Starting};
 pub use status::{
@@ -190,6 +195,8 @@ impl Member {
             Input::Barrier { domain, asked, result } => self.barrier_done(now, domain, asked, &result),
             Input::StartEnded { domain, term, result } => self.start_done(now, domain, term, &result),
             Input::Capacity { memory_mib } => self.free_memory_mib = Some(memory_mib),
+            Input::CpusRun(domains) => self.cpus_run(now, &domains),
+            Input::Migration { domain, news } => self.migration_told(now, domain, news),
             Input::Hook(id, question) => self.hook_asks(now, id, question),
             Input::StartRefused { domain, opened } => self.start_refused(now, domain, opened),
             Input::Activity { domain, opened, activity } => {
@@ -296,6 +303,7 @@ impl Member {
             Phase::Entering(_) => self.reconsider_entry(now),
         }
         self.starts_turn(now);
+        self.migrations_turn(now);
         self.domain_turn(now);
         self.lease_turn(now);
         self.publish();

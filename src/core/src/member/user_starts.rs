@@ -17,7 +17,7 @@ use crate::time::{Instant, ObserverDeadline};
 const ASK_AFTER: Duration = Duration::from_secs(10);
 
 /// The hook gives up after 4 s, and says no more than that. It is told why before.
-const ANSWER_WITHIN: Duration = Duration::from_millis(3500);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_millis(3500);
 
 /// A lease that was acquired for a start which nobody waits for any more is kept for the next try for so long: its barrier and
 /// drain may take longer than a hook waits, and would begin anew.
@@ -60,10 +60,23 @@ impl Stage {
     }
 }
 
+/// How far a migration to this host is, in libvirt's order: each step is permitted once, so that no cold start goes for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ArrivalStep {
+    /// `migrate begin`.
+    Begun,
+    /// `prepare begin`.
+    Prepared,
+    /// `start begin`: QEMU is about to be run.
+    Run,
+}
+
 /// One start.
 #[derive(Clone, PartialEq, Debug)]
 struct UserStart {
     stage: Stage,
+    /// How far it is, if it is a migration to this host.
+    arrival: Option<ArrivalStep>,
     /// The hook that waits for the answer; none once it was answered, or has gone.
     asker: Option<RequestId>,
     /// When it asked.
@@ -94,6 +107,8 @@ pub(super) struct Asked {
     pub(super) since: Instant,
     /// True when it was told to try again.
     pub(super) kept: bool,
+    /// True for a migration to this host.
+    pub(super) arrives: bool,
     /// What it asked for.
     pub(super) report: Box<DomainReport>,
 }
@@ -127,16 +142,56 @@ impl UserStarts {
         self.put(id, Stage::Acquiring, report, now)
     }
 
+    /// The hook asks for a migration to this host, whose lease must be acquired first.
+    pub(super) fn acquire_arrival(&mut self, id: RequestId, report: Box<DomainReport>, now: Instant) {
+        let domain = report.domain;
+        let _none_was_there = self.acquire(id, report, now);
+        if let Some(start) = self.starts.get_mut(&domain) {
+            start.arrival = Some(ArrivalStep::Begun);
+        }
+    }
+
+    /// True while a start of this domain is under way, whatever its kind.
+    pub(super) fn knows(&self, domain: DomainId) -> bool {
+        self.starts.contains_key(&domain)
+    }
+
+    /// Opens the token of a migration to this host, as [`permit`](Self::permit).
+    pub(super) fn permit_arrival(
+        &mut self,
+        domain: DomainId,
+        term: Term,
+        report: Box<DomainReport>,
+        now: Instant,
+    ) {
+        self.permit(domain, term, report, now);
+        if let Some(start) = self.starts.get_mut(&domain) {
+            start.arrival = Some(ArrivalStep::Begun);
+        }
+    }
+
+    /// `prepare begin` of a migration that was permitted, once. False for anything else: it is another start.
+    pub(super) fn prepares_arrival(&mut self, report: Box<DomainReport>) -> bool {
+        let restores = self.restored.contains(&report.domain);
+        let Some(start) = self.starts.get_mut(&report.domain) else { return false };
+        let permitted = matches!(start.stage, Stage::Permitted { .. });
+        let expected = permitted && !restores && start.arrival == Some(ArrivalStep::Begun);
+        if expected {
+            (start.arrival, start.report) = (Some(ArrivalStep::Prepared), report);
+        }
+        expected
+    }
+
     /// A start whose domain was taken from a gone host waits for this barrier.
     pub(super) fn wait_for_barrier(
         &mut self,
         (term, pred): (Term, Option<Incarnation>),
-        Asked { asker, since, kept, report }: Asked,
+        Asked { asker, since, kept, report, .. }: Asked,
         now: Instant,
     ) {
         let domain = report.domain;
         let stage = Stage::Barrier { term, pred, asked: now };
-        self.starts.insert(domain, UserStart { stage, asker, since, kept, report });
+        self.starts.insert(domain, UserStart { stage, arrival: None, asker, since, kept, report });
     }
 
     /// The predecessor in whose place the start whose barrier this is would come; none when there is no such start.
@@ -163,9 +218,9 @@ impl UserStarts {
 
     /// A start whose lease was acquired too late for the hook that asked: the next one finds it.
     pub(super) fn keep(&mut self, term: Term, asked: Asked, now: Instant) {
-        let Asked { asker, since, kept, report } = asked;
+        let Asked { asker, since, kept, report, .. } = asked;
         let stage = Stage::Draining { term, until: now };
-        self.starts.insert(report.domain, UserStart { stage, asker, since, kept, report });
+        self.starts.insert(report.domain, UserStart { stage, arrival: None, asker, since, kept, report });
     }
 
     /// The same start is asked for again, while what it was acquired from is not shown quiet yet: it goes on for this hook. None
@@ -249,11 +304,12 @@ impl UserStarts {
             _ => false,
         };
         let stage = Stage::Permitted { token, begun, asked: now };
-        self.starts.insert(domain, UserStart { stage, asker: None, since: now, kept: false, report });
+        let start = UserStart { stage, arrival: None, asker: None, since: now, kept: false, report };
+        self.starts.insert(domain, start);
     }
 
     fn put(&mut self, id: RequestId, stage: Stage, report: Box<DomainReport>, since: Instant) -> Overtaken {
-        let start = UserStart { stage, asker: Some(id), since, kept: false, report };
+        let start = UserStart { stage, arrival: None, asker: Some(id), since, kept: false, report };
         let before = self.starts.insert(start.report.domain, start);
         before.and_then(|before| before.asker)
     }
@@ -290,15 +346,18 @@ impl UserStarts {
         if !is_meant(&self.starts.get(&domain)?.stage) {
             return None;
         }
-        let UserStart { asker, since, kept, report, .. } = self.starts.remove(&domain)?;
-        Some(Asked { asker, since, kept, report })
+        let UserStart { asker, since, kept, arrival, report, .. } = self.starts.remove(&domain)?;
+        Some(Asked { asker, since, kept, arrives: arrival.is_some(), report })
     }
 
     /// Libvirt is about to run QEMU. False when no start of the domain is permitted.
     pub(super) fn begins(&mut self, domain: DomainId) -> bool {
-        match self.starts.get_mut(&domain).map(|start| &mut start.stage) {
-            Some(Stage::Permitted { begun, .. }) => {
+        let Some(start) = self.starts.get_mut(&domain) else { return false };
+        let in_order = matches!(start.arrival, None | Some(ArrivalStep::Prepared));
+        match &mut start.stage {
+            Stage::Permitted { begun, .. } if in_order => {
                 *begun = true;
+                start.arrival = start.arrival.map(|_| ArrivalStep::Run);
                 true
             }
             _ => false,

@@ -33,7 +33,7 @@ pub(super) fn candidates(
         let view = KeyView::of(scan, own, domain);
         let (from, top) = *view.top()?;
         let recoverable = view.base(gone) == LeaseBase::Recoverable && top.flags.contains(LeaseFlags::HA);
-        recoverable.then(|| Candidate { domain, from, top, taken_by: view.conflict(me, gone) })
+        recoverable.then(|| Candidate { domain, from, top, taken_by: view.conflict(me, gone, None) })
     };
     scan.keys(own).into_iter().filter_map(candidate).collect()
 }

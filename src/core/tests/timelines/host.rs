@@ -1,6 +1,6 @@
 //! One host: a member, a fencer, what they share, the guests that run, and its way to the storage.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use leasefence_core::fencing::{
@@ -9,8 +9,8 @@ use leasefence_core::fencing::{
 };
 use leasefence_core::ids::{BootId, DomainId, HostKey, Incarnation, Nonce};
 use leasefence_core::member::{
-    Command, DomainReport, Input, LeaseMedium, Member, MemberConfig, Protection, RequestId, StartActivity,
-    StartFailure,
+    Command, DomainReport, Input, LeaseMedium, Member, MemberConfig, MigrationNews, MigrationStep,
+    Protection, RequestId, StartActivity, StartFailure,
 };
 use leasefence_core::recovery::RecoveryPolicy;
 use leasefence_core::storage::{IoDone, IoError, IoOp, IoRequest};
@@ -70,6 +70,16 @@ pub(crate) struct Host {
     next_listing: u64,
     /// The guests that run, each with the incarnation under which it was started.
     pub(crate) guests: BTreeMap<DomainId, Incarnation>,
+    /// Processes whose CPUs have never run: they wait for a migration, or are a start that libvirt still sets up.
+    pub(crate) waiting: BTreeMap<DomainId, Incarnation>,
+    /// Domains whose processes were run to wait for a migration.
+    pub(crate) came_in: BTreeSet<DomainId>,
+    /// Guests whose CPUs libvirt has stopped, in order to migrate them away.
+    pub(crate) suspended: BTreeSet<DomainId>,
+    /// Guests whose processes the agent has stopped.
+    pub(crate) halted: BTreeSet<DomainId>,
+    /// Domains that libvirt is migrating away.
+    pub(crate) migrates: BTreeSet<DomainId>,
     pub(crate) libvirt_away: bool,
     /// The way to the guests' storage is cut: a barrier is not answered.
     pub(crate) data_cut: bool,
@@ -127,6 +137,11 @@ impl Host {
             next_beat: 0,
             next_listing: 0,
             guests: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            came_in: BTreeSet::new(),
+            suspended: BTreeSet::new(),
+            halted: BTreeSet::new(),
+            migrates: BTreeSet::new(),
             libvirt_away: false,
             data_cut: false,
             barriers_refused: false,
@@ -220,7 +235,38 @@ impl Host {
         self.kill_agent();
         (self.powered, self.fencer) = (false, None);
         self.guests.clear();
+        self.waiting.clear();
         self.late.clear();
+    }
+
+    /// The guests whose CPUs run.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (&DomainId, &Incarnation)> {
+        self.guests
+            .iter()
+            .filter(|(domain, _)| !self.suspended.contains(*domain) && !self.halted.contains(*domain))
+    }
+
+    fn migration_step(&mut self, at: u64, domain: DomainId, step: MigrationStep) {
+        let news = match step {
+            MigrationStep::LookAt(process) => {
+                MigrationNews::Process { process, incoming: Some(self.came_in.contains(&domain)) }
+            }
+            MigrationStep::AskJob => MigrationNews::Job(Some(self.migrates.contains(&domain))),
+            MigrationStep::Halt => {
+                self.halted.insert(domain);
+                return self.log.push((
+                    at / 1_000_000,
+                    self.name.clone(),
+                    "halted".to_owned(),
+                    domain.to_string(),
+                ));
+            }
+            MigrationStep::GoOn => {
+                self.halted.remove(&domain);
+                return;
+            }
+        };
+        self.inbox.push_back((at + 2_000_000, Input::Migration { domain, news }));
     }
 
     /// The path changes. What was outstanding on a cut path is done when it works again.
@@ -337,10 +383,12 @@ impl Host {
                     self.started_again -= 1;
                 } else {
                     self.guests.remove(&domain);
+                    self.waiting.remove(&domain);
                 }
                 self.log.push((ms, self.name.clone(), "destroy".to_owned(), reason));
             }
             Command::StoreDefinition { .. } => {}
+            Command::Migration { domain, step } => self.migration_step(at, domain, step),
             Command::PermitStart { id, domain, opened, token_is_new } => {
                 let in_page = |token: &StartToken| token.domain == domain && token.opened == opened;
                 let carried = self.page.iter().flat_map(|page| &page.tokens).any(in_page);
@@ -447,6 +495,7 @@ impl Host {
         let before = self.guests.len();
         let stay = self.guests_stay;
         self.guests.retain(|domain, _| stay || !fencer.condemns(&process(domain)));
+        self.waiting.retain(|domain, _| !fencer.condemns(&process(domain)));
         if self.guests.len() < before {
             self.log.push((
                 at / 1_000_000,
@@ -458,7 +507,8 @@ impl Host {
         for target in page.iter().flat_map(|page| &page.quiesce).filter(|_| self.quiets_by_force) {
             fencer.handle_quiesced(target, now.instant, Quiet::Forced);
         }
-        let processes: Vec<DomainProcess> = self.guests.keys().map(process).collect();
+        let processes: Vec<DomainProcess> =
+            self.guests.keys().chain(self.waiting.keys()).map(process).collect();
         fencer.handle_scan(&now, &Scan { started: now.instant, complete: true, processes: &processes });
         for event in fencer.take_events() {
             self.log.push((at / 1_000_000, self.name.clone(), "fencer".to_owned(), event.to_string()));
@@ -485,8 +535,11 @@ impl Host {
                 definition_hash: *definition_hash,
                 ..report(domain)
             };
+            let cpus_run = self.guests.keys().filter(|domain| !self.suspended.contains(*domain));
+            self.inbox.push_back((at, Input::CpusRun(cpus_run.copied().collect())));
             let idle = self.left_here.iter().filter(|(domain, _)| !self.guests.contains_key(domain));
-            Input::Domains(self.guests.keys().map(report).chain(idle.map(shut_off)).collect())
+            let active = self.guests.keys().chain(self.waiting.keys());
+            Input::Domains(active.map(report).chain(idle.map(shut_off)).collect())
         };
         self.inbox.push_back((at, input));
     }

@@ -15,6 +15,8 @@ mod host;
 #[cfg(test)]
 mod maintenance;
 #[cfg(test)]
+mod migrating;
+#[cfg(test)]
 mod observing;
 #[cfg(test)]
 mod quieting;

@@ -30,6 +30,16 @@ pub(crate) fn fast() -> Terms {
     Preset::Fast.timing().terms
 }
 
+/// Plants the bug of this name, so that a timeline can be seen to catch it:
+/// `LEASEFENCE_PLANT=source-forgets cargo nextest run -p leasefence-core --features planted-bugs migrating`.
+#[cfg(feature = "planted-bugs")]
+#[expect(clippy::disallowed_methods, reason = "a test's switch, not the core's")]
+fn plant_from_environment() {
+    use leasefence_core::planted::{Bug, plant};
+    let word = std::env::var("LEASEFENCE_PLANT").unwrap_or_default();
+    plant(Bug::ALL.iter().copied().find(|bug| bug.word() == word));
+}
+
 /// A guest.
 pub(crate) fn guest(number: u8) -> DomainId {
     DomainId([number; 16])
@@ -38,6 +48,8 @@ pub(crate) fn guest(number: u8) -> DomainId {
 impl World {
     /// A cluster that accepts hosts without a watchdog, with this many hosts, all off.
     pub(crate) fn new(hosts: u8) -> Self {
+        #[cfg(feature = "planted-bugs")]
+        plant_from_environment();
         let policy = Policy::ACCEPT_NONE.with(Policy::TEST);
         let header = InitParameters {
             file_id: FileId([9; 16]),
@@ -195,7 +207,7 @@ impl World {
 
     /// The hosts on which a guest runs.
     pub(crate) fn runs_on(&self, number: u8) -> Vec<usize> {
-        let runs = |index: &usize| self.hosts[*index].guests.contains_key(&guest(number));
+        let runs = |index: &usize| self.hosts[*index].running().any(|(domain, _)| *domain == guest(number));
         (0..self.hosts.len()).filter(runs).collect()
     }
 
@@ -239,7 +251,7 @@ impl World {
         }
         let mut owners = std::collections::BTreeMap::new();
         for host in &self.hosts {
-            for (domain, incarnation) in &host.guests {
+            for (domain, incarnation) in host.running() {
                 if let Some(other) = owners.insert(*domain, &host.name) {
                     panic!("SPLIT BRAIN: {domain} runs on {other} and on {}\n{}", host.name, self.story());
                 }

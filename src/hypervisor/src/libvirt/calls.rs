@@ -90,6 +90,12 @@ pub(super) fn activity(connect: &Connect, domain: DomainId) -> Result<Activity, 
     }
 }
 
+pub(super) fn has_job(connect: &Connect, domain: DomainId) -> Result<bool, HypervisorError> {
+    let job = find(connect, domain)?.get_job_info();
+    let job = job.map_err(|error| about(domain, "asking for a domain's job", &error))?;
+    Ok(u32::try_from(job.r#type) != Ok(sys::VIR_DOMAIN_JOB_NONE))
+}
+
 pub(super) fn set_protection(
     connect: &Connect,
     domain: DomainId,

@@ -165,6 +165,10 @@ impl Hypervisor for Libvirt {
         self.shared.lost_starts.believe(domain, asked_over, answer)
     }
 
+    fn has_job(&self, domain: DomainId) -> Result<bool, HypervisorError> {
+        self.ask("asking for a domain's job", move |connect| calls::has_job(connect, domain))
+    }
+
     fn set_protection(&self, domain: DomainId, protection: Protection) -> Result<(), HypervisorError> {
         self.shared.call("writing a domain's metadata", self.config.slow_deadline, move |connect| {
             calls::set_protection(connect, domain, protection)

@@ -25,8 +25,22 @@ pub(super) fn lifecycle(event: c_int, detail: c_int) -> Option<impl FnOnce(Domai
         sys::VIR_DOMAIN_EVENT_UNDEFINED => HypervisorEvent::Undefined(domain),
         sys::VIR_DOMAIN_EVENT_STARTED => HypervisorEvent::Started(domain),
         sys::VIR_DOMAIN_EVENT_STOPPED => HypervisorEvent::Stopped { domain, detail: stopped_detail(detail) },
+        sys::VIR_DOMAIN_EVENT_RESUMED => HypervisorEvent::Resumed(domain),
+        sys::VIR_DOMAIN_EVENT_SUSPENDED if is_for_a_migration(detail) => {
+            HypervisorEvent::SuspendedToMigrate(domain)
+        }
         _ => HypervisorEvent::Paused(domain),
     })
+}
+
+/// The detail of a "suspended" event.
+fn is_for_a_migration(detail: c_int) -> bool {
+    let details = [
+        sys::VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED,
+        sys::VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY,
+        sys::VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY_FAILED,
+    ];
+    u32::try_from(detail).is_ok_and(|detail| details.contains(&detail))
 }
 
 /// The detail of a "stopped" event.
@@ -107,5 +121,25 @@ mod tests {
         let stopped =
             lifecycle(i32::try_from(sys::VIR_DOMAIN_EVENT_STOPPED).expect("small"), 99).expect("known");
         assert_eq!(stopped(domain), HypervisorEvent::Stopped { domain, detail: StopDetail::Unknown });
+    }
+
+    /// What the guard of a migration's source rests on.
+    #[test]
+    fn a_domain_that_is_stopped_for_a_migration_and_one_that_is_resumed_are_told_from_one_that_a_user_pauses()
+    {
+        let domain = DomainId([1; 16]);
+        let told = |event: u32, detail: u32| {
+            let number = |value| c_int::try_from(value).expect("small");
+            lifecycle(number(event), number(detail)).expect("known")(domain)
+        };
+        let suspended = sys::VIR_DOMAIN_EVENT_SUSPENDED;
+        let paused = told(suspended, sys::VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
+        assert_eq!(paused, HypervisorEvent::Paused(domain));
+        for detail in [sys::VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED, sys::VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY] {
+            assert_eq!(told(suspended, detail), HypervisorEvent::SuspendedToMigrate(domain));
+        }
+        for detail in [sys::VIR_DOMAIN_EVENT_RESUMED_UNPAUSED, sys::VIR_DOMAIN_EVENT_RESUMED_MIGRATED] {
+            assert_eq!(told(sys::VIR_DOMAIN_EVENT_RESUMED, detail), HypervisorEvent::Resumed(domain));
+        }
     }
 }

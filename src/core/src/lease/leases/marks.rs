@@ -22,6 +22,7 @@ impl Marks for Leases {
             Some(Work::Load(_) | Work::Reread(_)) | None => {}
         }
         self.domains.each_mark(f);
+        self.incoming.each_mark(f);
         self.listed_before.iter_mut().for_each(|lease| lease.term.each_mark(f));
         self.sweep_due.each_mark(f);
         self.drops_due.each_mark(f);

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "model-check")]
 mod marks;
+mod migrating;
 mod next;
 mod quieting;
 mod results;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use super::backoff::BackOff;
 use super::found_tokens::FoundTokens;
+use super::incoming::IncomingDomains;
 use super::jobs::{Job, PageSlot, Work};
 use super::own::{Edit, OwnPage};
 use super::owned::OwnedDomains;
@@ -73,6 +75,7 @@ pub struct Leases {
     queue: Vec<Queued>,
     job: Option<Job>,
     domains: OwnedDomains,
+    incoming: IncomingDomains,
     /// Entries that were ended in memory and not yet acknowledged.
     ended: BTreeMap<DomainId, OwnLease>,
     /// The page's own list from before a restart.
@@ -120,6 +123,7 @@ impl Leases {
             queue: Vec::new(),
             job: None,
             domains: OwnedDomains::default(),
+            incoming: IncomingDomains::default(),
             ended: BTreeMap::new(),
             listed_before,
             tokens: FoundTokens::default(),
@@ -233,10 +237,12 @@ impl Leases {
         self.domains.ran(domain)
     }
 
-    /// True while `own` of it may stand on storage: it is owned, being acquired, or its end is not acknowledged yet.
+    /// True while `own` of it may stand on storage, or come to stand there: it is owned, incoming, being acquired, or its end is
+    /// not acknowledged yet.
     #[must_use]
     pub fn may_be_own(&self, domain: DomainId) -> bool {
-        self.owns(domain) || self.is_acquiring(domain) || self.ended.contains_key(&domain)
+        let has = self.owns(domain) || self.incoming(domain).is_some();
+        has || self.is_acquiring(domain) || self.ended.contains_key(&domain)
     }
 
     /// The domains that are owned, for the page; also those whose end is not acknowledged yet: an agent that is restarted
@@ -374,7 +380,11 @@ impl Leases {
             if self.tokens.is_open(domain) {
                 continue;
             }
-            if self.domains.exit_is_quiet(domain) {
+            if matches!(reason, EndReason::MigratedAway { .. }) {
+                // QEMU gave its disks up before the destination took them: nothing of it is left in this host's kernel.
+                self.domains.departed(domain);
+                self.events.push_back(LeaseEvent::Departed { domain });
+            } else if self.domains.exit_is_quiet(domain) {
                 self.end(ctx, domain, reason);
             } else {
                 self.end_once_quiet(ctx, domain, reason);

@@ -68,11 +68,23 @@ impl Leases {
 
     /// Own entries of before the restart stay until they are settled.
     pub(super) fn adopt(&mut self, ctx: &LeaseContext<'_>, own: &OwnPage) {
-        for entry in own.content().entries().filter(|entry| entry.state == LeaseState::Own) {
-            let same = |lease: &OwnLease| lease.domain == entry.domain && lease.term == entry.term;
-            let ran = self.listed_before.iter().any(|lease| same(lease) && lease.ran);
-            self.domains.found(entry.domain, entry.term, ran, ctx.now.instant);
+        for entry in own.content().entries() {
+            let domain = entry.domain;
+            let same = |lease: &&OwnLease| lease.domain == domain && lease.term == entry.term;
+            let listed = self.listed_before.iter().find(same).copied().unwrap_or_default();
+            let incoming = match entry.state {
+                LeaseState::Own => {
+                    self.domains.found(domain, entry.term, &listed, ctx.now.instant);
+                    false
+                }
+                LeaseState::Incoming => {
+                    self.incoming.insert(domain, entry.term);
+                    true
+                }
+                _ => continue,
+            };
             self.events.push_back(LeaseEvent::OwnChanged);
+            self.events.push_back(LeaseEvent::Found { domain, incoming, outgoing: listed.outgoing });
         }
     }
 
@@ -97,10 +109,24 @@ impl Leases {
     }
 
     pub(super) fn conclude(&mut self, request: AcquireRequest, outcome: AcquireOutcome) {
-        if let AcquireOutcome::Acquired(entry) = &outcome {
-            let recovering = matches!(request.kind, AcquireKind::Recovery { .. });
-            self.domains.acquired(request.domain, entry.term, recovering);
-            self.events.push_back(LeaseEvent::OwnChanged);
+        match (&outcome, request.kind) {
+            // Also of one whose outcome is unknown memory has the new term.
+            (AcquireOutcome::Acquired(_) | AcquireOutcome::Unknown, AcquireKind::Retake) => {
+                if let Some(term) = self.entry(request.domain).map(|entry| entry.term) {
+                    self.domains.retaken(request.domain, term);
+                    self.events.push_back(LeaseEvent::OwnChanged);
+                }
+            }
+            (AcquireOutcome::Acquired(entry), AcquireKind::Incoming(_)) => {
+                self.incoming.insert(request.domain, entry.term);
+                self.events.push_back(LeaseEvent::OwnChanged);
+            }
+            (AcquireOutcome::Acquired(entry), kind) => {
+                let recovering = matches!(kind, AcquireKind::Recovery { .. });
+                self.domains.acquired(request.domain, entry.term, recovering);
+                self.events.push_back(LeaseEvent::OwnChanged);
+            }
+            _ => {}
         }
         self.events.push_back(LeaseEvent::Acquire { domain: request.domain, outcome });
     }

@@ -156,6 +156,14 @@ impl Lab {
         Host { me, leases, unknown: UnknownWrites::new(RULES), may_write: true }
     }
 
+    /// A host whose agent was restarted, and has read its own sector back.
+    pub(crate) fn restarted(&mut self, me: Incarnation) -> Host {
+        let leases = Leases::after_restart(self.config(me), &[]);
+        let mut host = Host { me, leases, unknown: UnknownWrites::new(RULES), may_write: true };
+        self.run(&mut host);
+        host
+    }
+
     pub(crate) fn config(&self, me: Incarnation) -> LeasesConfig {
         let seed = u64::from(me.slot.0) + 1;
         LeasesConfig { layout: self.layout, me, boot_id: boot(me), policy: LeasePolicy::default(), seed }

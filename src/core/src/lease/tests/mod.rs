@@ -5,6 +5,7 @@ pub(crate) mod lab;
 mod acquiring;
 mod dropping;
 mod ending;
+mod migrating;
 mod own_sectors;
 mod quieting;
 mod races;

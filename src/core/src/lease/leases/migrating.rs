@@ -1,0 +1,106 @@
+//! Live migration, as far as the own entries go (PROTOCOL 4): `incoming` at the destination until its CPUs run, and the source's
+//! entry, which ends once its process is gone. Who waits for what is the member's business.
+
+use super::Leases;
+use crate::format::{LeaseEntry, LeaseState};
+use crate::ids::{DomainId, Incarnation, Term};
+use crate::lease::own::Edit;
+use crate::lease::page_of;
+use crate::lease::standing::{Standing, is_elsewhere};
+use crate::lease::types::{EndReason, LeaseContext, LeaseEvent};
+use crate::lease::view::PageScan;
+use crate::planted::planted;
+use crate::time::Instant;
+
+impl Leases {
+    /// Under which term a domain is incoming here; none when it is not.
+    #[must_use]
+    pub fn incoming(&self, domain: DomainId) -> Option<Term> {
+        self.incoming.term(domain)
+    }
+
+    /// The CPUs of an incoming domain run here: it is owned, under the term of its `incoming`. That is written, and written again
+    /// while the outcome is unknown.
+    pub fn arrived(&mut self, ctx: &LeaseContext<'_>, domain: DomainId) {
+        if self.lost || !ctx.may_write {
+            return;
+        }
+        let Some(term) = self.incoming.remove(domain) else { return };
+        let Some(entry) = self.entry(domain).copied().filter(|entry| entry.state == LeaseState::Incoming)
+        else {
+            return;
+        };
+        let own = LeaseEntry { state: LeaseState::Own, changed_s: ctx.wall_s(), ..entry };
+        self.edit(domain, &Edit::Put(own));
+        self.domains.acquired(domain, term, false);
+        self.domains.started(domain, ctx.now.instant);
+        self.events.push_back(LeaseEvent::OwnChanged);
+    }
+
+    /// A migration to this host came to nothing: its process is proven gone, its token closed.
+    pub fn erase_incoming(&mut self, ctx: &LeaseContext<'_>, domain: DomainId) {
+        if self.lost || !ctx.may_write || self.incoming.remove(domain).is_none() {
+            return;
+        }
+        if self.entry(domain).is_some_and(|entry| entry.state == LeaseState::Incoming) {
+            self.edit(domain, &Edit::Remove(domain));
+        }
+        self.events.push_back(LeaseEvent::OwnChanged);
+    }
+
+    /// Libvirt has stopped the CPUs of an own domain for its migration (true), or it stays here after all (false). The page
+    /// says so to an agent that is restarted.
+    pub fn outgoing(&mut self, domain: DomainId, outgoing: bool) {
+        if self.domains.outgoing(domain, outgoing) {
+            self.events.push_back(LeaseEvent::OwnChanged);
+        }
+    }
+
+    /// True while libvirt may be migrating an own domain away, its CPUs stopped.
+    #[must_use]
+    pub fn is_outgoing(&self, domain: DomainId) -> bool {
+        self.domains.is_outgoing(domain)
+    }
+
+    /// How an own domain stands by a scan of its page that began at or after `since`; none where this scan says nothing of it.
+    #[must_use]
+    pub fn standing(
+        &self,
+        scan: &PageScan,
+        domain: DomainId,
+        since: Instant,
+        gone: &dyn Fn(Incarnation) -> bool,
+    ) -> Option<Standing> {
+        let own = self.page(scan.page).filter(|_| self.is_recent(scan, domain, since))?;
+        Standing::of(scan, own, domain, gone)
+    }
+
+    /// The entry of a domain that was migrated away ends, by a scan that began at or after `since`: as an orphan where the
+    /// destination has it by a lease. False where this scan says nothing of it. The caller vouches as for [`end`](Self::end).
+    pub fn migrated_away(
+        &mut self,
+        ctx: &LeaseContext<'_>,
+        scan: &PageScan,
+        domain: DomainId,
+        since: Instant,
+    ) -> Option<bool> {
+        let own = self.page(scan.page).filter(|_| self.is_recent(scan, domain, since))?;
+        let destination_seen = is_elsewhere(scan, own, domain);
+        self.end(ctx, domain, EndReason::MigratedAway { destination_seen });
+        if planted!(SourceForgets) {
+            self.edit(domain, &Edit::Remove(domain));
+        }
+        Some(destination_seen)
+    }
+
+    fn is_recent(&self, scan: &PageScan, domain: DomainId, since: Instant) -> bool {
+        let after = scan.began.boot_ns >= since.boot_ns && scan.began.raw_ns >= since.raw_ns;
+        after && scan.page == page_of(&self.config.layout, domain)
+    }
+
+    /// True when storage says of a domain's page what memory says.
+    #[must_use]
+    pub fn is_written(&self, domain: DomainId) -> bool {
+        self.own_page(domain).is_some_and(|own| !own.is_dirty())
+    }
+}

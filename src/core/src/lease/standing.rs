@@ -1,0 +1,64 @@
+//! How an own entry stands beside what a migration has left of the key on the other hosts: what a source goes by that libvirt
+//! has resumed, and one whose domain has moved away (PROTOCOL 4). It judges a scan; it never reads, and never writes.
+
+use super::own::OwnPage;
+use super::view::{KeyView, PageScan, counts_for_top};
+use crate::format::LeaseState;
+use crate::ids::{DomainId, Incarnation, Slot};
+
+/// What the other hosts say of a domain that is owned here.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Standing {
+    /// It has run elsewhere under a higher term: what runs here is old.
+    Overtaken(Incarnation),
+    /// It may run there: a live host has it as incoming.
+    Arriving(Incarnation),
+    /// Nobody knows: this slot's sector is unreadable.
+    Unknown(Slot),
+    /// A destination that is gone has it as incoming: the own entry must be above that first, since a late write of it may
+    /// still say `own`.
+    BelowTheGone,
+    /// Nobody stands above it.
+    Top,
+}
+
+impl Standing {
+    /// As this scan and the own memory show it. None when this host does not own the domain.
+    #[must_use]
+    pub fn of(
+        scan: &PageScan,
+        own: &OwnPage,
+        domain: DomainId,
+        gone: &dyn Fn(Incarnation) -> bool,
+    ) -> Option<Self> {
+        let me = own.incarnation();
+        let view = KeyView::of(scan, own, domain);
+        let mine = view.mine(me).filter(|mine| mine.state == LeaseState::Own)?;
+        let others = || view.entries.iter().filter(|(who, _)| *who != me);
+        let above = others().find(|(_, entry)| counts_for_top(entry.state) && entry.term > mine.term);
+        let incoming = |is_gone| {
+            let is = move |who: Incarnation| gone(who) == is_gone;
+            others().find(move |(who, entry)| entry.state == LeaseState::Incoming && is(*who))
+        };
+        Some(if let Some((who, _)) = above {
+            Self::Overtaken(*who)
+        } else if let Some((who, _)) = incoming(false) {
+            Self::Arriving(*who)
+        } else if let Some(slot) = scan.unreadable(me.slot) {
+            Self::Unknown(slot)
+        } else if incoming(true).is_some_and(|(_, entry)| entry.term > mine.term) {
+            Self::BelowTheGone
+        } else {
+            Self::Top
+        })
+    }
+}
+
+/// True when another host has, or had, the domain by a lease above the own term: its incoming, its own, or what became of that.
+pub(super) fn is_elsewhere(scan: &PageScan, own: &OwnPage, domain: DomainId) -> bool {
+    let me = own.incarnation();
+    let view = KeyView::of(scan, own, domain);
+    let Some(mine) = view.mine(me) else { return false };
+    let has = |state| counts_for_top(state) || state == LeaseState::Incoming;
+    view.entries.iter().any(|(who, entry)| *who != me && has(entry.state) && entry.term > mine.term)
+}

@@ -1,0 +1,340 @@
+//! The destination of a live migration (PROTOCOL 4): from `migrate begin` until the domain's CPUs run here and its entry is own, or
+//! until nothing of it is left and the entry is erased. It never lets anything but a migration in under `incoming`.
+
+use std::time::Duration;
+
+use super::hook::NOT_YET;
+use super::migrations::{Arrival, key_of};
+use super::user_starts::{ANSWER_WITHIN, Asked};
+use super::{Command, DomainReport, LogLevel, Member, MigrationStep, RequestId};
+use crate::fencing::{DomainProcess, FencerHalf};
+use crate::format::LeaseState;
+use crate::ids::{DomainId, Incarnation};
+use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, GoneProof, SectorView, page_of};
+use crate::member::domains::spec_of;
+use crate::planted::planted;
+use crate::time::{Instant, Now};
+
+/// Between two looks at a process that has not become QEMU yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// One that has not by then is no migration's.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two kills of what is no migration.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
+
+impl Member {
+    /// True while the domain is incoming here.
+    pub(super) fn is_incoming(&self, domain: DomainId) -> bool {
+        self.leasing.as_ref().is_some_and(|leasing| leasing.leases.incoming(domain).is_some())
+    }
+
+    /// `migrate begin`: its lease is acquired as `incoming`, beside its live source's own.
+    pub(super) fn migration_wanted(
+        &mut self,
+        now: &Now,
+        id: RequestId,
+        domain: DomainId,
+        report: Box<DomainReport>,
+    ) -> Result<(), String> {
+        self.begin_migration(now, id, domain, report).map_err(|why| self.with_owner(domain, why))
+    }
+
+    fn begin_migration(
+        &mut self,
+        now: &Now,
+        id: RequestId,
+        domain: DomainId,
+        report: Box<DomainReport>,
+    ) -> Result<(), String> {
+        self.may_start(now)?;
+        let leasing = self.leasing.as_mut().ok_or(NOT_YET)?;
+        if leasing.recoveries.get(domain).is_some_and(|recovery| recovery.stage.is_under_way()) {
+            return Err("Leasefence is restarting it here".to_owned());
+        }
+        if leasing.leases.owns(domain) {
+            return Err("this host owns it".to_owned());
+        }
+        let known = leasing.starts.knows(domain) || leasing.leases.incoming(domain).is_some();
+        let tokens = leasing.leases.tokens();
+        if known || tokens.iter().any(|token| token.domain == domain) || leasing.leases.is_acquiring(domain) {
+            return Err("another start or migration of it is not settled here yet".to_owned());
+        }
+        let kind = AcquireKind::Incoming(spec_of(&report));
+        leasing.starts.acquire_arrival(id, report, now.instant);
+        leasing.leases.acquire(AcquireRequest { domain, kind });
+        self.domains.settled = false;
+        Ok(())
+    }
+
+    /// The acquire of a migration ended: its token is opened, and the page carries it before the hook is answered.
+    pub(super) fn arrival_acquired(
+        &mut self,
+        now: &Now,
+        domain: DomainId,
+        asked: Asked,
+        outcome: &AcquireOutcome,
+    ) {
+        let permitted = match outcome {
+            AcquireOutcome::Acquired(entry) => self.may_start(now).map(|()| entry.term),
+            refused => Err(self.why_not_acquired(refused)),
+        };
+        match (permitted, asked.asker) {
+            (Ok(term), Some(asker)) => {
+                if let Some(leasing) = &mut self.leasing {
+                    leasing.starts.permit_arrival(domain, term, asked.report, now.instant);
+                }
+                self.refresh_exempt_and_storages();
+                self.permit(domain, now.instant, asker, true);
+            }
+            (permitted, asker) => {
+                // Nothing was permitted under it.
+                self.erase_incoming(now, domain);
+                if let (Err(why), Some(asker)) = (permitted, asker) {
+                    let why = self.with_owner(domain, why);
+                    self.deny_start(now, asker, domain, &why);
+                }
+            }
+        }
+        self.domains.settled = false;
+    }
+
+    /// `prepare begin` of a domain that is incoming here: of its migration, once, and of nothing else.
+    pub(super) fn arrival_prepared(
+        &mut self,
+        now: &Now,
+        id: RequestId,
+        domain: DomainId,
+        report: Box<DomainReport>,
+    ) -> Result<(), String> {
+        let leasing = self.leasing.as_mut().ok_or(NOT_YET)?;
+        if !leasing.starts.prepares_arrival(report) {
+            return Err("it is being migrated to this host: only that may start it".to_owned());
+        }
+        self.refresh_exempt_and_storages();
+        self.permit(domain, now.instant, id, false);
+        Ok(())
+    }
+
+    /// `started begin`: libvirt has set its process up. Only one that waits for a migration goes on.
+    pub(super) fn arrival_has_started(&mut self, now: &Now, id: RequestId, domain: DomainId) {
+        let waiting = self.leasing.as_mut().map(|l| l.migrations.started.insert(domain, (id, now.instant)));
+        if let Some((overtaken, _)) = waiting.flatten() {
+            self.desk.reply(overtaken, false, "libvirt has given this start up");
+        }
+        self.domains.settled = false;
+    }
+
+    /// The fencer shows the process of a permitted migration.
+    pub(super) fn arrival_shown(&mut self, now: &Now, domain: DomainId) {
+        if let Some(leasing) = &mut self.leasing {
+            leasing.migrations.arrivals.entry(domain).or_default();
+        }
+        self.arrivals_seen(now);
+    }
+
+    /// A migration to this host came to nothing.
+    pub(super) fn erase_incoming(&mut self, now: &Now, domain: DomainId) {
+        let known = self.is_incoming(domain);
+        self.with_leasing(now, |context, leasing| {
+            leasing.migrations.arrivals.remove(&domain);
+            leasing.leases.erase_incoming(context, domain);
+        });
+        self.domains.ended(domain);
+        if known {
+            let text = format!("domain {domain} has not come in: its incoming entry is erased");
+            self.desk.note(now, LogLevel::Info, "migration", text);
+        }
+    }
+
+    /// The fencer's half, for domains that come in: each process must be one that waits for a migration; with none left, it has
+    /// failed.
+    pub(super) fn arrivals_seen(&mut self, now: &Now) {
+        let Some(half) = self.fencer.clone() else { return };
+        let Some(leasing) = self.leasing.as_mut().filter(|l| !l.migrations.arrivals.is_empty()) else {
+            return;
+        };
+        let (mut looks, mut failed, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
+        for (domain, arrival) in &mut leasing.migrations.arrivals {
+            let open = leasing.leases.tokens().iter().any(|token| token.domain == *domain);
+            if arrival.is_gone(*domain, &half, now.instant) && !open {
+                failed.push(*domain);
+            }
+            for process in half.processes.iter().filter(|process| process.domain == *domain) {
+                match arrival.to_look_at(process, now.instant) {
+                    Look::Due => looks.push((*domain, *process)),
+                    Look::TooLate => foreign.push(*domain),
+                    Look::Fine => {}
+                }
+            }
+        }
+        for (domain, process) in looks {
+            self.desk.push(Command::Migration { domain, step: MigrationStep::LookAt(process) });
+        }
+        failed.into_iter().for_each(|domain| self.erase_incoming(now, domain));
+        foreign.into_iter().for_each(|domain| self.kill_cold_start(now, domain));
+        self.answer_started(now);
+    }
+
+    /// What the command line of a process says.
+    pub(super) fn process_looked_at(
+        &mut self,
+        now: &Now,
+        domain: DomainId,
+        process: &DomainProcess,
+        incoming: Option<bool>,
+    ) {
+        let arrival = self.leasing.as_mut().and_then(|l| l.migrations.arrivals.get_mut(&domain));
+        let Some(arrival) = arrival else { return };
+        match incoming {
+            Some(false) if !planted!(MigrateThenColdStart) => self.kill_cold_start(now, domain),
+            Some(_) => {
+                arrival.asked.remove(&key_of(process));
+                arrival.verified.insert(key_of(process));
+                self.answer_started(now);
+                self.take_arrived(now, domain);
+            }
+            None => {}
+        }
+    }
+
+    /// Something has started it beside its migration, while it runs on its source.
+    fn kill_cold_start(&mut self, now: &Now, domain: DomainId) {
+        let arrival = self.leasing.as_mut().and_then(|l| l.migrations.arrivals.get_mut(&domain));
+        let due = |killed: Instant| now.instant.since_by_slower(killed) >= KILL_AGAIN;
+        let Some(arrival) = arrival.filter(|arrival| arrival.killed.is_none_or(due)) else { return };
+        arrival.killed = Some(now.instant);
+        let reason = "a process of it runs here that waits for no migration, and it runs on another host";
+        self.desk.push(Command::Destroy { domain, reason: reason.to_owned() });
+    }
+
+    /// Libvirt says that the CPUs of these domains run.
+    pub(super) fn arrivals_run(&mut self, now: &Now, domains: &[DomainId]) {
+        for domain in domains {
+            let arrival = self.leasing.as_mut().and_then(|l| l.migrations.arrivals.get_mut(domain));
+            if let Some(arrival) = arrival {
+                arrival.cpus_run = true;
+                self.take_arrived(now, *domain);
+            }
+        }
+    }
+
+    /// Its CPUs run in the process that waited for them: from here on it is this host's.
+    fn take_arrived(&mut self, now: &Now, domain: DomainId) {
+        let Some(half) = self.fencer.clone() else { return };
+        let arrival = self.leasing.as_ref().and_then(|l| l.migrations.arrivals.get(&domain));
+        if !arrival.is_some_and(|arrival| arrival.cpus_run && arrival.is_verified(domain, &half)) {
+            return;
+        }
+        self.with_leasing(now, |context, leasing| {
+            leasing.migrations.arrivals.remove(&domain);
+            leasing.leases.arrived(context, domain);
+        });
+        self.domains.settled = false;
+        let text = format!("domain {domain} has come in, and runs here: it is owned here from now on");
+        self.desk.note(now, LogLevel::Info, "migration", text);
+        self.answer_started(now);
+    }
+
+    /// Answers the hooks that wait at `started begin`.
+    pub(super) fn answer_started(&mut self, now: &Now) {
+        let (Some(half), live) = (self.fencer.clone(), self.lease_is_live(now.instant)) else { return };
+        let Some(leasing) = self.leasing.as_mut().filter(|l| !l.migrations.started.is_empty()) else {
+            return;
+        };
+        let (leases, arrivals) = (&leasing.leases, &leasing.migrations.arrivals);
+        let answer = |domain: DomainId, since: Instant| {
+            let verified = arrivals.get(&domain).is_some_and(|arrival| arrival.is_verified(domain, &half));
+            let gone = leases.incoming(domain).is_none() && !leases.owns(domain);
+            let late = now.instant.since_by_faster(since) >= ANSWER_WITHIN;
+            if live && (verified || leases.owns(domain)) {
+                Some(true)
+            } else {
+                (gone || late || !live).then_some(false)
+            }
+        };
+        let answers: Vec<_> = leasing
+            .migrations
+            .started
+            .iter()
+            .filter_map(|(domain, (id, since))| Some((*domain, *id, answer(*domain, *since)?)))
+            .collect();
+        for (domain, id, ok) in answers {
+            if let Some(leasing) = &mut self.leasing {
+                leasing.migrations.started.remove(&domain);
+            }
+            if ok {
+                self.desk.reply(id, true, "");
+            } else {
+                self.deny_start(now, id, domain, "no process of it that waits for a migration was seen here");
+            }
+        }
+    }
+
+    /// Who owns it, as far as this host has read: told with each denial of a migration.
+    fn with_owner(&self, domain: DomainId, why: String) -> String {
+        match self.owner_elsewhere(domain).map(|owner| self.name_of(owner)) {
+            Some(owner) if !why.contains(&owner) => format!("{owner} owns it and keeps it: {why}"),
+            _ => why,
+        }
+    }
+
+    fn owner_elsewhere(&self, domain: DomainId) -> Option<Incarnation> {
+        let layout = self.header.as_ref()?.layout;
+        let scan = self.leasing.as_ref()?.scans.get(&page_of(&layout, domain))?;
+        let pages = scan.sectors.iter().filter_map(|sector| match sector {
+            SectorView::Valid(page) => Some(page),
+            SectorView::Empty | SectorView::Unreadable(_) => None,
+        });
+        let owns = |page: &&crate::format::LeasePage| {
+            page.get(domain).is_some_and(|entry| entry.state == LeaseState::Own)
+        };
+        let others = pages.filter(|page| Some(page.incarnation) != self.incarnation());
+        others.filter(owns).map(|page| page.incarnation).find(|who| !self.counts_as_gone(*who))
+    }
+}
+
+/// What is to be done about a process of an arrival.
+enum Look {
+    /// Nothing now.
+    Fine,
+    /// Its command line is to be read.
+    Due,
+    /// It has shown nothing for too long.
+    TooLate,
+}
+
+impl Arrival {
+    fn to_look_at(&mut self, process: &DomainProcess, now: Instant) -> Look {
+        let key = key_of(process);
+        if self.verified.contains(&key) {
+            return Look::Fine;
+        }
+        match self.asked.get_mut(&key) {
+            Some((first, _)) if now.since_by_slower(*first) >= LOOK_PATIENCE => Look::TooLate,
+            Some((_, last)) if now.since_by_slower(*last) < LOOK_AGAIN => Look::Fine,
+            Some((_, last)) => {
+                *last = now;
+                Look::Due
+            }
+            None => {
+                self.asked.insert(key, (now, now));
+                Look::Due
+            }
+        }
+    }
+
+    /// True when the fencer shows its process, and only such as wait for a migration.
+    fn is_verified(&self, domain: DomainId, half: &FencerHalf) -> bool {
+        let mut shown = half.processes.iter().filter(|process| process.domain == domain).peekable();
+        shown.peek().is_some() && shown.all(|process| self.verified.contains(&key_of(process)))
+    }
+
+    /// True once no process of it can be left.
+    fn is_gone(&mut self, domain: DomainId, half: &FencerHalf, now: Instant) -> bool {
+        if half.processes.iter().any(|process| process.domain == domain) {
+            self.gone = None;
+            return false;
+        }
+        self.gone.get_or_insert_with(|| GoneProof::new(now)).shown(half, domain)
+    }
+}

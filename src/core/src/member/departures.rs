@@ -1,0 +1,223 @@
+//! The source of a live migration (PROTOCOL 4): the end of its entry once the domain has moved away, and the doubt about one that
+//! libvirt has resumed though its destination may run it. In doubt its processes are stopped, and looked after, not guessed about.
+
+use std::time::Duration;
+
+use super::migrations::Return;
+use super::{Command, LogLevel, Member, MigrationNews, MigrationStep};
+use crate::ids::DomainId;
+use crate::lease::{AcquireKind, AcquireRequest, PageScan, Standing, page_of, shows};
+use crate::time::{Now, ObserverDeadline};
+
+/// Between two looks at the key.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// The same where nothing is being decided: libvirt migrates it, or it is being killed.
+const LOOK_LATER: Duration = Duration::from_secs(1);
+
+impl Member {
+    /// Libvirt says that the CPUs of these domains run here: they may have come in, or been resumed.
+    pub(super) fn cpus_run(&mut self, now: &Now, domains: &[DomainId]) {
+        self.arrivals_run(now, domains);
+        for domain in domains {
+            let resumed = self.leasing.as_ref().is_some_and(|leasing| leasing.leases.is_outgoing(*domain));
+            if resumed {
+                self.look_at_return(now, *domain, false);
+            }
+        }
+    }
+
+    /// What the driver tells of a domain that migrates.
+    pub(super) fn migration_told(&mut self, now: &Now, domain: DomainId, news: MigrationNews) {
+        match news {
+            MigrationNews::Suspended => {
+                if let Some(leasing) = &mut self.leasing {
+                    leasing.leases.outgoing(domain, true);
+                }
+                self.domains.settled = false;
+            }
+            MigrationNews::Process { process, incoming } => {
+                self.process_looked_at(now, domain, &process, incoming);
+            }
+            MigrationNews::Job(migrates) => self.job_told(now, domain, migrates),
+        }
+    }
+
+    /// A restarted agent found an entry.
+    pub(super) fn migration_found(&mut self, now: &Now, domain: DomainId, incoming: bool, outgoing: bool) {
+        if !incoming {
+            self.look_at_return(now, domain, true);
+        } else if let Some(leasing) = &mut self.leasing {
+            leasing.migrations.arrivals.entry(domain).or_default();
+        }
+        if outgoing {
+            let text =
+                format!("domain {domain} was being migrated away when the agent before this one ended");
+            self.desk.note(now, LogLevel::Info, "migration", text);
+        }
+        self.domains.settled = false;
+    }
+
+    /// Libvirt answers again: what it did meanwhile nobody has told.
+    pub(super) fn look_after_a_gap(&mut self, now: &Now) {
+        let own = self.leasing.as_ref().map(|leasing| leasing.leases.own_leases()).unwrap_or_default();
+        own.into_iter().for_each(|own| self.look_at_return(now, own.domain, true));
+    }
+
+    fn look_at_return(&mut self, now: &Now, domain: DomainId, unseen: bool) {
+        let Some(leasing) = &mut self.leasing else { return };
+        let new = Return { since: now.instant, due: now.instant, unseen, halted: false };
+        let known = leasing.migrations.returns.entry(domain).or_insert(new);
+        if known.unseen && !unseen {
+            *known = Return { halted: known.halted, ..new };
+        }
+        self.domains.settled = false;
+    }
+
+    /// The process of a domain that was migrated away is gone.
+    pub(super) fn domain_departed(&mut self, now: &Now, domain: DomainId) {
+        if let Some(leasing) = &mut self.leasing {
+            leasing.migrations.departed.entry(domain).or_insert((now.instant, now.instant));
+        }
+        self.domains.settled = false;
+    }
+
+    /// Asks for the looks that are due, and answers hooks that wait.
+    pub(super) fn migrations_turn(&mut self, now: &Now) {
+        let Some(leasing) = self.leasing.as_mut().filter(|leasing| leasing.migrations.any()) else { return };
+        self.domains.settled = false;
+        if leasing.lost {
+            // What runs here is killed with everything else; nothing of it is decided any more.
+            leasing.migrations.departed.clear();
+            leasing.migrations.returns.clear();
+            leasing.migrations.arrivals.clear();
+        }
+        let Some(layout) = self.header.as_ref().map(|header| header.layout) else { return };
+        let leases = &mut leasing.leases;
+        leasing.migrations.departed.retain(|domain, _| leases.owns(*domain));
+        leasing.migrations.returns.retain(|domain, _| leases.owns(*domain));
+        let departed = leasing.migrations.departed.iter_mut().map(|(domain, (_, due))| (domain, due));
+        let returned = leasing.migrations.returns.iter_mut().map(|(domain, back)| (domain, &mut back.due));
+        for (domain, due) in departed.chain(returned) {
+            if ObserverDeadline(*due).reached(now.instant) {
+                *due = now.instant.plus(LOOK_AGAIN);
+                leases.scan_page(page_of(&layout, *domain));
+            }
+        }
+        self.answer_started(now);
+    }
+
+    /// A page was read.
+    pub(super) fn look_at_departures(&mut self, now: &Now, scan: &PageScan) {
+        let Some(leasing) = self.leasing.as_ref().filter(|leasing| leasing.migrations.any()) else { return };
+        let departed: Vec<_> =
+            leasing.migrations.departed.iter().map(|(d, (since, _))| (*d, *since)).collect();
+        let returns: Vec<_> = leasing.migrations.returns.iter().map(|(d, back)| (*d, *back)).collect();
+        for (domain, since) in departed {
+            let ended = self.with_leasing(now, |context, leasing| {
+                leasing.leases.migrated_away(context, scan, domain, since)
+            });
+            if let Some(seen) = ended.flatten() {
+                self.tell_departed(now, domain, seen);
+            }
+        }
+        for (domain, back) in returns {
+            let standing = self.with_leasing(now, |context, leasing| {
+                leasing.leases.standing(scan, domain, back.since, context.gone)
+            });
+            if let Some(standing) = standing.flatten() {
+                self.decide_return(now, domain, back, standing);
+            }
+        }
+    }
+
+    fn tell_departed(&mut self, now: &Now, domain: DomainId, seen: bool) {
+        if let Some(leasing) = &mut self.leasing {
+            leasing.migrations.departed.remove(&domain);
+        }
+        let (level, text) = if seen {
+            (LogLevel::Info, format!("domain {domain} has moved to another host, which has its lease"))
+        } else {
+            (
+                LogLevel::Warn,
+                format!(
+                    "domain {domain} was migrated to a host WITHOUT LEASEFENCE: no host of this cluster has its lease, nobody restarts it, and nothing keeps it from being started a second time"
+                ),
+            )
+        };
+        self.desk.note(now, level, "migration", text);
+    }
+
+    fn decide_return(&mut self, now: &Now, domain: DomainId, back: Return, standing: Standing) {
+        match standing {
+            Standing::Overtaken(who) => {
+                self.look_again(now, domain, LOOK_LATER);
+                if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) {
+                    let who = self.name_of(who);
+                    let reason = format!("it was migrated to {who}, which has run it since");
+                    self.desk.push(Command::Destroy { domain, reason });
+                }
+            }
+            Standing::Arriving(_) | Standing::Unknown(_) if back.unseen => {
+                self.look_again(now, domain, LOOK_LATER);
+                self.desk.push(Command::Migration { domain, step: MigrationStep::AskJob });
+            }
+            Standing::Arriving(_) | Standing::Unknown(_) => self.halt(now, domain),
+            Standing::BelowTheGone => {
+                self.look_again(now, domain, LOOK_AGAIN);
+                if let Some(leasing) = &mut self.leasing {
+                    leasing.leases.acquire(AcquireRequest { domain, kind: AcquireKind::Retake });
+                }
+            }
+            Standing::Top => self.let_go_on(now, domain, back),
+        }
+    }
+
+    fn look_again(&mut self, now: &Now, domain: DomainId, after: Duration) {
+        if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
+            (back.since, back.due) = (now.instant, now.instant.plus(after));
+        }
+    }
+
+    /// Libvirt says whether it migrates the domain away. In doubt it does not.
+    fn job_told(&mut self, now: &Now, domain: DomainId, migrates: Option<bool>) {
+        let back = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain));
+        if let Some(back) = back.filter(|_| migrates != Some(true)) {
+            *back = Return { since: now.instant, due: now.instant, unseen: false, ..*back };
+        }
+    }
+
+    /// It may run on its destination: it stands still here until that is known.
+    fn halt(&mut self, now: &Now, domain: DomainId) {
+        self.look_again(now, domain, LOOK_AGAIN);
+        let Some(leasing) = &mut self.leasing else { return };
+        let Some(back) = leasing.migrations.returns.get_mut(&domain).filter(|back| !back.halted) else {
+            return;
+        };
+        back.halted = true;
+        // An agent that is restarted meanwhile must know that it is this one that goes on.
+        leasing.leases.outgoing(domain, true);
+        self.publish();
+        self.desk.push(Command::Migration { domain, step: MigrationStep::Halt });
+        let text = format!(
+            "domain {domain} may run on the host that it was to move to: it stands still here until that is known"
+        );
+        self.desk.note(now, LogLevel::Warn, "migration", text);
+    }
+
+    /// Nobody else has it: it goes on here, once storage says so too.
+    fn let_go_on(&mut self, now: &Now, domain: DomainId, back: Return) {
+        let Some(leasing) = &mut self.leasing else { return };
+        if !leasing.leases.is_written(domain) || leasing.leases.is_acquiring(domain) {
+            return self.look_again(now, domain, LOOK_AGAIN);
+        }
+        leasing.migrations.returns.remove(&domain);
+        let outgoing = leasing.leases.is_outgoing(domain);
+        if !outgoing {
+            return;
+        }
+        leasing.leases.outgoing(domain, false);
+        self.desk.push(Command::Migration { domain, step: MigrationStep::GoOn });
+        let text = if back.halted { "goes on here" } else { "stays here" };
+        self.desk.note(now, LogLevel::Info, "migration", format!("domain {domain} has not moved: it {text}"));
+    }
+}

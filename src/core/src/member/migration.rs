@@ -1,0 +1,33 @@
+//! What a live migration needs of the driver, and what the driver tells of it.
+
+use crate::fencing::DomainProcess;
+
+/// One thing to do for a domain that migrates.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MigrationStep {
+    /// Read the command line of this process, on a thread: whether it waits for a migration (`-incoming`). Answer
+    /// [`MigrationNews::Process`].
+    LookAt(DomainProcess),
+    /// Ask libvirt, on a thread, whether it migrates the domain away just now. Answer [`MigrationNews::Job`].
+    AskJob,
+    /// Stop every process of the domain (SIGSTOP by pidfd): it may run on another host.
+    Halt,
+    /// Let those go on that are stopped (SIGCONT, where their state is T).
+    GoOn,
+}
+
+/// What happened to a domain that migrates.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MigrationNews {
+    /// Libvirt has stopped its CPUs here, in order to migrate it away.
+    Suspended,
+    /// Whether a process of it waits, or has waited, for a migration; none while that cannot be read, or it has not become QEMU yet.
+    Process {
+        /// Which.
+        process: DomainProcess,
+        /// What its command line says.
+        incoming: Option<bool>,
+    },
+    /// Whether libvirt migrates it away; none when libvirt does not say.
+    Job(Option<bool>),
+}

@@ -1,0 +1,68 @@
+//! Live migrations that this host takes part in (PROTOCOL 4): domains that come in, from the moment their process shows, and own
+//! domains that have left, or that libvirt may have resumed. It remembers; what follows is said in `arrivals` and `departures`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::RequestId;
+use crate::fencing::DomainProcess;
+use crate::ids::DomainId;
+use crate::lease::GoneProof;
+use crate::time::Instant;
+
+/// A process, for good: pid and start time.
+pub(super) type ProcessKey = (u32, u64);
+
+pub(super) fn key_of(process: &DomainProcess) -> ProcessKey {
+    (process.pid, process.start_time)
+}
+
+/// A domain that comes in.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Arrival {
+    /// Its processes that wait, or have waited, for a migration.
+    pub(super) verified: BTreeSet<ProcessKey>,
+    /// Those that are being looked at: since when, and when they were last asked for.
+    pub(super) asked: BTreeMap<ProcessKey, (Instant, Instant)>,
+    /// Libvirt has said that its CPUs run.
+    pub(super) cpus_run: bool,
+    /// The fencer shows no process of it any more: the proof that none is left.
+    pub(super) gone: Option<GoneProof>,
+    /// When it was last killed.
+    pub(super) killed: Option<Instant>,
+}
+
+/// An own domain that may run on another host too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Return {
+    /// A scan that began before says nothing.
+    pub(super) since: Instant,
+    /// When to look again.
+    pub(super) due: Instant,
+    /// Nobody has seen libvirt resume it: while libvirt migrates it away just now, it is as it should be.
+    pub(super) unseen: bool,
+    /// Its processes were stopped.
+    pub(super) halted: bool,
+}
+
+/// All migrations of this host.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Migrations {
+    pub(super) arrivals: BTreeMap<DomainId, Arrival>,
+    /// Hooks that wait at `started begin`, and since when.
+    pub(super) started: BTreeMap<DomainId, (RequestId, Instant)>,
+    /// Domains that were migrated away: a scan that began before says nothing of their destination; and when to look again.
+    pub(super) departed: BTreeMap<DomainId, (Instant, Instant)>,
+    pub(super) returns: BTreeMap<DomainId, Return>,
+}
+
+impl Migrations {
+    /// True while anything is to be looked for.
+    pub(super) fn any(&self) -> bool {
+        self.arrive() || !self.departed.is_empty() || !self.returns.is_empty()
+    }
+
+    /// True while a domain comes in.
+    pub(super) fn arrive(&self) -> bool {
+        !self.arrivals.is_empty() || !self.started.is_empty()
+    }
+}
