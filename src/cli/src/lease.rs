@@ -60,6 +60,9 @@ fn term(entry: &LeaseEntry) -> String {
 
 fn flags(entry: &LeaseEntry) -> String {
     let mut words = Vec::new();
+    if entry.state == "incoming" {
+        words.push("migrating here: blocks all others".to_owned());
+    }
     if entry.ha {
         words.push("ha".to_owned());
     }

@@ -111,6 +111,18 @@ impl Host {
         Ok(Self { directory, spec, bin: binaries.directory().into(), boots: number * 100, power: None })
     }
 
+    /// From its next boot on its libvirtd listens on TCP, without asking who is there: for guests that migrate.
+    ///
+    /// # Errors
+    /// When its configuration cannot be changed.
+    pub fn listen(&mut self) -> Result<(), HostError> {
+        libvirt::listen(&self.spec.disk)
+            .map_err(|error| HostError::Prepare(self.spec.name.clone(), error))?;
+        let libvirtd = self.spec.services.iter_mut().filter(|service| service.name == LIBVIRTD);
+        libvirtd.for_each(|service| service.command.push("-l".into()));
+        Ok(())
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -20,6 +20,16 @@ fn libvirtd_conf(host_uuid: &str) -> String {
     format!("host_uuid = \"{host_uuid}\"\nunix_sock_rw_perms = \"0700\"\nauth_unix_rw = \"none\"\n")
 }
 
+/// For hosts that migrate guests between them: whoever reaches the port may do everything, so only on wires of their own.
+const LISTENS: &str = "listen_tls = 0\nlisten_tcp = 1\nauth_tcp = \"none\"\n";
+
+/// Lets a host's libvirtd listen on TCP, once it is run with `-l`.
+pub(crate) fn listen(disk: &Path) -> io::Result<()> {
+    let path = disk.join("etc/libvirt/libvirtd.conf");
+    let text = fs::read_to_string(&path)?;
+    fs::write(path, text + LISTENS)
+}
+
 /// Where libvirt looks for hooks, on a host's disk.
 const HOOK: &str = "etc/libvirt/hooks/qemu.d/leasefence";
 

@@ -66,8 +66,16 @@ pub fn own_entry(
     };
     match kind {
         // Until its CPUs run here it is the source's; then nothing of it was ever stopped by a user.
+        // The definition that its source has stored goes with it.
         AcquireKind::Incoming(spec) => {
-            LeaseEntry { state: LeaseState::Incoming, base: LeaseBase::Recoverable, ..with_spec(blank, spec) }
+            let source = taken.top.unwrap_or_default();
+            LeaseEntry {
+                state: LeaseState::Incoming,
+                base: LeaseBase::Recoverable,
+                definition_hash: source.definition_hash,
+                definition_version: source.definition_version,
+                ..with_spec(blank, spec)
+            }
         }
         // It is this host's own already, and stays what it is.
         AcquireKind::Retake => {

@@ -140,7 +140,7 @@ impl Member {
             leasing.leases.erase_incoming(context, domain);
         });
         self.domains.ended(domain);
-        if known {
+        if known && !self.is_incoming(domain) {
             let text = format!("domain {domain} has not come in: its incoming entry is erased");
             self.desk.note(now, LogLevel::Info, "migration", text);
         }
@@ -149,10 +149,11 @@ impl Member {
     /// The fencer's half, for domains that come in: each process must be one that waits for a migration; with none left, it has
     /// failed.
     pub(super) fn arrivals_seen(&mut self, now: &Now) {
-        let Some(half) = self.fencer.clone() else { return };
-        let Some(leasing) = self.leasing.as_mut().filter(|l| !l.migrations.arrivals.is_empty()) else {
+        if self.leasing.as_ref().is_none_or(|leasing| leasing.migrations.arrivals.is_empty()) {
             return;
-        };
+        }
+        let Some(half) = self.fencer.clone() else { return };
+        let Some(leasing) = &mut self.leasing else { return };
         let (mut looks, mut failed, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
         for (domain, arrival) in &mut leasing.migrations.arrivals {
             let open = leasing.leases.tokens().iter().any(|token| token.domain == *domain);
@@ -237,10 +238,12 @@ impl Member {
 
     /// Answers the hooks that wait at `started begin`.
     pub(super) fn answer_started(&mut self, now: &Now) {
-        let (Some(half), live) = (self.fencer.clone(), self.lease_is_live(now.instant)) else { return };
-        let Some(leasing) = self.leasing.as_mut().filter(|l| !l.migrations.started.is_empty()) else {
+        if self.leasing.as_ref().is_none_or(|leasing| leasing.migrations.started.is_empty()) {
             return;
-        };
+        }
+        let live = self.lease_is_live(now.instant);
+        let half = self.fencer.clone().unwrap_or_default();
+        let Some(leasing) = &self.leasing else { return };
         let (leases, arrivals) = (&leasing.leases, &leasing.migrations.arrivals);
         let answer = |domain: DomainId, since: Instant| {
             let verified = arrivals.get(&domain).is_some_and(|arrival| arrival.is_verified(domain, &half));

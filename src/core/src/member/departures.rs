@@ -14,6 +14,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// The same where nothing is being decided: libvirt migrates it, or it is being killed.
 const LOOK_LATER: Duration = Duration::from_secs(1);
 
+/// What people are told of a source that is stopped in doubt.
+pub(super) const STANDS_STILL: &str =
+    "it may run on the host that it was to move to, and is stopped (SIGSTOP) here until that is known";
+
 impl Member {
     /// Libvirt says that the CPUs of these domains run here: they may have come in, or been resumed.
     pub(super) fn cpus_run(&mut self, now: &Now, domains: &[DomainId]) {
@@ -162,6 +166,10 @@ impl Member {
                 self.desk.push(Command::Migration { domain, step: MigrationStep::AskJob });
             }
             Standing::Arriving(_) | Standing::Unknown(_) => self.halt(now, domain),
+            // In maintenance nothing is acquired; and nobody runs it but this host.
+            Standing::BelowTheGone if self.leasing.as_ref().is_some_and(|l| l.leases.is_closed()) => {
+                self.let_go_on(now, domain, back);
+            }
             Standing::BelowTheGone => {
                 self.look_again(now, domain, LOOK_AGAIN);
                 if let Some(leasing) = &mut self.leasing {
@@ -170,6 +178,14 @@ impl Member {
             }
             Standing::Top => self.let_go_on(now, domain, back),
         }
+    }
+
+    /// True while an own domain may be taken again, above the term of a destination that is gone.
+    pub(super) fn is_retaken(&self, domain: DomainId) -> bool {
+        let returned = |leasing: &super::leasing::Leasing| {
+            leasing.leases.owns(domain) && leasing.migrations.returns.contains_key(&domain)
+        };
+        self.leasing.as_deref().is_some_and(returned)
     }
 
     fn look_again(&mut self, now: &Now, domain: DomainId, after: Duration) {
@@ -198,10 +214,7 @@ impl Member {
         leasing.leases.outgoing(domain, true);
         self.publish();
         self.desk.push(Command::Migration { domain, step: MigrationStep::Halt });
-        let text = format!(
-            "domain {domain} may run on the host that it was to move to: it stands still here until that is known"
-        );
-        self.desk.note(now, LogLevel::Warn, "migration", text);
+        self.desk.note(now, LogLevel::Warn, "migration", format!("domain {domain}: {STANDS_STILL}"));
     }
 
     /// Nobody else has it: it goes on here, once storage says so too.

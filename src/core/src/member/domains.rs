@@ -226,6 +226,10 @@ impl Member {
     /// An acquire for a running domain, or for a recovery, ended.
     pub(super) fn acquire_ended(&mut self, now: &Now, domain: DomainId, outcome: AcquireOutcome) {
         let for_a_start = self.start_acquired(now, domain, &outcome);
+        if self.is_retaken(domain) && !matches!(outcome, AcquireOutcome::Acquired(_)) {
+            // It stays own, under its old term, and is looked at again.
+            return;
+        }
         let (why, for_good) = match outcome {
             AcquireOutcome::Acquired(entry) => {
                 let what = if entry.state == LeaseState::Incoming { "may come in" } else { "is owned" };
@@ -431,6 +435,14 @@ impl Member {
         }
         for (domain, why) in self.leasing.iter().flat_map(|leasing| leasing.leases.not_quiet()) {
             warnings.push(format!("domain {}: {}", self.domain_name(domain), not_quiet(why)));
+        }
+        let returns = self.leasing.iter().flat_map(|leasing| &leasing.migrations.returns);
+        for (domain, _) in returns.filter(|(_, back)| back.halted) {
+            warnings.push(format!(
+                "domain {}: {}",
+                self.domain_name(*domain),
+                super::departures::STANDS_STILL
+            ));
         }
         for (domain, (why, _)) in &self.domains.refused {
             warnings.push(format!("domain {} runs here without a lease: {why}", self.domain_name(*domain)));

@@ -1,0 +1,118 @@
+//! Live migration between two real libvirtds: the lease goes with the guest, and a host that may not take it does not.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use leasefence_demo::guest::Guest;
+use leasefence_demo::{Cluster, wait};
+use leasefence_tests::{alone, can_run_hosts, cluster, run};
+
+const UUID: &str = "6c656173-6566-4e63-a000-000000000007";
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The name of the wire's end on each host.
+const WIRE: &str = "wire";
+
+/// Two hosts that hold their leases, a wire between them, and a guest that both know and the first runs.
+fn with_a_guest() -> (Cluster, Guest) {
+    let mut cluster = cluster(2);
+    for host in &mut cluster.hosts {
+        host.listen().unwrap();
+    }
+    cluster.power_on().unwrap();
+    connect(&cluster);
+    cluster.init_lease().unwrap();
+    cluster.start_leasefence().unwrap();
+    for host in 0..cluster.hosts.len() {
+        cluster.wait_until_held(host).unwrap();
+    }
+    let guest = Guest::create(&cluster.shared(), "guest", UUID).unwrap();
+    for host in &cluster.hosts {
+        host.virsh(&["define", "/mnt/shared/guests/guest.xml"]).unwrap();
+    }
+    cluster.hosts[0].virsh(&["start", "guest"]).unwrap();
+    wait_for_lease(&cluster, 0, "own");
+    (cluster, guest)
+}
+
+/// A wire between the two, and nothing else: neither reaches this machine's own network.
+fn connect(cluster: &Cluster) {
+    let pids: Vec<String> = cluster.hosts.iter().map(|host| host.init().unwrap().pid.to_string()).collect();
+    let ends = ["link", "add", "name", WIRE, "netns", &pids[0], "type", "veth", "peer", "name", WIRE];
+    let made = run(Command::new("ip").args(ends).args(["netns", &pids[1]]));
+    assert_eq!(made.code, 0, "{made:?}");
+    for (host, number) in cluster.hosts.iter().zip(1..) {
+        let address = format!("10.9.0.{number}/24");
+        host.exec(&["ip", "addr", "add", &address, "dev", WIRE]).unwrap();
+        for device in ["lo", WIRE] {
+            host.exec(&["ip", "link", "set", device, "up"]).unwrap();
+        }
+    }
+}
+
+/// What virsh says to `migrate --live`, and how long that took.
+fn migrate(cluster: &Cluster, from: usize, to: usize) -> (Result<String, String>, Duration) {
+    let (libvirtd, qemu) =
+        (format!("qemu+tcp://10.9.0.{}/system", to + 1), format!("tcp://10.9.0.{}", to + 1));
+    let begun = Instant::now();
+    let words = ["migrate", "--live", "guest", &libvirtd, "--migrateuri", &qemu];
+    let said = cluster.hosts[from].virsh(&words).map_err(|error| error.to_string());
+    (said, begun.elapsed())
+}
+
+/// The word for a host's lease of the guest.
+fn lease(cluster: &Cluster, host: usize) -> String {
+    let status = cluster.status(host).unwrap();
+    status.domains.iter().find(|d| d.name == "guest").map(|d| d.lease.clone()).unwrap_or_default()
+}
+
+fn wait_for_lease(cluster: &Cluster, host: usize, word: &str) {
+    let what = format!("the guest's lease on {} to be {word}", cluster.hosts[host].name());
+    wait::until(&what, PATIENCE, || (lease(cluster, host) == word).then_some(())).unwrap();
+}
+
+#[test]
+fn a_guest_that_is_migrated_takes_its_lease_with_it_there_and_back() {
+    if !can_run_hosts("a live migration") {
+        return;
+    }
+    let _alone = alone();
+    let (cluster, _guest) = with_a_guest();
+    for (from, to) in [(0, 1), (1, 0)] {
+        let (said, took) = migrate(&cluster, from, to);
+        println!("to {}: {said:?} after {took:?}", cluster.hosts[to].name());
+        said.unwrap();
+        wait_for_lease(&cluster, to, "own");
+        let ended = || (lease(&cluster, from) != "own").then(|| lease(&cluster, from));
+        let ended = wait::until("the source's entry to end", PATIENCE, ended).unwrap();
+        println!("{} has it as {ended}", cluster.hosts[from].name());
+        assert!(["orphan", "none"].contains(&ended.as_str()), "{ended}");
+        assert_eq!(cluster.runner("guest"), Some(to));
+        println!("{}", cluster.hosts[to].exec(&["leasefence", "lease", "list"]).unwrap());
+        // Its source may not have it back but by another migration.
+        let why = cluster.hosts[from].virsh(&["start", "guest"]).unwrap_err().to_string();
+        assert!(why.contains(&format!("busy: {} owns it", cluster.hosts[to].name())), "{why}");
+    }
+}
+
+#[test]
+fn a_guest_is_not_migrated_to_a_host_that_may_not_take_it_and_its_owner_is_named() {
+    if !can_run_hosts("a denied migration") {
+        return;
+    }
+    let _alone = alone();
+    let (cluster, _guest) = with_a_guest();
+    println!("{}", cluster.hosts[1].exec(&["leasefence", "disarm"]).unwrap());
+    let (said, took) = migrate(&cluster, 0, 1);
+    let why = said.expect_err("it was migrated");
+    println!("denied after {took:?}: {why}");
+    assert!(why.contains("leasefence: host-1 owns it and keeps it") && why.contains("maintenance"), "{why}");
+    assert_eq!((cluster.runner("guest"), lease(&cluster, 0).as_str()), (Some(0), "own"));
+    println!("{}", cluster.hosts[1].exec(&["leasefence", "arm"]).unwrap());
+    cluster.wait_until_held(1).unwrap();
+    let (said, took) = migrate(&cluster, 0, 1);
+    println!("armed again: {said:?} after {took:?}");
+    said.unwrap();
+    wait_for_lease(&cluster, 1, "own");
+}
