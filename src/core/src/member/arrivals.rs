@@ -19,6 +19,8 @@ use crate::time::{Instant, Now};
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// One that has not by then is no migration's.
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+/// A denial waits no longer for the owner's name.
+const DENIED_WITHIN: Duration = Duration::from_secs(1);
 /// Between two kills of what is no migration.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -36,7 +38,45 @@ impl Member {
         domain: DomainId,
         report: Box<DomainReport>,
     ) -> Result<(), String> {
-        self.begin_migration(now, id, domain, report).map_err(|why| self.with_owner(domain, why))
+        match self.begin_migration(now, id, domain, report) {
+            Err(why) => self.deny_migration(now, id, domain, why),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// A denial names the owner: that is read first, where it can be.
+    fn deny_migration(
+        &mut self,
+        now: &Now,
+        id: RequestId,
+        domain: DomainId,
+        why: String,
+    ) -> Result<(), String> {
+        let layout = self.header.as_ref().map(|header| header.layout);
+        let (Some(layout), Some(leasing)) = (layout, &mut self.leasing) else { return Err(why) };
+        leasing.leases.scan_page(page_of(&layout, domain));
+        let overtaken = leasing.migrations.denials.insert(domain, (id, now.instant, why));
+        self.overtake(overtaken.map(|(id, ..)| id));
+        self.domains.settled = false;
+        Ok(())
+    }
+
+    /// Answers the hooks whose denial waits for a read of this page, or has waited for too long.
+    pub(super) fn answer_denied(&mut self, now: &Now, read: Option<u8>) {
+        let Some(layout) = self.header.as_ref().map(|header| header.layout) else { return };
+        let Some(leasing) = &mut self.leasing else { return };
+        let due = |(domain, (_, since, _)): (&DomainId, &(RequestId, Instant, String))| {
+            let late = now.instant.since_by_faster(*since) >= DENIED_WITHIN;
+            (late || read == Some(page_of(&layout, *domain))).then_some(*domain)
+        };
+        let due: Vec<_> = leasing.migrations.denials.iter().filter_map(due).collect();
+        for domain in due {
+            let denied = self.leasing.as_mut().and_then(|l| l.migrations.denials.remove(&domain));
+            if let Some((id, _, why)) = denied {
+                let why = self.with_owner(domain, why);
+                self.deny_start(now, id, domain, &why);
+            }
+        }
     }
 
     fn begin_migration(
@@ -89,8 +129,9 @@ impl Member {
             (permitted, asker) => {
                 // Nothing was permitted under it.
                 self.erase_incoming(now, domain);
-                if let (Err(why), Some(asker)) = (permitted, asker) {
-                    let why = self.with_owner(domain, why);
+                if let (Err(why), Some(asker)) = (permitted, asker)
+                    && let Err(why) = self.deny_migration(now, asker, domain, why)
+                {
                     self.deny_start(now, asker, domain, &why);
                 }
             }

@@ -108,6 +108,7 @@ impl Member {
             }
         }
         self.answer_started(now);
+        self.answer_denied(now, None);
     }
 
     /// A page was read.

@@ -127,7 +127,7 @@ impl Member {
         Ok(())
     }
 
-    fn overtake(&mut self, asker: Option<RequestId>) {
+    pub(super) fn overtake(&mut self, asker: Option<RequestId>) {
         if let Some(asker) = asker {
             self.desk.reply(asker, false, "libvirt has given this start up");
         }

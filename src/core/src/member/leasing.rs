@@ -252,9 +252,11 @@ impl Member {
             LeaseEvent::Departed { domain } => self.domain_departed(now, domain),
             LeaseEvent::Scanned(scan) => {
                 self.look_at_departures(now, &scan);
+                let page = scan.page;
                 if let Some(leasing) = &mut self.leasing {
-                    leasing.scans.insert(scan.page, scan);
+                    leasing.scans.insert(page, scan);
                 }
+                self.answer_denied(now, Some(page));
             }
             LeaseEvent::Barrier { domain, asked } => self.want_barrier(domain, asked),
             LeaseEvent::NotQuiet { domain, why } => {

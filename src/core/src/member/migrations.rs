@@ -53,12 +53,15 @@ pub(super) struct Migrations {
     /// Domains that were migrated away: a scan that began before says nothing of their destination; and when to look again.
     pub(super) departed: BTreeMap<DomainId, (Instant, Instant)>,
     pub(super) returns: BTreeMap<DomainId, Return>,
+    /// Migrations that are denied once it was read who owns the domain: the hook, since when it waits, and why.
+    pub(super) denials: BTreeMap<DomainId, (RequestId, Instant, String)>,
 }
 
 impl Migrations {
     /// True while anything is to be looked for.
     pub(super) fn any(&self) -> bool {
-        self.arrive() || !self.departed.is_empty() || !self.returns.is_empty()
+        let leaves = !self.departed.is_empty() || !self.returns.is_empty();
+        leaves || self.arrive() || !self.denials.is_empty()
     }
 
     /// True while a domain comes in.
