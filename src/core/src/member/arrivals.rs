@@ -17,8 +17,9 @@ use crate::time::{Instant, Now};
 
 /// Between two looks at a process that has not become QEMU yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// One that has not by then is no migration's.
-const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+/// One that has not by then is most likely a helper of the domain.
+const BECOMES_QEMU: Duration = Duration::from_secs(2);
+const LOOK_LATER: Duration = Duration::from_secs(1);
 /// A denial waits no longer for the owner's name.
 const DENIED_WITHIN: Duration = Duration::from_secs(1);
 /// Between two kills of what is no migration.
@@ -195,17 +196,15 @@ impl Member {
         }
         let Some(half) = self.fencer.clone() else { return };
         let Some(leasing) = &mut self.leasing else { return };
-        let (mut looks, mut failed, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut looks, mut failed) = (Vec::new(), Vec::new());
         for (domain, arrival) in &mut leasing.migrations.arrivals {
             let open = leasing.leases.tokens().iter().any(|token| token.domain == *domain);
             if arrival.is_gone(*domain, &half, now.instant) && !open {
                 failed.push(*domain);
             }
             for process in half.processes.iter().filter(|process| process.domain == *domain) {
-                match arrival.to_look_at(process, now.instant) {
-                    Look::Due => looks.push((*domain, *process)),
-                    Look::TooLate => foreign.push(*domain),
-                    Look::Fine => {}
+                if arrival.is_to_be_looked_at(process, now.instant) {
+                    looks.push((*domain, *process));
                 }
             }
         }
@@ -213,7 +212,6 @@ impl Member {
             self.desk.push(Command::Migration { domain, step: MigrationStep::LookAt(process) });
         }
         failed.into_iter().for_each(|domain| self.erase_incoming(now, domain));
-        foreign.into_iter().for_each(|domain| self.kill_cold_start(now, domain));
         self.answer_started(now);
     }
 
@@ -337,40 +335,27 @@ impl Member {
     }
 }
 
-/// What is to be done about a process of an arrival.
-enum Look {
-    /// Nothing now.
-    Fine,
-    /// Its command line is to be read.
-    Due,
-    /// It has shown nothing for too long.
-    TooLate,
-}
-
 impl Arrival {
-    fn to_look_at(&mut self, process: &DomainProcess, now: Instant) -> Look {
+    /// True when the command line of this process is to be read now. What is not QEMU may become it, or is a helper of its domain,
+    /// which writes to no disk: it is looked at again.
+    fn is_to_be_looked_at(&mut self, process: &DomainProcess, now: Instant) -> bool {
         let key = key_of(process);
         if self.verified.contains(&key) {
-            return Look::Fine;
+            return false;
         }
-        match self.asked.get_mut(&key) {
-            Some((first, _)) if now.since_by_slower(*first) >= LOOK_PATIENCE => Look::TooLate,
-            Some((_, last)) if now.since_by_slower(*last) < LOOK_AGAIN => Look::Fine,
-            Some((_, last)) => {
-                *last = now;
-                Look::Due
-            }
-            None => {
-                self.asked.insert(key, (now, now));
-                Look::Due
-            }
+        let (first, last) = *self.asked.entry(key).or_insert((now, Instant::default()));
+        let interval = if now.since_by_slower(first) < BECOMES_QEMU { LOOK_AGAIN } else { LOOK_LATER };
+        let due = last == Instant::default() || now.since_by_slower(last) >= interval;
+        if due {
+            self.asked.insert(key, (first, now));
         }
+        due
     }
 
-    /// True when the fencer shows its process, and only such as wait for a migration.
+    /// True when the fencer shows a process of it that waits for a migration.
     fn is_verified(&self, domain: DomainId, half: &FencerHalf) -> bool {
-        let mut shown = half.processes.iter().filter(|process| process.domain == domain).peekable();
-        shown.peek().is_some() && shown.all(|process| self.verified.contains(&key_of(process)))
+        let shown = half.processes.iter().filter(|process| process.domain == domain);
+        shown.into_iter().any(|process| self.verified.contains(&key_of(process)))
     }
 
     /// True once no process of it can be left.

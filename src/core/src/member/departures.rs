@@ -23,8 +23,7 @@ impl Member {
     pub(super) fn cpus_run(&mut self, now: &Now, domains: &[DomainId]) {
         self.arrivals_run(now, domains);
         for domain in domains {
-            let resumed = self.leasing.as_ref().is_some_and(|leasing| leasing.leases.is_outgoing(*domain));
-            if resumed {
+            if self.is_outgoing(*domain) {
                 self.look_at_return(now, *domain, false);
             }
         }
@@ -162,6 +161,8 @@ impl Member {
                     self.desk.push(Command::Destroy { domain, reason });
                 }
             }
+            // Nothing speaks for a migration but that one host's sector cannot be read: no guest stands still for that.
+            Standing::Unknown(_) if !self.is_outgoing(domain) => self.look_again(now, domain, LOOK_LATER),
             Standing::Arriving(_) | Standing::Unknown(_) if back.unseen => {
                 self.look_again(now, domain, LOOK_LATER);
                 self.desk.push(Command::Migration { domain, step: MigrationStep::AskJob });
@@ -187,6 +188,10 @@ impl Member {
             leasing.leases.owns(domain) && leasing.migrations.returns.contains_key(&domain)
         };
         self.leasing.as_deref().is_some_and(returned)
+    }
+
+    fn is_outgoing(&self, domain: DomainId) -> bool {
+        self.leasing.as_ref().is_some_and(|leasing| leasing.leases.is_outgoing(domain))
     }
 
     fn look_again(&mut self, now: &Now, domain: DomainId, after: Duration) {
@@ -225,8 +230,7 @@ impl Member {
             return self.look_again(now, domain, LOOK_AGAIN);
         }
         leasing.migrations.returns.remove(&domain);
-        let outgoing = leasing.leases.is_outgoing(domain);
-        if !outgoing {
+        if !leasing.leases.is_outgoing(domain) {
             return;
         }
         leasing.leases.outgoing(domain, false);

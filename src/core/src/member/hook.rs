@@ -165,7 +165,8 @@ impl Member {
         let recovers = leasing.recoveries.get(domain).is_some_and(|r| r.stage == Stage::Starting);
         // What a migration's former agent had permitted is not gone on with: libvirt gives it up, and the source runs on.
         let cold = leasing.leases.incoming(domain).is_none();
-        if !recovers && !leasing.starts.begins(domain) && !(cold && leasing.leases.goes_on(domain)) {
+        let permitted = recovers || leasing.starts.begins(domain);
+        if !permitted && (!cold || !leasing.leases.goes_on(domain)) {
             return Err("no start of it was permitted when libvirt prepared it: start it again".to_owned());
         }
         self.permit(domain, now.instant, id, false);

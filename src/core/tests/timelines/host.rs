@@ -74,6 +74,8 @@ pub(crate) struct Host {
     pub(crate) waiting: BTreeMap<DomainId, Incarnation>,
     /// Domains whose processes were run to wait for a migration.
     pub(crate) came_in: BTreeSet<DomainId>,
+    /// What shows of them is not QEMU, or not yet.
+    pub(crate) helpers_only: bool,
     /// Guests whose CPUs libvirt has stopped, in order to migrate them away.
     pub(crate) suspended: BTreeSet<DomainId>,
     /// Guests whose processes the agent has stopped.
@@ -139,6 +141,7 @@ impl Host {
             guests: BTreeMap::new(),
             waiting: BTreeMap::new(),
             came_in: BTreeSet::new(),
+            helpers_only: false,
             suspended: BTreeSet::new(),
             halted: BTreeSet::new(),
             migrates: BTreeSet::new(),
@@ -249,7 +252,8 @@ impl Host {
     fn migration_step(&mut self, at: u64, domain: DomainId, step: MigrationStep) {
         let news = match step {
             MigrationStep::LookAt(process) => {
-                MigrationNews::Process { process, incoming: Some(self.came_in.contains(&domain)) }
+                let incoming = (!self.helpers_only).then(|| self.came_in.contains(&domain));
+                MigrationNews::Process { process, incoming }
             }
             MigrationStep::AskJob => MigrationNews::Job(Some(self.migrates.contains(&domain))),
             MigrationStep::Halt => {

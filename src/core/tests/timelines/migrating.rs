@@ -485,6 +485,48 @@ fn a_domain_that_has_moved_while_its_sources_agent_was_away_is_not_started_here(
     assert!(world.told(0, "migration", "has moved"), "{}", world.story());
 }
 
+/// Catches: guests that stand still after an upgrade since another host's sector is damaged, which says nothing of a migration.
+#[test]
+fn a_restarted_agent_stops_nothing_for_a_sector_that_cannot_be_read() {
+    let mut world = world(3);
+    world.hosts[2].power_off();
+    let (layout, alive) = (world.layout(), [world.slot(0), world.slot(1)]);
+    let places = layout.slots().filter(|slot| !alive.contains(slot)).flat_map(|slot| {
+        (0..layout.pages())
+            .flat_map(move |page| RecordCopy::BOTH.map(|copy| layout.lease_page(page, slot, copy)))
+    });
+    for place in places {
+        let start = usize::try_from(place.offset).expect("small");
+        world.disk.0[start + 100] ^= 0xff;
+    }
+    world.hosts[0].kill_agent();
+    world.run(300);
+    world.start_agent(0);
+    world.until(20, "held", |world| world.state(0) == "held");
+    world.run(20_000);
+    assert_eq!((world.count(0, "halted"), world.count(0, "destroy")), (0, 0), "{}", world.story());
+    assert_eq!(world.runs_on(1), [0]);
+}
+
+/// Catches: a helper of the guest (virtiofsd, swtpm) that is taken for a cold start.
+#[test]
+fn a_process_that_is_not_qemu_is_neither_killed_nor_enough() {
+    let mut world = world(2);
+    world.hosts[1].helpers_only = true;
+    let asked = begin(&mut world, 1);
+    assert!(world.answer(1, asked).0);
+    let asked = world.user_asks(1, 1);
+    assert!(world.answer(1, asked).0);
+    let asked = world.hook(1, 1, HookOperation::Start);
+    assert!(world.answer(1, asked).0);
+    process_appears(&mut world, 1, true);
+    let started = world.hook(1, 1, HookOperation::Started);
+    world.run(2_500);
+    assert_eq!((world.count(1, "destroy"), world.reply(1, started)), (0, None), "{}", world.story());
+    world.hosts[1].helpers_only = false;
+    assert!(world.answer(1, started).0, "it has become QEMU\n{}", world.story());
+}
+
 #[test]
 fn maintenance_waits_for_what_comes_in_and_lets_go_what_leaves() {
     let mut world = world(2);

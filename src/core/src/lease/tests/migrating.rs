@@ -211,7 +211,7 @@ fn standing(lab: &mut Lab, source: &mut Host) -> Option<Standing> {
 #[test]
 fn how_a_source_stands_goes_by_what_its_destination_has_written() {
     let above = who(1, 1);
-    let table: [(Option<(LeaseState, u32)>, bool, Standing); 8] = [
+    let table = [
         (None, false, Standing::Top),
         (Some((LeaseState::Incoming, 5)), false, Standing::Arriving(above)),
         (Some((LeaseState::Incoming, 5)), true, Standing::BelowTheGone),
