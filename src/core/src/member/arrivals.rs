@@ -8,9 +8,8 @@ use super::migrations::{Arrival, key_of};
 use super::user_starts::{ANSWER_WITHIN, Asked};
 use super::{Command, DomainReport, LogLevel, Member, MigrationStep, RequestId};
 use crate::fencing::{DomainProcess, FencerHalf};
-use crate::format::LeaseState;
-use crate::ids::{DomainId, Incarnation};
-use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, GoneProof, SectorView, page_of};
+use crate::ids::DomainId;
+use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, GoneProof};
 use crate::member::domains::spec_of;
 use crate::planted::planted;
 use crate::time::{Instant, Now};
@@ -20,8 +19,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// One that has not by then is most likely a helper of the domain.
 const BECOMES_QEMU: Duration = Duration::from_secs(2);
 const LOOK_LATER: Duration = Duration::from_secs(1);
-/// A denial waits no longer for the owner's name.
-const DENIED_WITHIN: Duration = Duration::from_secs(1);
 /// Between two kills of what is no migration.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -42,41 +39,6 @@ impl Member {
         match self.begin_migration(now, id, domain, report) {
             Err(why) => self.deny_migration(now, id, domain, why),
             Ok(()) => Ok(()),
-        }
-    }
-
-    /// A denial names the owner: that is read first, where it can be.
-    fn deny_migration(
-        &mut self,
-        now: &Now,
-        id: RequestId,
-        domain: DomainId,
-        why: String,
-    ) -> Result<(), String> {
-        let layout = self.header.as_ref().map(|header| header.layout);
-        let (Some(layout), Some(leasing)) = (layout, &mut self.leasing) else { return Err(why) };
-        leasing.leases.scan_page(page_of(&layout, domain));
-        let overtaken = leasing.migrations.denials.insert(domain, (id, now.instant, why));
-        self.overtake(overtaken.map(|(id, ..)| id));
-        self.domains.settled = false;
-        Ok(())
-    }
-
-    /// Answers the hooks whose denial waits for a read of this page, or has waited for too long.
-    pub(super) fn answer_denied(&mut self, now: &Now, read: Option<u8>) {
-        let Some(layout) = self.header.as_ref().map(|header| header.layout) else { return };
-        let Some(leasing) = &mut self.leasing else { return };
-        let due = |(domain, (_, since, _)): (&DomainId, &(RequestId, Instant, String))| {
-            let late = now.instant.since_by_faster(*since) >= DENIED_WITHIN;
-            (late || read == Some(page_of(&layout, *domain))).then_some(*domain)
-        };
-        let due: Vec<_> = leasing.migrations.denials.iter().filter_map(due).collect();
-        for domain in due {
-            let denied = self.leasing.as_mut().and_then(|l| l.migrations.denials.remove(&domain));
-            if let Some((id, _, why)) = denied {
-                let why = self.with_owner(domain, why);
-                self.deny_start(now, id, domain, &why);
-            }
         }
     }
 
@@ -310,28 +272,6 @@ impl Member {
                 self.deny_start(now, id, domain, "no process of it that waits for a migration was seen here");
             }
         }
-    }
-
-    /// Who owns it, as far as this host has read: told with each denial of a migration.
-    fn with_owner(&self, domain: DomainId, why: String) -> String {
-        match self.owner_elsewhere(domain).map(|owner| self.name_of(owner)) {
-            Some(owner) if !why.contains(&owner) => format!("{owner} owns it and keeps it: {why}"),
-            _ => why,
-        }
-    }
-
-    fn owner_elsewhere(&self, domain: DomainId) -> Option<Incarnation> {
-        let layout = self.header.as_ref()?.layout;
-        let scan = self.leasing.as_ref()?.scans.get(&page_of(&layout, domain))?;
-        let pages = scan.sectors.iter().filter_map(|sector| match sector {
-            SectorView::Valid(page) => Some(page),
-            SectorView::Empty | SectorView::Unreadable(_) => None,
-        });
-        let owns = |page: &&crate::format::LeasePage| {
-            page.get(domain).is_some_and(|entry| entry.state == LeaseState::Own)
-        };
-        let others = pages.filter(|page| Some(page.incarnation) != self.incarnation());
-        others.filter(owns).map(|page| page.incarnation).find(|who| !self.counts_as_gone(*who))
     }
 }
 

@@ -9,6 +9,7 @@ mod arrivals;
 mod barriers;
 mod command;
 mod convictions;
+mod denials;
 mod departures;
 mod desk;
 mod domains;
