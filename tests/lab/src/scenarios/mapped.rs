@@ -42,10 +42,10 @@ fn on_multipath(
     stage.cluster().move_disk(
         &format!(
             "printf '%s' '{CONFIGURATION}' >/etc/multipath.conf && rm -f /etc/udev/rules.d/60-multipath.rules && \
-             udevadm control --reload && modprobe -a dm-multipath dm-service-time && systemctl start multipathd && \
+             udevadm control --reload && modprobe -a dm-multipath dm-service-time scsi_dh_alua && systemctl start multipathd && \
              session=$(grep -lx {disks} /sys/class/iscsi_session/session*/targetname | head -n 1 | tr -dc 0-9) && \
              iscsiadm -m session -r $session --op new && udevadm settle && \
-             for i in $(seq 60); do test -b {DEVICE} && exit 0; sleep 0.5; done; multipath -v3; exit 1"
+             for i in $(seq 60); do test -b {DEVICE} && exit 0; sleep 0.5; done; multipath -v2; exit 1"
         ),
         DEVICE,
     )?;
