@@ -87,10 +87,10 @@ mod tests {
         let command =
             |text: &str| MappedNote::read(text).map(|note| note.command().join(" ")).unwrap_or_default();
         assert_eq!(command("mpath-36001405 mpatha"), "multipath 36001405");
-        assert_eq!(
-            command("part2-mpath-36001405 mpatha-part2"),
-            "kpartx -a /dev/disk/by-id/dm-uuid-mpath-36001405"
-        );
+        for (name, delimiter) in [("mpatha-part2", "-part"), ("mpathap2", "p"), ("mpatha2", "")] {
+            let made = format!("kpartx -a -p {delimiter} /dev/disk/by-id/dm-uuid-mpath-36001405");
+            assert_eq!(command(&format!("part2-mpath-36001405 {name}")), made);
+        }
         assert_eq!(command("LVM-ab shared--vg-guest--1--disk"), "lvchange -ay shared-vg/guest-1-disk");
         assert_eq!(MappedNote::read("LVM-ab"), None);
     }
