@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use leasefence_api as api;
 use leasefence_core::fencing::StorageKind;
 use leasefence_hypervisor::Storage;
-use leasefence_transport::{HOST_MOUNTS, mount_of};
+use leasefence_transport::{Beneath, HOST_MOUNTS, mount_of};
 
 use crate::writers::{self, Writer};
 
@@ -30,8 +31,14 @@ impl SetUp {
     /// What it is now. Touches neither lease nor mounts.
     pub(crate) fn look(&self) -> Sight {
         let mountinfo = fs::read_to_string(HOST_MOUNTS).unwrap_or_default();
+        let lease_device = mount_of(&mountinfo, &self.lease).map(|mount| mount.device);
+        // A path below /dev is looked at without asking any storage.
+        let own = Some(&self.lease)
+            .filter(|path| path.starts_with("/dev"))
+            .and_then(|path| fs::metadata(path).ok());
         Sight {
-            lease_device: mount_of(&mountinfo, &self.lease).map(|mount| mount.device),
+            lease_device,
+            lease_disks: disks_beneath(own.map(|own| own.rdev()).or(lease_device)),
             quiesces: !self.run_dir.join(NO_QUIESCE).exists(),
             writers: writers::read(&self.run_dir),
         }
@@ -43,6 +50,8 @@ impl SetUp {
 pub(crate) struct Sight {
     /// The device number of the file system that the lease's path lies on.
     lease_device: Option<u64>,
+    /// The disks of iSCSI sessions beneath it.
+    lease_disks: BTreeSet<PathBuf>,
     quiesces: bool,
     /// Who writes past the domains, as the fencer found it.
     writers: Vec<Writer>,
@@ -84,6 +93,12 @@ impl Sight {
                 "Give the lease a mount of its own, with nosharecache and another minor version: vers=4.1.",
             ));
         }
+        if !self.lease_disks.is_disjoint(&disks_beneath(Some(storage.target.device))) {
+            return Some((
+                "the lease lies on the same disk (LUN), which a fence over a dead path deletes".to_owned(),
+                "Give the lease a LUN of its own.",
+            ));
+        }
         if !self.quiesces {
             return Some((
                 "this host's fencer runs with --no-quiesce".to_owned(),
@@ -99,6 +114,11 @@ impl Sight {
             "Mount one of the two with another minor version: the lease with vers=4.1, the disks with vers=4.2.",
         ))
     }
+}
+
+/// The disks of iSCSI sessions on which a device lies.
+fn disks_beneath(device: Option<u64>) -> BTreeSet<PathBuf> {
+    device.and_then(Beneath::device).map(|beneath| beneath.disks).unwrap_or_default()
 }
 
 fn word(kind: StorageKind) -> &'static str {
@@ -126,7 +146,12 @@ mod tests {
     /// Catches: a storage said to be provable on a host whose fencer leaves it alone, or cannot unmount it under the lease.
     #[test]
     fn what_the_kernel_allows_the_set_up_may_still_spoil() {
-        let good = Sight { lease_device: Some(49), quiesces: true, writers: Vec::new() };
+        let good = Sight {
+            lease_device: Some(49),
+            lease_disks: BTreeSet::new(),
+            quiesces: true,
+            writers: Vec::new(),
+        };
         let off = Sight { quiesces: false, ..good.clone() };
         let shared = Sight { lease_device: Some(50), ..good.clone() };
         let reason = |sight: &Sight, kind| {
@@ -146,7 +171,12 @@ mod tests {
     /// Catches: a host that wants a reset when its path is cut, and that nobody was told of.
     #[test]
     fn an_nfs_client_that_something_shares_which_stays_is_named() {
-        let sight = Sight { lease_device: Some(49), quiesces: true, writers: Vec::new() };
+        let sight = Sight {
+            lease_device: Some(49),
+            lease_disks: BTreeSet::new(),
+            quiesces: true,
+            writers: Vec::new(),
+        };
         let mut disks = storage(StorageKind::Nfs, None);
         let sharer = |device, place: &str| Sharer { device, place: place.to_owned() };
         disks.sharers = vec![sharer(51, "/mnt/more-disks"), sharer(49, "/mnt/lease")];

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::stat::{major, minor};
 
 use crate::iscsi::IscsiSession;
+use crate::way::scsi_device_of;
 
 /// Deeper stacks of devices (multipath below LVM below a partition) are nobody's.
 const DEEPEST: u8 = 8;
@@ -57,6 +58,8 @@ impl BlockDevice {
 pub struct Beneath {
     /// The numbers of the iSCSI sessions.
     pub sessions: BTreeSet<u32>,
+    /// Where sysfs describes their disks (LUNs).
+    pub disks: BTreeSet<PathBuf>,
     /// The kernel's names of the devices that are of no session.
     pub unknown: BTreeSet<String>,
 }
@@ -78,6 +81,7 @@ impl Beneath {
     fn add(&mut self, place: &Path, depth: u8) -> Option<()> {
         if let Some(session) = place.components().find_map(session_in) {
             self.sessions.insert(session);
+            self.disks.extend(scsi_device_of(place).map(|(disk, _)| disk));
             return Some(());
         }
         let whole = if place.join("partition").exists() { place.parent().unwrap_or(place) } else { place };
@@ -134,7 +138,7 @@ mod tests {
             })
         };
         let (first, second) =
-            ("host2/session3/target2:0:0/block/sda", "host3/session4/target3:0:0/block/sdb");
+            ("host2/session3/target2:0:0/2:0:0:0/block/sda", "host3/session4/target3:0:0/3:0:0:0/block/sdb");
         make(first, &[])?;
         make(second, &[])?;
         make("pci/block/nvme0n1/nvme0n1p1", &[])?;
@@ -155,6 +159,8 @@ mod tests {
         for (major, minor, sessions, unknown) in
             [(8, 0, 1, vec![]), (253, 0, 2, vec![]), (253, 1, 2, vec!["nvme0n1"]), (9, 9, 0, vec!["9:9"])]
         {
+            let beneath = Beneath::below(root, makedev(major, minor)).unwrap_or_default();
+            assert_eq!(beneath.disks.len(), sessions);
             let device = BlockDevice::read(root, makedev(major, minor));
             assert_eq!(
                 (device.sessions.len(), &device.unknown),

@@ -80,7 +80,7 @@ impl IscsiPath {
 }
 
 /// `…/sessionN/targetH:C:I/H:C:I:L` within the place of a disk or partition in sysfs, and N.
-fn scsi_device_of(full: &Path) -> Option<(PathBuf, u32)> {
+pub(crate) fn scsi_device_of(full: &Path) -> Option<(PathBuf, u32)> {
     let mut place = PathBuf::new();
     let mut session = None;
     for part in full.components() {

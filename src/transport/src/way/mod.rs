@@ -9,6 +9,7 @@ mod nfs;
 mod obstacle;
 mod volumes;
 
+pub(crate) use iscsi::scsi_device_of;
 pub use iscsi::{IscsiPath, IscsiWay};
 pub use mapped::{MappedDevice, Mapping};
 pub use nfs::{Locks, NfsWay, Sharer};
