@@ -27,8 +27,8 @@ pub(crate) struct Discovery {
     last_change: Option<(i64, i64)>,
     last_full: Option<Instant>,
     complete: bool,
-    /// The finder's last look counts.
-    finder_has_looked: bool,
+    /// When the finder's last look began, where it counts.
+    searched: Option<Instant>,
     /// What others than these processes have open for writing: the devices, each once, and who has it open.
     written: Vec<u64>,
     writers: Vec<Writer>,
@@ -52,7 +52,7 @@ impl Discovery {
             last_change: None,
             last_full: None,
             complete: false,
-            finder_has_looked: false,
+            searched: None,
             written: Vec::with_capacity(MOST_WRITERS),
             writers: Vec::with_capacity(MOST_WRITERS),
             ended: Vec::with_capacity(MOST_PROCESSES),
@@ -93,7 +93,8 @@ impl Discovery {
             self.read_everything();
             (self.last_change, self.last_full) = (change, Some(now));
         }
-        self.finder_has_looked = self.finder.has_looked(now) && self.note_written();
+        let tells_all = self.note_written();
+        self.searched = self.finder.searched(now).filter(|_| tells_all);
         self.listed.clear();
         self.listed.extend(self.processes.iter().map(Process::listed));
     }
@@ -177,9 +178,14 @@ impl Discovery {
         &self.listed
     }
 
-    /// True when the last look could see everything, and somebody has looked for what libvirt's files do not show.
+    /// True when the last look could see everything that libvirt's files show, and hold it.
     pub(crate) fn is_complete(&self) -> bool {
-        self.complete && self.finder_has_looked
+        self.complete
+    }
+
+    /// When the last search began for what those files do not show; none when that is too long ago, or it could not tell of all.
+    pub(crate) fn searched(&self) -> Option<Instant> {
+        self.searched
     }
 
     /// The devices that others than the domains' processes have open for writing.

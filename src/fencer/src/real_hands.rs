@@ -163,6 +163,10 @@ impl Hands for RealHands {
         (self.discovery.is_complete(), self.discovery.listed())
     }
 
+    fn searched(&self) -> Option<Instant> {
+        self.discovery.searched()
+    }
+
     fn outside_writers(&self) -> &[u64] {
         self.discovery.outside_writers()
     }

@@ -272,7 +272,9 @@ impl Host {
         }
         let now: Now = leasefence_clock::now();
         let processes: Vec<_> = self.ledger.guests_of(self.part.index).into_iter().map(process).collect();
-        self.fencer.handle_scan(&now, &Scan { started: now.instant, complete: true, processes: &processes });
+        let started = now.instant;
+        let scan = Scan { started, complete: true, searched: Some(started), processes: &processes };
+        self.fencer.handle_scan(&now, &scan);
         self.fencer.take_events().for_each(drop);
         self.fencer.published();
         self.later(Input::Fencer(self.fencer.half().clone()));

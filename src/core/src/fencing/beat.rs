@@ -42,6 +42,9 @@ pub trait Hands {
     /// What the last look found: whether it could see everything, and the processes whose exit has not been *seen*.
     fn found(&self) -> (bool, &[DomainProcess]);
 
+    /// When the last search began for what libvirt's files do not show ([`Scan::searched`]).
+    fn searched(&self) -> Option<Instant>;
+
     /// The device numbers of what others than the domains' processes have open for writing ([`Fencer::handle_writers`]).
     fn outside_writers(&self) -> &[u64] {
         &[]
@@ -131,7 +134,8 @@ impl Beat {
             Step::Scan => {
                 fencer.handle_writers(hands.outside_writers());
                 let (complete, processes) = hands.found();
-                fencer.handle_scan(now, &Scan { started: self.looked, complete, processes });
+                let scan = Scan { started: self.looked, complete, searched: hands.searched(), processes };
+                fencer.handle_scan(now, &scan);
                 Some(Step::PublishScan)
             }
             Step::Reset => {

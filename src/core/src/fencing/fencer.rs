@@ -61,8 +61,10 @@ pub struct Fencer {
     pub(super) quiet: Vec<(QuiesceTarget, Instant)>,
     /// True when the agent's half, as last read, lists domain leases of its own.
     pub(super) owns: bool,
-    /// The start of the last complete scan that showed no protected process.
+    /// The start of the last complete scan that showed no protected process, whoever has searched for what no file shows.
     pub(super) clear_scan: Option<Instant>,
+    /// True when the last scan rests on a search for what libvirt's files do not show.
+    pub(super) searched: bool,
     /// How long the watchdog's device holds after a pet; zero without one.
     pub(super) watchdog: Duration,
     /// True when this host resets itself where it has no proof.
@@ -94,6 +96,7 @@ impl Fencer {
             quiet: Vec::with_capacity(MOST),
             owns: false,
             clear_scan: None,
+            searched: false,
             watchdog: Duration::ZERO,
             resets: false,
             reset_tried: None,
@@ -277,6 +280,7 @@ impl Fencer {
 
     fn is_clear(&self) -> bool {
         self.clear_scan.is_some()
+            && self.searched
             && self.tokens.is_empty()
             && !self.half.processes.iter().any(|p| self.protects(p))
     }

@@ -15,6 +15,9 @@ pub struct Scan<'a> {
     pub started: Instant,
     /// False when something could not be read, so that a domain may be missing.
     pub complete: bool,
+    /// When the last search for what libvirt's files do not show began, of those that have ended; none when there was none lately,
+    /// or it could not tell of everything. A proof needs it. Pets after CLEAN do not: they rest on what is seen.
+    pub searched: Option<Instant>,
     /// The domain processes that have not been *seen to exit*: known from before, or found now.
     pub processes: &'a [DomainProcess],
 }
@@ -33,7 +36,8 @@ pub enum Quiet {
 impl Fencer {
     /// Takes the end of a scan.
     pub fn handle_scan(&mut self, now: &Now, scan: &Scan<'_>) {
-        if scan.complete {
+        self.searched = scan.searched.is_some();
+        if scan.complete && self.searched {
             self.half.scans += 1;
         }
         let number = self.half.scans;
@@ -52,7 +56,7 @@ impl Fencer {
                     note_seen(&mut end.seen, process.domain);
                 }
             }
-            let stirs = any || open || written || !scan.complete;
+            let stirs = any || open || written || !scan.complete || !has_searched(end, scan);
             // The first scan that shows nothing more says only that it ended before now, and not that it had when this was begun.
             if std::mem::replace(&mut end.stirred, stirs) || stirs {
                 end.unquiet = now.instant;
@@ -131,6 +135,8 @@ impl Fencer {
             Some(Unproven::ScanFailed)
         } else if scan.processes.iter().any(|process| self.protects(process)) {
             Some(Unproven::ProcessLeft)
+        } else if !has_searched(end, scan) {
+            Some(Unproven::ScanFailed)
         } else if !tokens_known {
             Some(Unproven::TokensUnknown)
         } else if self.storage_is_unknown(end) {
@@ -180,4 +186,9 @@ impl Fencer {
         }
         (self.half.unproven, self.half.unproven_reason) = (true, Some(reason));
     }
+}
+
+/// Nobody but a search shows what no file does, and one that began before the end may have missed what started before it.
+fn has_searched(end: &End, scan: &Scan<'_>) -> bool {
+    scan.searched.is_some_and(|searched| ObserverDeadline(end.at).reached(searched))
 }

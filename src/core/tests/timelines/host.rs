@@ -513,7 +513,9 @@ impl Host {
         }
         let processes: Vec<DomainProcess> =
             self.guests.keys().chain(self.waiting.keys()).map(process).collect();
-        fencer.handle_scan(&now, &Scan { started: now.instant, complete: true, processes: &processes });
+        let started = now.instant;
+        let scan = Scan { started, complete: true, searched: Some(started), processes: &processes };
+        fencer.handle_scan(&now, &scan);
         for event in fencer.take_events() {
             self.log.push((at / 1_000_000, self.name.clone(), "fencer".to_owned(), event.to_string()));
         }

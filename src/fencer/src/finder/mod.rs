@@ -133,10 +133,10 @@ impl Finder {
         (self.writers.len() <= MOST_WRITERS).then_some(&self.writers)
     }
 
-    /// True while the last look is young enough to say that there is nothing else.
-    pub(crate) fn has_looked(&self, now: Instant) -> bool {
+    /// When the last look began that has ended, while it is young enough to say that there is nothing else.
+    pub(crate) fn searched(&self, now: Instant) -> Option<Instant> {
         let looked = self.shared.looked();
-        looked != Instant::default() && now.since_by_faster(looked) < LOST
+        (looked != Instant::default() && now.since_by_faster(looked) < LOST).then_some(looked)
     }
 
     /// What went wrong since it was last asked: people are told.

@@ -325,7 +325,8 @@ impl Machine {
         self.beat(rules);
         let quiet = if by_force { Quiet::Forced } else { Quiet::Acknowledged };
         self.fencer.handle_quiesced(&storage(), now().instant, quiet);
-        let scan = Scan { started: now().instant, complete: true, processes: &[] };
+        let started = now().instant;
+        let scan = Scan { started, complete: true, searched: Some(started), processes: &[] };
         self.fencer.handle_scan(&now(), &scan);
         self.fencer.published();
     }

@@ -239,7 +239,8 @@ impl World {
         let fencer = this.fencer.fencer.as_mut()?;
         let page = this.page.as_ref().filter(|_| !this.fencer.page_lost);
         let memory = this.memory.as_mut().filter(|_| !this.fencer.page_lost);
-        let mut hands = WorldHands { page, memory, processes: &this.processes, done: Done::default() };
+        let processes = &this.processes;
+        let mut hands = WorldHands { page, memory, processes, now: now.instant, done: Done::default() };
         let step = beat.step(&now, fencer, &mut hands)?;
         let done = hands.done;
         for event in fencer.take_events() {
@@ -319,6 +320,7 @@ struct WorldHands<'a> {
     page: Option<&'a AgentHalf>,
     memory: Option<&'a mut PageMemory>,
     processes: &'a [DomainProcess],
+    now: Instant,
     done: Done,
 }
 
@@ -352,6 +354,11 @@ impl Hands for WorldHands<'_> {
 
     fn found(&self) -> (bool, &[DomainProcess]) {
         (true, self.processes)
+    }
+
+    /// A world without run files: all that runs is seen, now.
+    fn searched(&self) -> Option<Instant> {
+        Some(self.now)
     }
 }
 

@@ -60,6 +60,9 @@ struct Host {
     /// What others have open for writing, by device number.
     writers: Vec<u64>,
     scan_works: bool,
+    /// When the last search began, where it was not in the look itself.
+    searches: Option<Option<Instant>>,
+    looked: Instant,
     marker_works: bool,
     page_works: bool,
     looked_thoroughly: bool,
@@ -102,6 +105,8 @@ impl Host {
             processes: Vec::new(),
             writers: Vec::new(),
             scan_works: true,
+            searches: None,
+            looked: Instant::default(),
             marker_works: true,
             page_works: true,
             looked_thoroughly: false,
@@ -220,7 +225,8 @@ impl Hands for Host {
         self.page_works
     }
 
-    fn look(&mut self, _now: Instant, thorough: bool) {
+    fn look(&mut self, now: Instant, thorough: bool) {
+        self.looked = now;
         self.looked_thoroughly = thorough;
     }
 
@@ -234,6 +240,10 @@ impl Hands for Host {
 
     fn found(&self) -> (bool, &[DomainProcess]) {
         (self.scan_works, &self.processes)
+    }
+
+    fn searched(&self) -> Option<Instant> {
+        self.searches.unwrap_or(Some(self.looked))
     }
 
     fn outside_writers(&self) -> &[u64] {

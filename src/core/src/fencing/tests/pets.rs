@@ -44,6 +44,24 @@ fn a_clean_host_is_kept_alive_as_long_as_it_is_seen_clean() {
     assert!(!host.fencer.may_pet(at(61_000), at(60_750)), "somebody runs");
 }
 
+/// Catches: a finder that is lost on a host that is CLEAN since long, and a watchdog that bites for it.
+#[test]
+fn a_clean_host_is_kept_alive_though_nobody_searches_and_killed_is_who_is_seen() {
+    let mut host = Host::armed();
+    host.beat(8000);
+    host.searches = Some(None);
+    host.beat(60_000);
+    assert!(host.fencer.may_pet(at(60_001), at(59_750)));
+    host.processes = vec![process(1, 61_000)];
+    host.beat_at(&now(61_000));
+    assert_eq!(host.killed, [process(1, 61_000)]);
+    assert!(!host.fencer.may_pet(at(61_000), at(60_750)), "somebody runs");
+    host.processes.clear();
+    host.scan_works = false;
+    host.beat_at(&now(62_000));
+    assert!(!host.fencer.may_pet(at(62_000), at(61_750)), "the files cannot be read");
+}
+
 #[test]
 fn never_armed_or_disarmed_it_pets() {
     let mut host = Host::new();

@@ -1,7 +1,7 @@
 //! CLEAN: when it is said, and when it is not.
 
 use super::*;
-use crate::fencing::{Quiet, Unproven};
+use crate::fencing::{Quiet, Refusal, Unproven};
 
 #[test]
 fn clean_comes_only_after_every_process_is_seen_to_exit() {
@@ -66,11 +66,11 @@ fn a_token_written_before_the_latch_was_published_counts() {
     // The agent writes a token, sees no latch, and permits the start; the fencer had read the half just before.
     let without = host.agent.clone();
     host.fencer.handle_page(&now(8000), PageView::Good(&without));
-    let nothing = Scan { started: at(8000), complete: true, processes: &[] };
+    let nothing = scan(8000);
     host.fencer.handle_scan(&now(8000), &nothing);
     assert_eq!(host.fencer.half().clean, None, "the latch is not published yet");
     host.fencer.published();
-    let later = Scan { started: at(8001), complete: true, processes: &[] };
+    let later = scan(8001);
     host.fencer.handle_scan(&now(8001), &later);
     assert_eq!(host.fencer.half().clean, None, "the half was not read since");
     host.agent.tokens = vec![token(1, 7999)];
@@ -87,9 +87,9 @@ fn a_scan_that_began_before_the_tokens_were_read_proves_nothing() {
     host.processes = vec![process(1, 0)];
     host.beat_at(&now(8000));
     host.fencer.handle_page(&now(8100), PageView::Good(&host.agent));
-    host.fencer.handle_scan(&now(8101), &Scan { started: at(8050), complete: true, processes: &[] });
+    host.fencer.handle_scan(&now(8101), &scan(8050));
     assert_eq!(host.fencer.half().clean, None);
-    host.fencer.handle_scan(&now(8102), &Scan { started: at(8100), complete: true, processes: &[] });
+    host.fencer.handle_scan(&now(8102), &scan(8100));
     assert!(host.fencer.half().clean.is_some());
 }
 
@@ -131,6 +131,11 @@ fn a_storage_shown_quiet_by_force_makes_a_forced_clean() {
         host.beat(9100);
         assert_eq!(host.published.clean.map(|clean| clean.forced), Some(forced));
     }
+}
+
+/// A whole scan that shows nothing.
+fn scan(ms: u64) -> Scan<'static> {
+    Scan { started: at(ms), complete: true, searched: Some(at(ms)), processes: &[] }
 }
 
 /// A host on NFS whose lease, renewed at 4 s, has just ended with these tokens open.
@@ -271,6 +276,55 @@ fn a_host_whose_processes_cannot_be_listed_is_unproven() {
     host.scan_works = true;
     host.beat(10_100);
     assert!(host.is_clean() && !host.published.unproven);
+}
+
+/// Catches: a search that is some seconds old when the lease ends, and a guest that no file shows and that started since.
+#[test]
+fn what_libvirt_s_files_do_not_show_must_have_been_searched_for_since_the_end() {
+    let mut host = Host::armed();
+    let target = QuiesceTarget { kind: StorageKind::Nfs, device: 2 };
+    host.agent.quiesce = vec![target.clone()];
+    host.renew(100);
+    for (ms, searched) in [(8100, None), (8200, Some(at(8099)))] {
+        host.searches = Some(searched);
+        host.beat(ms);
+        host.fencer.handle_quiesced(&target, at(ms), Quiet::Acknowledged);
+    }
+    host.beat(10_100);
+    assert_eq!(host.published.unproven_reason, Some(Unproven::ScanFailed));
+    host.searches = Some(Some(at(8100)));
+    host.beat(10_200);
+    assert!(!host.is_clean(), "who was there before that search may have written until now");
+    host.fencer.handle_quiesced(&target, at(10_210), Quiet::Acknowledged);
+    host.beat(10_300);
+    assert!(host.is_clean());
+}
+
+#[test]
+fn a_scan_without_a_search_is_not_counted() {
+    let mut host = Host::armed();
+    host.searches = Some(None);
+    let before = host.published.scans;
+    host.beat(100);
+    assert_eq!(host.published.scans, before, "an agent would take it for a look at everything");
+}
+
+#[test]
+fn a_new_life_begins_only_once_what_no_file_shows_was_searched_for() {
+    let mut host = Host::armed();
+    host.agent.wish = Wish::Disarm;
+    host.renew(100);
+    host.agent.incarnation = generation(6);
+    host.searches = Some(None);
+    host.beat(200);
+    host.arm(300);
+    assert!(
+        !host.published.armed && host.events.contains(&Event::Refused(generation(6), Refusal::DomainsRun))
+    );
+    host.searches = None;
+    host.beat(400);
+    host.beat(450);
+    assert!(host.published.armed);
 }
 
 #[test]
