@@ -26,6 +26,7 @@ pub(crate) struct Discovery {
     listed: Vec<DomainProcess>,
     last_change: Option<(i64, i64)>,
     last_full: Option<Instant>,
+    thorough: bool,
     complete: bool,
     /// When the finder's last look began, where it counts.
     searched: Option<Instant>,
@@ -51,6 +52,7 @@ impl Discovery {
             listed: Vec::with_capacity(MOST_PROCESSES),
             last_change: None,
             last_full: None,
+            thorough: false,
             complete: false,
             searched: None,
             written: Vec::with_capacity(MOST_WRITERS),
@@ -74,6 +76,11 @@ impl Discovery {
     /// Looks once: drops what is seen to have exited, reads the directory when it changed or a second has passed.
     /// `thorough` reads it in any case: while there is no lease, a newcomer must not live for a second.
     pub(crate) fn look(&mut self, now: Instant, thorough: bool) {
+        // A lease has just ended, and its proof needs a search that begins from now on.
+        if thorough && !self.thorough {
+            self.finder.ask();
+        }
+        self.thorough = thorough;
         let before = self.processes.len();
         let ended = &mut self.ended;
         self.processes.retain(|process| {

@@ -229,3 +229,25 @@ fn a_guest_of_an_unknown_name_is_found_by_its_cgroup_of_v1_and_killed() {
     wait_until("CLEAN", TTL, || fencer_half(&mut page).clean.is_some());
     helper.assert_lives();
 }
+
+/// A proof needs a look that began after the end: the finder is asked for one then, and does not wait for its second to pass.
+#[test]
+fn a_proof_does_not_wait_for_the_finder_s_next_second() {
+    if !in_namespace("a_proof_does_not_wait_for_the_finder_s_next_second") {
+        return;
+    }
+    // The phase of its second is anything: several hosts, one after the other.
+    for _ in 0..4 {
+        let mut host = Host::new();
+        let _fencer = host.start_fencer();
+        let mut page = host.attach(None).unwrap();
+        wait_until("looked", TTL, || fencer_half(&mut page).scans > 0);
+        host.arm(&mut page, SOON);
+        wait_until("latched", TTL, || fencer_half(&mut page).latched.is_some());
+        wait_until("CLEAN", TTL, || fencer_half(&mut page).clean.is_some());
+        let half = fencer_half(&mut page);
+        let (latched, clean) = (half.latched.unwrap().0, half.clean.unwrap().at);
+        let after = clean.since_by_faster(latched);
+        assert!(after < Duration::from_millis(300), "{after:?}");
+    }
+}

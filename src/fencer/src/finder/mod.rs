@@ -16,12 +16,14 @@ mod search;
 mod writers;
 mod writers_file;
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use leasefence_core::time::Instant;
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::run_files::Candidate;
 use record::ProcessName;
@@ -44,9 +46,13 @@ pub(crate) const ARGUMENT: &str = "--finder";
 /// The fencing thread's end.
 pub(crate) struct Finder {
     shared: Arc<Shared>,
+    /// Wakes the keeper.
+    asks: OwnedFd,
     seen: u64,
+    /// A copy of what was found, and of the time of its look: they belong together.
     last: Vec<Candidate>,
     writers: Vec<Writer>,
+    looked: Instant,
     told: Troubles,
 }
 
@@ -85,9 +91,6 @@ struct Shared {
     found: Mutex<Found>,
     /// Changes of `found`.
     changes: AtomicU64,
-    /// When the last look that was ended began, on both clocks; zero before the first.
-    looked_boot_ns: AtomicU64,
-    looked_raw_ns: AtomicU64,
     hung: AtomicU32,
     ended: AtomicU32,
     not_started: AtomicU32,
@@ -98,15 +101,34 @@ struct Shared {
 struct Found {
     domains: Vec<Candidate>,
     writers: Vec<Writer>,
+    /// When the last look that was ended began; zero before the first.
+    looked: Instant,
 }
 
 impl Finder {
     /// Starts the thread that keeps a finder running, and that writes down in `run_dir` which writers there are.
     pub(crate) fn start(run_dir: &Path) -> std::io::Result<Self> {
-        let shared = Arc::<Shared>::default();
-        keeper::start(Arc::clone(&shared), run_dir)?;
-        let (last, writers) = (Vec::with_capacity(MOST), Vec::with_capacity(MOST_WRITERS + 1));
-        Ok(Self { shared, seen: 0, last, writers, told: Troubles::default() })
+        let finder = Self::without_keeper()?;
+        keeper::start(Arc::clone(&finder.shared), finder.asks.try_clone()?, run_dir)?;
+        Ok(finder)
+    }
+
+    fn without_keeper() -> std::io::Result<Self> {
+        Ok(Self {
+            shared: Arc::default(),
+            asks: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            seen: 0,
+            last: Vec::with_capacity(MOST),
+            writers: Vec::with_capacity(MOST_WRITERS + 1),
+            looked: Instant::default(),
+            told: Troubles::default(),
+        })
+    }
+
+    /// Has a look begin at once, where a finder runs. Never waits.
+    pub(crate) fn ask(&self) {
+        // Refused only where it was asked 2^64 times before.
+        rustix::io::write(&self.asks, &1_u64.to_ne_bytes()).ok();
     }
 
     /// Takes what was found last, where it can be had at once. Never waits.
@@ -120,6 +142,7 @@ impl Finder {
             self.last.extend_from_slice(&found.domains[..found.domains.len().min(MOST)]);
             self.writers.clear();
             self.writers.extend_from_slice(&found.writers[..found.writers.len().min(MOST_WRITERS + 1)]);
+            self.looked = found.looked;
         }
     }
 
@@ -133,10 +156,11 @@ impl Finder {
         (self.writers.len() <= MOST_WRITERS).then_some(&self.writers)
     }
 
-    /// When the last look began that has ended, while it is young enough to say that there is nothing else.
+    /// When the look began that what was taken last is of, while it is young enough to say that there is nothing else. None where
+    /// there was more than has room: what is missing then may outlive all that is listed.
     pub(crate) fn searched(&self, now: Instant) -> Option<Instant> {
-        let looked = self.shared.looked();
-        (looked != Instant::default() && now.since_by_faster(looked) < LOST).then_some(looked)
+        let is_young = self.looked != Instant::default() && now.since_by_faster(self.looked) < LOST;
+        (is_young && self.last.len() < MOST).then_some(self.looked)
     }
 
     /// What went wrong since it was last asked: people are told.
@@ -147,27 +171,72 @@ impl Finder {
 }
 
 impl Shared {
-    fn looked(&self) -> Instant {
-        let load = |clock: &AtomicU64| clock.load(Ordering::Acquire);
-        Instant { boot_ns: load(&self.looked_boot_ns), raw_ns: load(&self.looked_raw_ns) }
-    }
-
     fn troubles(&self) -> Troubles {
         let load = |count: &AtomicU32| count.load(Ordering::Relaxed);
         Troubles { hung: load(&self.hung), ended: load(&self.ended), not_started: load(&self.not_started) }
     }
 
-    /// This was found; by a look that has ended and had begun then, or by none that has.
-    fn tell(&self, what: &Found, looked: Option<Instant>) {
+    /// This was found, with the time of the last look that has ended.
+    fn tell(&self, what: &Found) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.domains.clone_from(&what.domains);
         found.writers.clone_from(&what.writers);
+        found.looked = what.looked;
         drop(found);
         self.changes.fetch_add(1, Ordering::Release);
-        if let Some(looked) = looked {
-            // Only now: who sees that time sees what was found, or more.
-            self.looked_boot_ns.store(looked.boot_ns, Ordering::Release);
-            self.looked_raw_ns.store(looked.raw_ns, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+    use leasefence_core::ids::DomainId;
+
+    fn at(seconds: u64) -> Instant {
+        Instant { boot_ns: seconds * 1_000_000_000, raw_ns: seconds * 1_000_000_000 }
+    }
+
+    /// So many domains, and when the look began that found them.
+    fn found(domains: usize, looked: u64) -> Found {
+        let candidate = |pid: usize| Candidate {
+            domain: DomainId::default(),
+            pid: u32::try_from(pid).unwrap(),
+            start_time: 1,
+        };
+        Found { domains: (1..=domains).map(candidate).collect(), writers: Vec::new(), looked: at(looked) }
+    }
+
+    /// Catches: an old list that counts as what a new look has found.
+    #[test]
+    fn a_list_and_the_time_of_its_look_are_taken_together_or_not_at_all() {
+        let mut finder = Finder::without_keeper().unwrap();
+        assert_eq!(finder.searched(at(10)), None);
+        let shared = Arc::clone(&finder.shared);
+        shared.tell(&found(1, 10));
+        finder.take();
+        // A look ends between the two questions.
+        shared.tell(&found(2, 11));
+        assert_eq!((finder.last().len(), finder.searched(at(12))), (1, Some(at(10))));
+        // And while the keeper writes.
+        let writes = shared.found.lock().unwrap();
+        finder.take();
+        assert_eq!((finder.last().len(), finder.searched(at(12))), (1, Some(at(10))));
+        drop(writes);
+        finder.take();
+        assert_eq!((finder.last().len(), finder.searched(at(12))), (2, Some(at(11))));
+        assert_eq!(finder.searched(at(11 + LOST.as_secs())), None, "too old");
+    }
+
+    /// Catches: a list that was cut, all of which has ended, while what was cut off runs.
+    #[test]
+    fn a_look_that_found_more_than_has_room_says_nothing_of_the_rest() {
+        let mut finder = Finder::without_keeper().unwrap();
+        for (domains, searched) in [(MOST - 1, Some(at(10))), (MOST, None), (MOST + 5, None)] {
+            finder.shared.tell(&found(domains, 10));
+            finder.take();
+            assert_eq!(finder.searched(at(11)), searched, "{domains}");
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::os::fd::AsFd;
 
 use leasefence_core::ids::DomainId;
+use leasefence_core::time::Instant;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
@@ -25,10 +26,10 @@ pub(crate) struct ProcessName {
 pub(crate) enum Record {
     /// To the finder: leave this one alone, another finder hung over it. It counts as an unknown domain's.
     Skip(ProcessName),
-    /// To the finder: that was all, begin.
+    /// To the finder: that was all, begin; later: look again at once.
     Go,
-    /// A look begins: what runs by now is in it, or is too young to be read.
-    Begin,
+    /// A look begins, at this moment by the finder's own reading of the host's clocks: what runs by then is in it.
+    Begin(Instant),
     /// Of this process something is read next that may hang; zero: no more.
     Reading(ProcessName),
     /// This process is a domain's; zero: nobody knows whose.
@@ -45,7 +46,7 @@ impl Record {
         let (kind, process) = match *self {
             Self::Skip(process) => (1, process),
             Self::Go => (2, nobody),
-            Self::Begin => (3, nobody),
+            Self::Begin(_) => (3, nobody),
             Self::Reading(process) => (4, process),
             Self::Domain(process, _) => (5, process),
             Self::Writer(process, ..) => (6, process),
@@ -57,6 +58,10 @@ impl Record {
         bytes[8..12].copy_from_slice(&process.pid.to_le_bytes());
         bytes[16..24].copy_from_slice(&process.start_time.to_le_bytes());
         match *self {
+            Self::Begin(at) => {
+                bytes[24..32].copy_from_slice(&at.boot_ns.to_le_bytes());
+                bytes[32..40].copy_from_slice(&at.raw_ns.to_le_bytes());
+            }
             Self::Domain(_, domain) => bytes[24..40].copy_from_slice(&domain.0),
             Self::Writer(_, device, name) => {
                 bytes[24..40].copy_from_slice(&name);
@@ -72,19 +77,17 @@ impl Record {
         if bytes[..4] != MAGIC {
             return None;
         }
-        let process = ProcessName {
-            pid: u32::from_le_bytes(bytes[8..12].try_into().ok()?),
-            start_time: u64::from_le_bytes(bytes[16..24].try_into().ok()?),
-        };
+        let number = |at: usize| Some(u64::from_le_bytes(bytes[at..at + 8].try_into().ok()?));
+        let process =
+            ProcessName { pid: u32::from_le_bytes(bytes[8..12].try_into().ok()?), start_time: number(16)? };
         let text: [u8; 16] = bytes[24..40].try_into().ok()?;
-        let device = u64::from_le_bytes(bytes[40..48].try_into().ok()?);
         match bytes[4] {
             1 => Some(Self::Skip(process)),
             2 => Some(Self::Go),
-            3 => Some(Self::Begin),
+            3 => Some(Self::Begin(Instant { boot_ns: number(24)?, raw_ns: number(32)? })),
             4 => Some(Self::Reading(process)),
             5 => Some(Self::Domain(process, DomainId(text))),
-            6 => Some(Self::Writer(process, device, text)),
+            6 => Some(Self::Writer(process, number(40)?, text)),
             7 => Some(Self::End),
             _ => None,
         }
@@ -101,6 +104,14 @@ impl Record {
                 sent => return sent.map(|_| ()),
             }
         }
+    }
+
+    /// Sends it where there is room at once.
+    ///
+    /// # Errors
+    /// [`Errno::AGAIN`] where there is none; else as [`Self::send`].
+    pub(crate) fn send_now(&self, socket: &impl AsFd) -> Result<(), Errno> {
+        send(socket, &self.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT).map(|_| ())
     }
 
     /// Waits for one.
@@ -138,7 +149,7 @@ mod tests {
         let all = [
             Record::Skip(process),
             Record::Go,
-            Record::Begin,
+            Record::Begin(Instant { boot_ns: u64::MAX - 2, raw_ns: 3 }),
             Record::Reading(process),
             Record::Domain(process, DomainId([7; 16])),
             Record::Writer(process, 0x0123_4567_89ab_cdef, *b"qemu-storage-da\0"),
@@ -155,6 +166,6 @@ mod tests {
         }
         drop(ours);
         assert_eq!(Record::receive(&theirs), Err(Errno::PIPE));
-        assert_eq!(Record::Begin.send(&theirs), Err(Errno::PIPE));
+        assert_eq!(Record::End.send(&theirs), Err(Errno::PIPE));
     }
 }

@@ -2,6 +2,7 @@
 //! and ends with the fencer.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use nix::libc;
@@ -23,7 +24,7 @@ pub(crate) fn run() -> ExitCode {
     set_parent_process_death_signal(Some(Signal::KILL)).ok();
     set_name(c"leasefence-find").ok();
     hardening::keep_from_oom().ok();
-    match find_for_ever() {
+    match find_for_ever(&io::stdin()) {
         Errno::PIPE | Errno::CONNRESET => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
@@ -37,11 +38,10 @@ fn close_all_others() {
     }
 }
 
-fn find_for_ever() -> Errno {
-    let socket = io::stdin();
+fn find_for_ever(socket: &impl AsFd) -> Errno {
     let mut emulators = Emulators::default();
     loop {
-        match Record::receive(&socket) {
+        match Record::receive(socket) {
             Ok(Record::Skip(process)) => emulators.skip(process),
             Ok(Record::Go) => break,
             Ok(_) => return Errno::BADMSG,
@@ -51,14 +51,52 @@ fn find_for_ever() -> Errno {
     let interval =
         Timespec { tv_sec: INTERVAL.as_secs().cast_signed(), tv_nsec: INTERVAL.subsec_nanos().into() };
     loop {
-        let mut tell = |record: Record| record.send(&socket);
+        let mut tell = |record: Record| record.send(socket);
         let looked = search::look(&mut emulators, &mut tell);
         if let Err(error) = looked {
             return error;
         }
-        // Nothing comes any more but the end.
-        if poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&interval)) == Ok(1) {
-            return Errno::PIPE;
+        if poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&interval)) != Ok(1) {
+            continue;
         }
+        match Record::receive(socket) {
+            Ok(Record::Go) => {}
+            Ok(_) => return Errno::BADMSG,
+            Err(error) => return error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    /// Catches: a proof that is late by a second, since it needs a look that began after the end.
+    #[test]
+    fn it_looks_again_as_soon_as_it_is_asked_and_ends_with_its_keeper() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let finder = std::thread::spawn(move || find_for_ever(&theirs));
+        let look = || loop {
+            if let Record::Begin(begun) = Record::receive(&ours).unwrap() {
+                while Record::receive(&ours).unwrap() != Record::End {}
+                return begun;
+            }
+        };
+        Record::Go.send(&ours).unwrap();
+        let mut looked = look();
+        for _ in 0..3 {
+            let asked = leasefence_clock::instant();
+            Record::Go.send(&ours).unwrap();
+            looked = look();
+            assert!(looked.boot_ns >= asked.boot_ns && looked.raw_ns >= asked.raw_ns);
+            assert!(looked.since_by_faster(asked) < INTERVAL / 2, "it would look by itself after a second");
+        }
+        assert!(leasefence_clock::instant().since_by_faster(looked) < INTERVAL);
+        drop(ours);
+        assert_eq!(finder.join().unwrap(), Errno::PIPE);
     }
 }

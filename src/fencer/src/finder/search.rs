@@ -17,7 +17,7 @@ pub(super) type Tell<'a> = dyn FnMut(Record) -> Result<(), Errno> + 'a;
 
 /// Looks once. Of most processes only the name is read, which takes nothing of theirs.
 pub(super) fn look(emulators: &mut Emulators, tell: &mut Tell<'_>) -> Result<(), Errno> {
-    tell(Record::Begin)?;
+    tell(Record::Begin(leasefence_clock::instant()))?;
     emulators.drop_ended();
     let members = cgroup_members::all();
     let entries = fs::read_dir("/proc").map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;

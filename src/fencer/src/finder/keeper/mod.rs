@@ -15,7 +15,6 @@ use std::thread;
 use std::time::Duration;
 
 use leasefence_core::ids::DomainId;
-use leasefence_core::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
@@ -38,8 +37,8 @@ const MOST_LEFT: usize = 3;
 const MOST_SKIPPED: usize = 32;
 
 /// Starts it.
-pub(super) fn start(shared: Arc<Shared>, run_dir: &Path) -> io::Result<()> {
-    let keeper = Keeper::new(shared, run_dir);
+pub(super) fn start(shared: Arc<Shared>, asks: OwnedFd, run_dir: &Path) -> io::Result<()> {
+    let keeper = Keeper::new(shared, asks, run_dir);
     let run = move || keeper.keep_for_ever(&this_program);
     thread::Builder::new().name("finder".into()).stack_size(STACK_BYTES).spawn(run).map(|_| ())
 }
@@ -53,6 +52,8 @@ fn this_program() -> Command {
 
 struct Keeper {
     shared: Arc<Shared>,
+    /// Readable where the fencing thread wants a look at once.
+    asks: OwnedFd,
     skipped: Vec<ProcessName>,
     left_behind: Vec<Child>,
     /// What the last look found, and those after it that did not end.
@@ -72,9 +73,10 @@ enum Ending {
 }
 
 impl Keeper {
-    fn new(shared: Arc<Shared>, run_dir: &Path) -> Self {
+    fn new(shared: Arc<Shared>, asks: OwnedFd, run_dir: &Path) -> Self {
         Self {
             shared,
+            asks,
             skipped: Vec::new(),
             left_behind: Vec::new(),
             found: Found::default(),
@@ -133,14 +135,17 @@ impl Keeper {
     fn hear(&mut self, socket: &OwnedFd) -> Ending {
         let mut look = Look::default();
         loop {
-            if !speaks(socket) {
+            if !self.speaks(socket) {
                 let over = look.reading.filter(|process| process.start_time != 0);
                 look.found.domains.extend(over.map(unknown));
                 self.add(&look.found);
                 return Ending::Hung(over);
             }
             match Record::receive(socket) {
-                Ok(Record::Begin) => look = Look { begun: leasefence_clock::instant(), ..Look::default() },
+                Ok(Record::Begin(at)) => {
+                    look = Look::default();
+                    look.found.looked = at;
+                }
                 Ok(Record::Reading(process)) => look.reading = Some(process),
                 // More than the fencing thread takes need not be kept.
                 Ok(Record::Domain(process, domain)) if look.found.domains.len() < MOST => {
@@ -152,7 +157,7 @@ impl Keeper {
                 Ok(Record::Domain(..) | Record::Writer(..)) => {}
                 Ok(Record::End) => {
                     self.found = look.found;
-                    self.shared.tell(&self.found, Some(look.begun));
+                    self.shared.tell(&self.found);
                     self.write_down();
                     look = Look::default();
                 }
@@ -164,11 +169,35 @@ impl Keeper {
         }
     }
 
+    /// False once it has said nothing for too long. In two halves: where this process and the finder were both kept from running,
+    /// the first has passed before the finder's turn comes.
+    fn speaks(&self, socket: &OwnedFd) -> bool {
+        let half = HANGS / 2;
+        let half = Timespec { tv_sec: half.as_secs().cast_signed(), tv_nsec: half.subsec_nanos().into() };
+        let mut silent = 0;
+        while silent < 2 {
+            let mut fds = [PollFd::new(socket, PollFlags::IN), PollFd::new(&self.asks, PollFlags::IN)];
+            match poll(&mut fds, Some(&half)) {
+                Ok(0) => silent += 1,
+                Ok(_) if fds[0].revents().is_empty() => self.pass_on(socket),
+                _ => return true,
+            }
+        }
+        false
+    }
+
+    /// That a look is wanted at once. A finder that is in the middle of one makes another after it.
+    fn pass_on(&self, socket: &OwnedFd) {
+        rustix::io::read(&self.asks, &mut [0; 8]).ok();
+        // One that takes nothing more has ended, or been asked often enough.
+        Record::Go.send_now(socket).ok();
+    }
+
     /// A look that did not end takes nothing away, and what it found counts all the same.
     fn add(&mut self, found: &Found) {
         add(&mut self.found.domains, &found.domains);
         add(&mut self.found.writers, &found.writers);
-        self.shared.tell(&self.found, None);
+        self.shared.tell(&self.found);
     }
 
     /// Where they have changed, or could not be written down.
@@ -215,7 +244,7 @@ fn add<T: Copy + PartialEq>(list: &mut Vec<T>, more: &[T]) {
 /// A look under way.
 #[derive(Default)]
 struct Look {
-    begun: Instant,
+    /// And when it began.
     found: Found,
     /// What it reads something of.
     reading: Option<ProcessName>,
@@ -227,12 +256,4 @@ fn candidate(process: ProcessName, domain: DomainId) -> Candidate {
 
 fn unknown(process: ProcessName) -> Candidate {
     candidate(process, DomainId::default())
-}
-
-/// False once it has said nothing for too long. In two halves: where this process and the finder were both kept from running,
-/// the first has passed before the finder's turn comes.
-fn speaks(socket: &OwnedFd) -> bool {
-    let half = HANGS / 2;
-    let half = Timespec { tv_sec: half.as_secs().cast_signed(), tv_nsec: half.subsec_nanos().into() };
-    (0..2).any(|_| !matches!(poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&half)), Ok(0)))
 }

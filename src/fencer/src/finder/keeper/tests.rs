@@ -1,13 +1,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use super::*;
+use leasefence_core::time::Instant;
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
 const ACTS: &str = "LEASEFENCE_TEST_FINDER";
+/// When a finder's look began, as it says.
+const BEGUN: Instant = Instant { boot_ns: 5_000_000_000, raw_ns: 4_000_000_000 };
 const VICTIM: ProcessName = ProcessName { pid: 77, start_time: 5 };
 
 fn keeper() -> Keeper {
-    Keeper::new(Arc::default(), Path::new("/nonexistent"))
+    let asks = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
+    Keeper::new(Arc::default(), asks, Path::new("/nonexistent"))
 }
 
 fn actor(acts: &'static str) -> impl Fn() -> Command {
@@ -16,6 +21,10 @@ fn actor(acts: &'static str) -> impl Fn() -> Command {
         command.args(["--exact", "finder::keeper::tests::acts_as_a_finder"]).env(ACTS, acts);
         command
     }
+}
+
+fn looked(keeper: &Keeper) -> Instant {
+    keeper.shared.found.lock().unwrap().looked
 }
 
 fn told(keeper: &Keeper) -> Vec<Candidate> {
@@ -35,7 +44,13 @@ fn acts_as_a_finder() {
             other => panic!("{other:?}"),
         }
     }
-    Record::Begin.send(&socket).unwrap();
+    if acts == "asked" {
+        Record::Begin(Instant::default()).send(&socket).unwrap();
+        Record::End.send(&socket).unwrap();
+        assert_eq!(Record::receive(&socket), Ok(Record::Go));
+        skipped.push(VICTIM);
+    }
+    Record::Begin(BEGUN).send(&socket).unwrap();
     Record::Domain(ProcessName { pid: 1, start_time: 1 }, DomainId([1; 16])).send(&socket).unwrap();
     if acts == "dies" {
         std::process::exit(1);
@@ -57,13 +72,23 @@ fn what_a_finder_hung_over_is_an_unknown_domain_s_and_the_next_one_leaves_it_alo
     let known = candidate(ProcessName { pid: 1, start_time: 1 }, DomainId([1; 16]));
     keeper.keep_one(&actor("hangs"));
     assert_eq!(told(&keeper), [known, unknown(VICTIM)], "at once, without the next look");
-    assert_eq!(keeper.shared.looked(), Instant::default(), "and no look has been made");
+    assert_eq!(looked(&keeper), Instant::default(), "and no look has been made");
     keeper.keep_one(&actor("hangs"));
     assert_eq!(told(&keeper), [known, unknown(VICTIM)]);
-    assert!(keeper.shared.looked() != Instant::default());
+    assert_eq!(looked(&keeper), BEGUN, "by the finder's own clocks: the keeper may hear of it late");
     let troubles = keeper.shared.troubles();
     assert_eq!((troubles.hung, troubles.ended, troubles.not_started), (1, 1, 0));
     assert!(keeper.left_behind.is_empty(), "it was killed and reaped");
+}
+
+#[test]
+fn a_finder_hears_that_a_look_is_wanted_at_once() {
+    let mut keeper = keeper();
+    rustix::io::write(&keeper.asks, &1_u64.to_ne_bytes()).unwrap();
+    let begun = std::time::Instant::now();
+    keeper.keep_one(&actor("asked"));
+    assert_eq!(looked(&keeper), BEGUN);
+    assert!(begun.elapsed() < HANGS / 2, "it was told of it by the ask");
 }
 
 #[test]
@@ -73,7 +98,7 @@ fn a_look_that_a_finder_dies_in_takes_nothing_away_and_is_none() {
     keeper.found.domains.push(before);
     keeper.keep_one(&actor("dies"));
     assert_eq!(told(&keeper), [before, candidate(ProcessName { pid: 1, start_time: 1 }, DomainId([1; 16]))]);
-    assert_eq!(keeper.shared.looked(), Instant::default());
+    assert_eq!(looked(&keeper), Instant::default());
 }
 
 #[test]
