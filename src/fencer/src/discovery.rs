@@ -9,7 +9,7 @@ use leasefence_core::ids::DomainId;
 use leasefence_core::time::Instant;
 
 use crate::finder::{Finder, MOST_WRITERS, Troubles, Writer};
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::run_files::{Candidate, RunFiles};
 
 /// How often everything is read though nothing seems to have changed.
@@ -27,6 +27,8 @@ pub(crate) struct Discovery {
     last_change: Option<(i64, i64)>,
     last_full: Option<Instant>,
     thorough: bool,
+    /// The look after which another was asked for, since a writer of it has ended.
+    asked_after: Option<Instant>,
     complete: bool,
     /// When the finder's last look began, where it counts.
     searched: Option<Instant>,
@@ -45,23 +47,28 @@ impl Discovery {
         libvirt_run_dir: &Path,
         restored: &[DomainProcess],
     ) -> std::io::Result<Self> {
-        let mut discovery = Self {
+        let mut discovery = Self::with(Finder::start(run_dir)?, libvirt_run_dir);
+        discovery.hold_again(restored);
+        Ok(discovery)
+    }
+
+    fn with(finder: Finder, libvirt_run_dir: &Path) -> Self {
+        Self {
             files: RunFiles::new(libvirt_run_dir),
-            finder: Finder::start(run_dir)?,
+            finder,
             processes: Vec::with_capacity(MOST_PROCESSES),
             listed: Vec::with_capacity(MOST_PROCESSES),
             last_change: None,
             last_full: None,
             thorough: false,
+            asked_after: None,
             complete: false,
             searched: None,
             written: Vec::with_capacity(MOST_WRITERS),
             writers: Vec::with_capacity(MOST_WRITERS),
             ended: Vec::with_capacity(MOST_PROCESSES),
             exits: 0,
-        };
-        discovery.hold_again(restored);
-        Ok(discovery)
+        }
     }
 
     /// Takes hold of what a fencer before this one listed in the page, by pid and start time.
@@ -128,13 +135,25 @@ impl Discovery {
         self.written.clear();
         self.writers.clear();
         let Some(writers) = self.finder.writers() else { return false };
+        let mut has_ended = false;
         for writer in writers {
             let name = (writer.process.pid, writer.process.start_time);
             let is_held = self.processes.iter().any(|process| (process.pid, process.start_time) == name);
-            if !is_held && !self.ended.contains(&name) && !self.written.contains(&writer.device) {
+            if is_held || self.ended.contains(&name) {
+                continue;
+            }
+            // The list is as old as the finder's look, and the kill may have ended this one since. It may have left a child with the
+            // same files, so that only another look says so.
+            has_ended |= self.thorough && process::has_ended(writer.process.pid);
+            if !self.written.contains(&writer.device) {
                 self.written.push(writer.device);
                 self.writers.push(*writer);
             }
+        }
+        let look = Some(self.finder.looked());
+        if has_ended && self.asked_after != look {
+            self.asked_after = look;
+            self.finder.ask();
         }
         true
     }
@@ -213,5 +232,43 @@ impl Discovery {
     /// How many exits were seen since this was last asked.
     pub(crate) fn take_exits(&mut self) -> usize {
         std::mem::take(&mut self.exits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    /// Catches: a host without a receipt in time, since a server of disks that ended with its guest writes until the finder's second
+    /// has passed; and a proof over the child that such a server has left behind.
+    #[test]
+    fn a_writer_that_has_ended_since_the_look_has_another_look_asked_for_and_counts_until_then() {
+        let mut child =
+            Command::new("sleep").arg("30").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let finder = Finder::that_found(&[(child.id(), 7), (0, 8)]).unwrap();
+        let mut discovery = Discovery::with(finder, Path::new("/nonexistent"));
+        discovery.thorough = true;
+        let mut noted = || {
+            assert!(discovery.note_written());
+            assert_eq!(discovery.outside_writers(), [7, 8]);
+            discovery.finder.was_asked()
+        };
+        assert!(!noted());
+        // Not reaped.
+        child.kill().unwrap();
+        while !process::has_ended(child.id()) {
+            std::thread::yield_now();
+        }
+        assert!(noted());
+        assert!(!noted(), "once for each look");
+        child.wait().unwrap();
+        discovery.asked_after = None;
+        assert!(
+            discovery.note_written() && discovery.finder.was_asked(),
+            "nor is there such a process any more"
+        );
     }
 }

@@ -67,6 +67,16 @@ impl Process {
     }
 }
 
+/// True where no process has this pid any more, or the exit of the one that has it is seen. Whose it is nobody asks: reading a
+/// `stat` for that may hold the reader up while it dies.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    match pidfd_open(raw, PidfdFlags::empty()) {
+        Ok(pidfd) => has_exited(&pidfd),
+        Err(error) => error == Errno::SRCH,
+    }
+}
+
 fn has_exited(pidfd: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)

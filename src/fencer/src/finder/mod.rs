@@ -125,6 +125,29 @@ impl Finder {
         })
     }
 
+    /// One whose look has found these writers: their pids, and the devices.
+    #[cfg(test)]
+    pub(crate) fn that_found(writers: &[(u32, u64)]) -> std::io::Result<Self> {
+        let mut finder = Self::without_keeper()?;
+        finder.writers.extend(writers.iter().map(|(pid, device)| Writer {
+            process: ProcessName { pid: *pid, start_time: 1 },
+            device: *device,
+            name: writers::named(b"a-server"),
+        }));
+        Ok(finder)
+    }
+
+    /// True where it was asked for a look since this was last asked.
+    #[cfg(test)]
+    pub(crate) fn was_asked(&self) -> bool {
+        rustix::io::read(&self.asks, &mut [0; 8]).is_ok()
+    }
+
+    /// When the look began that what was taken last is of.
+    pub(crate) fn looked(&self) -> Instant {
+        self.looked
+    }
+
     /// Has a look begin at once, where a finder runs. Never waits.
     pub(crate) fn ask(&self) {
         // Refused only where it was asked 2^64 times before.
