@@ -349,13 +349,26 @@ impl Daemon {
     }
 
     fn tell_of_finder(&mut self) {
-        let Some(Troubles { hung, ended, not_started }) = self.hands.discovery.take_troubles() else {
-            return;
-        };
-        self.hands.log.line(format_args!(
-            "warning: the finder, which looks for domains that libvirt's files do not show, is started again; since this process \
-             started {hung} hung, {ended} ended, and {not_started} could not be started"
-        ));
+        let now = leasefence_clock::instant();
+        let Some((before, now)) = self.hands.discovery.take_troubles(now) else { return };
+        let log = &mut self.hands.log;
+        let Troubles { hung, ended, not_started, unlocked, lost } = now;
+        if (Troubles { unlocked, lost, ..before }) != now {
+            log.line(format_args!(
+                "warning: the finder, which looks for domains that libvirt's files do not show, is started again; since this \
+                 process started {hung} hung, {ended} ended, and {not_started} could not be started"
+            ));
+        }
+        if unlocked && !before.unlocked {
+            log.line("warning: the finder's memory is not locked, under pressure it may find nothing (LimitMEMLOCK)");
+        }
+        match (before.lost, lost) {
+            (false, true) => log.line(
+                "warning: the finder has not looked for long, or found more than has room: no lease's end is proven until it has",
+            ),
+            (true, false) => log.line("the finder has looked again"),
+            _ => {}
+        }
     }
 
     /// Once for each, while it keeps the proof away.

@@ -224,9 +224,9 @@ impl Discovery {
         self.writers.iter().find(|writer| writer.device == device)
     }
 
-    /// What went wrong with the finder since this was last asked.
-    pub(crate) fn take_troubles(&mut self) -> Option<Troubles> {
-        self.finder.news()
+    /// What went wrong with the finder, before and now, where that has changed since this was last asked.
+    pub(crate) fn take_troubles(&mut self, now: Instant) -> Option<(Troubles, Troubles)> {
+        self.finder.news(now)
     }
 
     /// How many exits were seen since this was last asked.

@@ -5,6 +5,7 @@ use std::fs;
 
 use nix::libc;
 use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{Resource, getrlimit};
 
 /// Above ordinary work, below the kernel's own threads (99) and most drivers' (50 and more).
 const PRIORITY: i32 = 40;
@@ -33,6 +34,13 @@ fn lock_memory() -> String {
             format!("warning: memory not locked, under pressure the fencer may be paged out: {error}")
         }
     }
+}
+
+/// The same where there is no limit: with one, what is asked for later could be refused, and end the process. False where it is not
+/// locked.
+pub(crate) fn lock_memory_where_unlimited() -> bool {
+    getrlimit(Resource::Memlock).current.is_none()
+        && mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).is_ok()
 }
 
 fn status_line(key: &str) -> String {

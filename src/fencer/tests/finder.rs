@@ -114,6 +114,7 @@ fn while_nobody_has_looked_for_long_nothing_is_proven() {
     runs(0o755);
     let mut command = Command::new(&program);
     command.args(host.fencer_command().get_args());
+    command.stderr(fs::File::create(host.path("log")).unwrap());
     let fencer = Process(command.spawn().unwrap());
     let mut page = host.attach(None).unwrap();
     wait_until("looked", TTL, || fencer_half(&mut page).scans > 0);
@@ -132,6 +133,10 @@ fn while_nobody_has_looked_for_long_nothing_is_proven() {
     assert!(fencer_half(&mut page).clean.is_none());
     runs(0o755);
     wait_until("CLEAN once somebody looks again", TTL, || fencer_half(&mut page).clean.is_some());
+    wait_until("both said", TTL, || {
+        let log = host.log();
+        log.contains("no lease's end is proven until it has") && log.contains("the finder has looked again")
+    });
 }
 
 /// Catches: a watchdog's descriptor that lives on in a child, or a child that outlives the fencer and keeps its memory.

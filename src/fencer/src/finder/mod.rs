@@ -18,7 +18,7 @@ mod writers_file;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub(crate) struct Finder {
     last: Vec<Candidate>,
     writers: Vec<Writer>,
     looked: Instant,
+    /// From when on a first look is waited for.
+    started: Instant,
     told: Troubles,
 }
 
@@ -83,6 +85,10 @@ pub(crate) struct Troubles {
     pub(crate) ended: u32,
     /// So often none could be started.
     pub(crate) not_started: u32,
+    /// The memory of one was not locked.
+    pub(crate) unlocked: bool,
+    /// No look has been begun and ended for [`LOST`], or the last one found more than has room.
+    pub(crate) lost: bool,
 }
 
 /// What the keeper's thread has heard. The fencing thread takes it where it can be had at once, and never waits.
@@ -94,6 +100,7 @@ struct Shared {
     hung: AtomicU32,
     ended: AtomicU32,
     not_started: AtomicU32,
+    unlocked: AtomicBool,
 }
 
 /// What looks have found.
@@ -121,6 +128,7 @@ impl Finder {
             last: Vec::with_capacity(MOST),
             writers: Vec::with_capacity(MOST_WRITERS + 1),
             looked: Instant::default(),
+            started: leasefence_clock::instant(),
             told: Troubles::default(),
         })
     }
@@ -186,17 +194,26 @@ impl Finder {
         (is_young && self.last.len() < MOST).then_some(self.looked)
     }
 
-    /// What went wrong since it was last asked: people are told.
-    pub(crate) fn news(&mut self) -> Option<Troubles> {
-        let now = self.shared.troubles();
-        (std::mem::replace(&mut self.told, now) != now).then_some(now)
+    /// What went wrong, before and now, where that has changed since it was last asked: people are told.
+    pub(crate) fn news(&mut self, now: Instant) -> Option<(Troubles, Troubles)> {
+        let is_waited_for = self.looked == Instant::default() && now.since_by_faster(self.started) < LOST;
+        let lost = self.searched(now).is_none() && !is_waited_for;
+        let troubles = Troubles { lost, ..self.shared.troubles() };
+        let before = std::mem::replace(&mut self.told, troubles);
+        (before != troubles).then_some((before, troubles))
     }
 }
 
 impl Shared {
     fn troubles(&self) -> Troubles {
         let load = |count: &AtomicU32| count.load(Ordering::Relaxed);
-        Troubles { hung: load(&self.hung), ended: load(&self.ended), not_started: load(&self.not_started) }
+        Troubles {
+            hung: load(&self.hung),
+            ended: load(&self.ended),
+            not_started: load(&self.not_started),
+            unlocked: self.unlocked.load(Ordering::Relaxed),
+            lost: false,
+        }
     }
 
     /// This was found, with the time of the last look that has ended.
@@ -250,6 +267,21 @@ mod tests {
         finder.take();
         assert_eq!((finder.last().len(), finder.searched(at(12))), (2, Some(at(11))));
         assert_eq!(finder.searched(at(11 + LOST.as_secs())), None, "too old");
+    }
+
+    #[test]
+    fn people_are_told_when_nobody_has_looked_for_long_and_when_somebody_has() {
+        let mut finder = Finder::without_keeper().unwrap();
+        finder.started = at(100);
+        let told = |finder: &mut Finder, seconds| finder.news(at(seconds)).map(|(_, now)| now.lost);
+        assert_eq!(told(&mut finder, 107), None, "the first is waited for");
+        assert_eq!(told(&mut finder, 108), Some(true));
+        assert_eq!(told(&mut finder, 109), None, "once");
+        finder.shared.tell(&found(1, 110));
+        finder.take();
+        assert_eq!(told(&mut finder, 111), Some(false));
+        assert_eq!(told(&mut finder, 117), None);
+        assert_eq!(told(&mut finder, 118), Some(true));
     }
 
     /// Catches: a list that was cut, all of which has ended, while what was cut off runs.

@@ -38,6 +38,8 @@ pub(crate) enum Record {
     Writer(ProcessName, u64, Name),
     /// The look has ended: nothing else was found.
     End,
+    /// Its memory is not locked: people are told.
+    Unlocked,
 }
 
 impl Record {
@@ -51,6 +53,7 @@ impl Record {
             Self::Domain(process, _) => (5, process),
             Self::Writer(process, ..) => (6, process),
             Self::End => (7, nobody),
+            Self::Unlocked => (8, nobody),
         };
         let mut bytes = [0; BYTES];
         bytes[..4].copy_from_slice(&MAGIC);
@@ -89,6 +92,7 @@ impl Record {
             5 => Some(Self::Domain(process, DomainId(text))),
             6 => Some(Self::Writer(process, number(40)?, text)),
             7 => Some(Self::End),
+            8 => Some(Self::Unlocked),
             _ => None,
         }
     }
@@ -154,13 +158,14 @@ mod tests {
             Record::Domain(process, DomainId([7; 16])),
             Record::Writer(process, 0x0123_4567_89ab_cdef, *b"qemu-storage-da\0"),
             Record::End,
+            Record::Unlocked,
         ];
         all.iter().for_each(|record| record.send(&ours).unwrap());
         for record in all {
             assert_eq!(Record::receive(&theirs), Ok(record));
         }
         let of_kind = |kind: u8| [&MAGIC[..], &[kind], &[0; BYTES - 5]].concat();
-        for wrong in [of_kind(9), of_kind(3)[..BYTES - 1].to_vec(), vec![0; BYTES], vec![3; BYTES + 9]] {
+        for wrong in [of_kind(99), of_kind(3)[..BYTES - 1].to_vec(), vec![0; BYTES], vec![3; BYTES + 9]] {
             send(&ours, &wrong, SendFlags::NOSIGNAL).unwrap();
             assert_eq!(Record::receive(&theirs), Err(Errno::BADMSG), "{wrong:?}");
         }

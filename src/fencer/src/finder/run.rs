@@ -1,5 +1,5 @@
-//! The finder's process. It holds nothing of the fencer's but one end of a socket, has no real-time priority and no locked memory,
-//! and ends with the fencer.
+//! The finder's process. It holds nothing of the fencer's but one end of a socket, has no real-time priority, and ends with the
+//! fencer. Its memory is locked where it may be: a look must come off when memory runs out, too.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -24,6 +24,9 @@ pub(crate) fn run() -> ExitCode {
     set_parent_process_death_signal(Some(Signal::KILL)).ok();
     set_name(c"leasefence-find").ok();
     hardening::keep_from_oom().ok();
+    if !hardening::lock_memory_where_unlimited() {
+        Record::Unlocked.send(&io::stdin()).ok();
+    }
     match find_for_ever(&io::stdin()) {
         Errno::PIPE | Errno::CONNRESET => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,

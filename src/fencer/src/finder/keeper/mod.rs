@@ -155,6 +155,7 @@ impl Keeper {
                     look.found.writers.push(Writer { process, device, name });
                 }
                 Ok(Record::Domain(..) | Record::Writer(..)) => {}
+                Ok(Record::Unlocked) => self.shared.unlocked.store(true, Ordering::Relaxed),
                 Ok(Record::End) => {
                     self.found = look.found;
                     self.shared.tell(&self.found);

@@ -50,6 +50,7 @@ fn acts_as_a_finder() {
         assert_eq!(Record::receive(&socket), Ok(Record::Go));
         skipped.push(VICTIM);
     }
+    Record::Unlocked.send(&socket).unwrap();
     Record::Begin(BEGUN).send(&socket).unwrap();
     Record::Domain(ProcessName { pid: 1, start_time: 1 }, DomainId([1; 16])).send(&socket).unwrap();
     if acts == "dies" {
@@ -78,6 +79,7 @@ fn what_a_finder_hung_over_is_an_unknown_domain_s_and_the_next_one_leaves_it_alo
     assert_eq!(looked(&keeper), BEGUN, "by the finder's own clocks: the keeper may hear of it late");
     let troubles = keeper.shared.troubles();
     assert_eq!((troubles.hung, troubles.ended, troubles.not_started), (1, 1, 0));
+    assert!(troubles.unlocked, "it said so");
     assert!(keeper.left_behind.is_empty(), "it was killed and reaped");
 }
 
