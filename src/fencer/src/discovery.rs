@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use leasefence_core::fencing::{DomainProcess, Fencer};
+use leasefence_core::fencing::{ANY_DEVICE, DomainProcess, Fencer};
 use leasefence_core::ids::DomainId;
 use leasefence_core::time::Instant;
 
@@ -221,7 +221,7 @@ impl Discovery {
 
     /// Who has this device open, of those.
     pub(crate) fn outside_writer_of(&self, device: u64) -> Option<&Writer> {
-        self.writers.iter().find(|writer| writer.device == device)
+        self.writers.iter().find(|writer| [device, ANY_DEVICE].contains(&writer.device))
     }
 
     /// What went wrong with the finder, before and now, where that has changed since this was last asked.

@@ -37,3 +37,4 @@ pub use proof::{Quiet, Scan};
 pub use quieting::Quieting;
 pub use slot::{SlotLook, head_under_way};
 pub use start::{CopyUse, RestoredPage};
+pub use writers::ANY_DEVICE;

@@ -5,6 +5,9 @@
 use crate::fencing::QuiesceTarget;
 use crate::fencing::fencer::{Fencer, MOST};
 
+/// Stands for every device: what somebody writes to cannot be told.
+pub const ANY_DEVICE: u64 = u64::MAX;
+
 impl Fencer {
     /// Takes the device numbers of what such writers have open for writing, as they were found last: call it before
     /// [`Self::handle_scan`]. While a storage that must be shown quiet is among them nothing is proven, and what was shown quiet
@@ -20,6 +23,7 @@ impl Fencer {
 
     /// True while a writer that is no domain's has it open.
     pub(super) fn is_written(&self, target: &QuiesceTarget) -> bool {
-        self.too_many_writers || self.written.contains(&target.device)
+        self.too_many_writers
+            || self.written.iter().any(|device| [target.device, ANY_DEVICE].contains(device))
     }
 }

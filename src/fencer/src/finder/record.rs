@@ -40,6 +40,10 @@ pub(crate) enum Record {
     End,
     /// Its memory is not locked: people are told.
     Unlocked,
+    /// Of this process it is read next what it has open, which may hang as well.
+    ReadingFiles(ProcessName, Name),
+    /// To the finder: leave alone what this one has open, another finder hung over it. It counts as a writer to everything.
+    SkipFiles(ProcessName),
 }
 
 impl Record {
@@ -54,6 +58,8 @@ impl Record {
             Self::Writer(process, ..) => (6, process),
             Self::End => (7, nobody),
             Self::Unlocked => (8, nobody),
+            Self::ReadingFiles(process, _) => (9, process),
+            Self::SkipFiles(process) => (10, process),
         };
         let mut bytes = [0; BYTES];
         bytes[..4].copy_from_slice(&MAGIC);
@@ -66,6 +72,7 @@ impl Record {
                 bytes[32..40].copy_from_slice(&at.raw_ns.to_le_bytes());
             }
             Self::Domain(_, domain) => bytes[24..40].copy_from_slice(&domain.0),
+            Self::ReadingFiles(_, name) => bytes[24..40].copy_from_slice(&name),
             Self::Writer(_, device, name) => {
                 bytes[24..40].copy_from_slice(&name);
                 bytes[40..48].copy_from_slice(&device.to_le_bytes());
@@ -93,6 +100,8 @@ impl Record {
             6 => Some(Self::Writer(process, number(40)?, text)),
             7 => Some(Self::End),
             8 => Some(Self::Unlocked),
+            9 => Some(Self::ReadingFiles(process, text)),
+            10 => Some(Self::SkipFiles(process)),
             _ => None,
         }
     }
@@ -159,6 +168,8 @@ mod tests {
             Record::Writer(process, 0x0123_4567_89ab_cdef, *b"qemu-storage-da\0"),
             Record::End,
             Record::Unlocked,
+            Record::ReadingFiles(process, *b"qemu-nbd\0\0\0\0\0\0\0\0"),
+            Record::SkipFiles(process),
         ];
         all.iter().for_each(|record| record.send(&ours).unwrap());
         for record in all {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use leasefence_core::ids::DomainId;
 use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -16,6 +17,7 @@ use super::emulators::Emulators;
 use super::record::Record;
 use super::search;
 use crate::hardening;
+use crate::process::Process;
 
 /// Runs until the fencer ends.
 pub(crate) fn run() -> ExitCode {
@@ -43,9 +45,13 @@ fn close_all_others() {
 
 fn find_for_ever(socket: &impl AsFd) -> Errno {
     let mut emulators = Emulators::default();
+    let mut unread = Vec::new();
     loop {
         match Record::receive(socket) {
             Ok(Record::Skip(process)) => emulators.skip(process),
+            Ok(Record::SkipFiles(name)) => {
+                unread.extend(Process::hold(name.pid, name.start_time, DomainId::default()).ok().flatten());
+            }
             Ok(Record::Go) => break,
             Ok(_) => return Errno::BADMSG,
             Err(error) => return error,
@@ -55,7 +61,7 @@ fn find_for_ever(socket: &impl AsFd) -> Errno {
         Timespec { tv_sec: INTERVAL.as_secs().cast_signed(), tv_nsec: INTERVAL.subsec_nanos().into() };
     loop {
         let mut tell = |record: Record| record.send(socket);
-        let looked = search::look(&mut emulators, &mut tell);
+        let looked = search::look(&mut emulators, &unread, &mut tell);
         if let Err(error) = looked {
             return error;
         }

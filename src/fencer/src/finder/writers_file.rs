@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use leasefence_core::fencing::ANY_DEVICE;
 use rustix::fs::{major, minor};
 
 use super::Writer;
@@ -14,7 +15,8 @@ const FILE: &str = "writers";
 /// Puts it in its place, whole or not at all.
 pub(super) fn write(run_dir: &Path, writers: &[Writer]) -> io::Result<()> {
     let mut text = String::new();
-    for writer in writers {
+    // Of one that may write to everything no device can be named; the log says so where it matters.
+    for writer in writers.iter().filter(|writer| writer.device != ANY_DEVICE) {
         let name: String = writer.name().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
         let (major, minor) = (major(writer.device), minor(writer.device));
         writeln!(text, "{major}:{minor} {} {name}", writer.process.pid).ok();

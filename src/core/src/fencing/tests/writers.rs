@@ -1,6 +1,6 @@
 //! Writers that are no domain's: while one has a domain's storage open, nothing is proven.
 
-use super::super::{Quiet, Unproven};
+use super::super::{ANY_DEVICE, Quiet, Unproven};
 use super::*;
 
 /// Catches: a receipt while a qemu-nbd still writes to a disk that is about to be started elsewhere.
@@ -28,6 +28,15 @@ fn one_of_another_storage_is_nobody_s_business() {
     host.beat(8000);
     host.beat(8001);
     assert!(host.is_clean());
+}
+
+#[test]
+fn one_of_whom_nobody_knows_what_it_writes_to_writes_to_everything() {
+    let mut host = Host::armed();
+    host.writers = vec![ANY_DEVICE];
+    host.beat(8000);
+    host.beat(8001);
+    assert!(host.is_latched() && !host.is_clean());
 }
 
 /// R6: what it wrote after that nobody has waited for.

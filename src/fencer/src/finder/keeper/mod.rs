@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use leasefence_core::fencing::ANY_DEVICE;
 use leasefence_core::ids::DomainId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -54,7 +55,8 @@ struct Keeper {
     shared: Arc<Shared>,
     /// Readable where the fencing thread wants a look at once.
     asks: OwnedFd,
-    skipped: Vec<ProcessName>,
+    /// What finders have hung over, as the next one is told of it.
+    skipped: Vec<Record>,
     left_behind: Vec<Child>,
     /// What the last look found, and those after it that did not end.
     found: Found,
@@ -66,8 +68,8 @@ struct Keeper {
 /// How a finder came to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Ending {
-    /// It said nothing for too long, while it read something of this process; none where it does not know which.
-    Hung(Option<ProcessName>),
+    /// It said nothing for too long; the next one is to leave this alone, where it is known over what.
+    Hung(Option<Record>),
     /// Its socket was closed, or it said what is no record.
     Ended,
 }
@@ -109,7 +111,7 @@ impl Keeper {
         match ending {
             Ending::Hung(over) => {
                 self.shared.hung.fetch_add(1, Ordering::Relaxed);
-                over.into_iter().for_each(|process| self.skip(process));
+                over.into_iter().for_each(|record| self.skip(record));
             }
             Ending::Ended => {
                 self.shared.ended.fetch_add(1, Ordering::Relaxed);
@@ -125,7 +127,7 @@ impl Keeper {
         let child = command.spawn()?;
         // The other end lives in the command too: without this its end would not be seen.
         drop(command);
-        let told = self.skipped.iter().try_for_each(|process| Record::Skip(*process).send(&ours));
+        let told = self.skipped.iter().try_for_each(|record| record.send(&ours));
         // One that has ended already is seen to have.
         told.and_then(|()| Record::Go.send(&ours)).ok();
         Ok((child, ours))
@@ -136,8 +138,7 @@ impl Keeper {
         let mut look = Look::default();
         loop {
             if !self.speaks(socket) {
-                let over = look.reading.filter(|process| process.start_time != 0);
-                look.found.domains.extend(over.map(unknown));
+                let over = look.hung_over();
                 self.add(&look.found);
                 return Ending::Hung(over);
             }
@@ -146,7 +147,7 @@ impl Keeper {
                     look = Look::default();
                     look.found.looked = at;
                 }
-                Ok(Record::Reading(process)) => look.reading = Some(process),
+                Ok(record @ (Record::Reading(_) | Record::ReadingFiles(..))) => look.reading = Some(record),
                 // More than the fencing thread takes need not be kept.
                 Ok(Record::Domain(process, domain)) if look.found.domains.len() < MOST => {
                     look.found.domains.push(candidate(process, domain));
@@ -162,7 +163,7 @@ impl Keeper {
                     self.write_down();
                     look = Look::default();
                 }
-                Ok(Record::Skip(_) | Record::Go) | Err(_) => {
+                Ok(Record::Skip(_) | Record::SkipFiles(_) | Record::Go) | Err(_) => {
                     self.add(&look.found);
                     return Ending::Ended;
                 }
@@ -209,12 +210,12 @@ impl Keeper {
         }
     }
 
-    fn skip(&mut self, process: ProcessName) {
-        self.skipped.retain(|known| *known != process);
+    fn skip(&mut self, record: Record) {
+        self.skipped.retain(|known| *known != record);
         if self.skipped.len() == MOST_SKIPPED {
             self.skipped.remove(0);
         }
-        self.skipped.push(process);
+        self.skipped.push(record);
     }
 
     fn end(&mut self, mut child: Child) {
@@ -247,8 +248,25 @@ fn add<T: Copy + PartialEq>(list: &mut Vec<T>, more: &[T]) {
 struct Look {
     /// And when it began.
     found: Found,
-    /// What it reads something of.
-    reading: Option<ProcessName>,
+    /// What it said last that it reads.
+    reading: Option<Record>,
+}
+
+impl Look {
+    /// What the next finder is told of that over which this one hung: its process is an unknown domain's, or writes to everything.
+    fn hung_over(&mut self) -> Option<Record> {
+        match self.reading? {
+            Record::Reading(process) if process.start_time != 0 => {
+                self.found.domains.push(unknown(process));
+                Some(Record::Skip(process))
+            }
+            Record::ReadingFiles(process, name) => {
+                self.found.writers.push(Writer { process, device: ANY_DEVICE, name });
+                Some(Record::SkipFiles(process))
+            }
+            _ => None,
+        }
+    }
 }
 
 fn candidate(process: ProcessName, domain: DomainId) -> Candidate {

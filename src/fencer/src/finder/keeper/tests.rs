@@ -8,6 +8,7 @@ use rustix::io::Errno;
 const ACTS: &str = "LEASEFENCE_TEST_FINDER";
 /// When a finder's look began, as it says.
 const BEGUN: Instant = Instant { boot_ns: 5_000_000_000, raw_ns: 4_000_000_000 };
+const NAME: [u8; 16] = *b"qemu-nbd\0\0\0\0\0\0\0\0";
 const VICTIM: ProcessName = ProcessName { pid: 77, start_time: 5 };
 
 fn keeper() -> Keeper {
@@ -40,6 +41,7 @@ fn acts_as_a_finder() {
     loop {
         match Record::receive(&socket).unwrap() {
             Record::Skip(process) => skipped.push(process),
+            Record::SkipFiles(process) if acts == "reads files" => skipped.push(process),
             Record::Go => break,
             other => panic!("{other:?}"),
         }
@@ -57,7 +59,9 @@ fn acts_as_a_finder() {
         std::process::exit(1);
     }
     if skipped.is_empty() {
-        Record::Reading(VICTIM).send(&socket).unwrap();
+        let reads_files = acts == "reads files";
+        let reading = if reads_files { Record::ReadingFiles(VICTIM, NAME) } else { Record::Reading(VICTIM) };
+        reading.send(&socket).unwrap();
         assert_eq!(Record::receive(&socket), Err(Errno::PIPE), "until it is ended");
     }
     assert_eq!(skipped, [VICTIM]);
@@ -81,6 +85,18 @@ fn what_a_finder_hung_over_is_an_unknown_domain_s_and_the_next_one_leaves_it_alo
     assert_eq!((troubles.hung, troubles.ended, troubles.not_started), (1, 1, 0));
     assert!(troubles.unlocked, "it said so");
     assert!(keeper.left_behind.is_empty(), "it was killed and reaped");
+}
+
+/// Catches: a server of disks whose list of files cannot be read, over which one finder after the other hangs.
+#[test]
+fn a_process_whose_files_a_finder_hung_over_writes_to_everything_and_the_next_one_leaves_them_alone() {
+    let mut keeper = keeper();
+    keeper.keep_one(&actor("reads files"));
+    let everything = Writer { process: VICTIM, device: ANY_DEVICE, name: NAME };
+    assert_eq!(keeper.shared.found.lock().unwrap().writers, [everything], "at once");
+    assert_eq!(told(&keeper).len(), 1, "it is no domain's");
+    keeper.keep_one(&actor("reads files"));
+    assert_eq!(looked(&keeper), BEGUN);
 }
 
 #[test]
