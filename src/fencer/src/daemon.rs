@@ -173,7 +173,7 @@ impl Daemon {
     fn start(options: &Options, namespace: &PidNamespace, restored: Restored) -> Result<Self, StartError> {
         let boot_id = boot_id()?;
         // Before the helper threads, so that they inherit the blocked signals and not the priority.
-        let signals = stop_signals()?;
+        let signals = blocked_stop_signals()?;
         let mut log = Log::start().map_err(StartError::LogThread)?;
         let run_dir = &options.run_dir;
         fs::create_dir_all(run_dir).map_err(file("making the run directory", run_dir))?;
@@ -485,10 +485,16 @@ fn begin(boot_id: BootId, state: &StateFile, page: Option<&mut FencerPage>) -> (
     (fencer, own.good().unwrap_or_default())
 }
 
-fn stop_signals() -> Result<SignalFd, StartError> {
+/// Those that stop the fencer.
+pub(crate) fn stop_signals() -> SigSet {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGTERM);
     mask.add(Signal::SIGINT);
+    mask
+}
+
+fn blocked_stop_signals() -> Result<SignalFd, StartError> {
+    let mask = stop_signals();
     mask.thread_block().map_err(StartError::Signals)?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(StartError::Signals)
 }

@@ -54,7 +54,9 @@ impl Process {
     /// True once its exit is *seen*: the pidfd is readable. The kernel says so of the whole thread group, once the leader has
     /// an exit state and no other thread is left (`pidfd_poll`: `!task || (task->exit_state && thread_group_empty(task))`,
     /// kernel/fork.c since 5.3, `thread_group_exited` since 5.9, fs/pidfs.c since 6.9), and each thread gets that far only
-    /// after `exit_mm`, `exit_files` and its task work (`do_exit`). A leader that is a zombie while a thread hangs in the kernel
+    /// after `exit_mm`, `exit_files` and its task work (`do_exit`). That says nothing of AIO: `exit_mm` gives up a reference, and whoever
+    /// has the last one to that memory runs `exit_aio`, later than this where it is another (a reader of /proc). The proof of each
+    /// storage holds the file, and does not rest on it. A leader that is a zombie while a thread hangs in the kernel
     /// has not exited. `stat` could add nothing, since a `Z` there is the leader's exit state alone, and reading it takes a
     /// reference to the memory of one that is dying: the reader may be left to free it, and to wait for its AIO (`do_task_stat`).
     pub(crate) fn exit_seen(&self) -> bool {

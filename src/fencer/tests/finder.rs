@@ -235,6 +235,19 @@ fn a_guest_of_an_unknown_name_is_found_by_its_cgroup_of_v1_and_killed() {
     helper.assert_lives();
 }
 
+/// Catches: a finder that a service manager's or an administrator's SIGTERM does not end, as it was started with it blocked.
+#[test]
+fn a_finder_ends_by_a_signal_to_stop() {
+    if !in_namespace("a_finder_ends_by_a_signal_to_stop") {
+        return;
+    }
+    let host = Host::new();
+    let fencer = host.start_fencer();
+    let first = wait_for_finder(&fencer);
+    signal(first, Signal::TERM);
+    wait_until("ended and reaped", Duration::from_secs(2), || !fs::exists(format!("/proc/{first}")).unwrap());
+}
+
 /// A proof needs a look that began after the end: the finder is asked for one then, and does not wait for its second to pass.
 #[test]
 fn a_proof_does_not_wait_for_the_finder_s_next_second() {

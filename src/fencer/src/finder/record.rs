@@ -132,10 +132,22 @@ impl Record {
     /// # Errors
     /// [`Errno::PIPE`] once the other end is closed, [`Errno::BADMSG`] for what is no record.
     pub(crate) fn receive(socket: &impl AsFd) -> Result<Self, Errno> {
+        Self::receive_with(socket, RecvFlags::empty())
+    }
+
+    /// Takes one where it is there at once.
+    ///
+    /// # Errors
+    /// [`Errno::AGAIN`] where it is not; else as [`Self::receive`].
+    pub(crate) fn receive_now(socket: &impl AsFd) -> Result<Self, Errno> {
+        Self::receive_with(socket, RecvFlags::DONTWAIT)
+    }
+
+    fn receive_with(socket: &impl AsFd, flags: RecvFlags) -> Result<Self, Errno> {
         // A byte more than a record: a longer message is none.
         let mut bytes = [0; BYTES + 1];
         loop {
-            match recv(socket, &mut bytes[..], RecvFlags::empty()) {
+            match recv(socket, &mut bytes[..], flags) {
                 Ok((_, 0)) => return Err(Errno::PIPE),
                 Ok((_, len)) => {
                     return Self::decode(bytes.get(..len).unwrap_or_default()).ok_or(Errno::BADMSG);
@@ -180,6 +192,7 @@ mod tests {
             send(&ours, &wrong, SendFlags::NOSIGNAL).unwrap();
             assert_eq!(Record::receive(&theirs), Err(Errno::BADMSG), "{wrong:?}");
         }
+        assert_eq!(Record::receive_now(&theirs), Err(Errno::AGAIN), "it waits for nobody");
         drop(ours);
         assert_eq!(Record::receive(&theirs), Err(Errno::PIPE));
         assert_eq!(Record::End.send(&theirs), Err(Errno::PIPE));

@@ -16,6 +16,7 @@ use super::INTERVAL;
 use super::emulators::Emulators;
 use super::record::Record;
 use super::search;
+use crate::daemon::stop_signals;
 use crate::hardening;
 use crate::process::Process;
 
@@ -24,6 +25,8 @@ pub(crate) fn run() -> ExitCode {
     close_all_others();
     // The socket would tell too, but not one that is stopped or hangs. A fencer that has ended by now has closed it.
     set_parent_process_death_signal(Some(Signal::KILL)).ok();
+    // The fencer has blocked them for itself: nothing here waits for them.
+    stop_signals().thread_unblock().ok();
     set_name(c"leasefence-find").ok();
     hardening::keep_from_oom().ok();
     if !hardening::lock_memory_where_unlimited() {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use leasefence_core::fencing::ANY_DEVICE;
 use leasefence_core::ids::DomainId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::record::{ProcessName, Record};
@@ -142,7 +143,9 @@ impl Keeper {
                 self.add(&look.found);
                 return Ending::Hung(over);
             }
-            match Record::receive(socket) {
+            // What `speaks` says may be a signal's doing: it must be asked again then, and not waited here.
+            match Record::receive_now(socket) {
+                Err(Errno::AGAIN) => {}
                 Ok(Record::Begin(at)) => {
                     look = Look::default();
                     look.found.looked = at;
