@@ -16,7 +16,7 @@ use leasefence_page::{FencerPage, Page, PageError, WatchdogReport};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, flock, major, minor};
+use rustix::fs::{FlockOperation, fcntl_lock, major, minor};
 use rustix::io::Errno;
 
 use crate::cgroups::Cgroups;
@@ -135,14 +135,16 @@ fn boot_id() -> Result<BootId, StartError> {
     Ok(BootId(bytes))
 }
 
-/// A second fencer would find itself without the page, take the lease for expired, and kill: it must not start.
+/// A second fencer would find itself without the page, take the lease for expired, and kill: it must not start. The lock is the
+/// process's (`F_SETLK`): one of `flock` is the open file's, and a child that has not become another program yet would hold it on
+/// after the fencer's death. Nobody in this process may open and close the file again: that gives it up.
 fn lock(path: &Path) -> Result<File, StartError> {
     let mut options = File::options();
     let opened = options.write(true).create(true).truncate(false).mode(0o600).open(path);
     let lock = opened.map_err(file("opening", path))?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+    match fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
-        Err(Errno::WOULDBLOCK) => Err(StartError::Another { path: path.to_owned() }),
+        Err(Errno::WOULDBLOCK | Errno::ACCESS) => Err(StartError::Another { path: path.to_owned() }),
         Err(error) => Err(file("locking", path)(error.into())),
     }
 }
@@ -497,4 +499,27 @@ fn blocked_stop_signals() -> Result<SignalFd, StartError> {
     let mask = stop_signals();
     mask.thread_block().map_err(StartError::Signals)?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(StartError::Signals)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    /// Catches: a fencer that is killed while it starts a child, and whose successor finds the lock held.
+    #[test]
+    fn a_child_that_has_the_file_open_still_holds_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fencer.lock");
+        let held = lock(&path).unwrap();
+        let output = Stdio::from(held.try_clone().unwrap());
+        let mut child = Command::new("sleep").arg("30").stdout(output).stderr(Stdio::null()).spawn().unwrap();
+        drop(held);
+        let again = lock(&path);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        again.unwrap();
+    }
 }
