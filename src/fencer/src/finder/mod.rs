@@ -158,8 +158,7 @@ impl Finder {
 
     /// Has a look begin at once, where a finder runs. Never waits.
     pub(crate) fn ask(&self) {
-        // Refused only where it was asked 2^64 times before.
-        rustix::io::write(&self.asks, &1_u64.to_ne_bytes()).ok();
+        wake(&self.asks);
     }
 
     /// Takes what was found last, where it can be had at once. Never waits.
@@ -202,6 +201,12 @@ impl Finder {
         let before = std::mem::replace(&mut self.told, troubles);
         (before != troubles).then_some((before, troubles))
     }
+}
+
+/// Makes it readable. Refused only where nobody has read it for 2^64 times.
+#[expect(clippy::host_endian_bytes, reason = "the kernel counts in the machine's order")]
+fn wake(asks: &OwnedFd) {
+    rustix::io::write(asks, &1_u64.to_ne_bytes()).ok();
 }
 
 impl Shared {

@@ -145,7 +145,6 @@ impl Keeper {
             }
             // What `speaks` says may be a signal's doing: it must be asked again then, and not waited here.
             match Record::receive_now(socket) {
-                Err(Errno::AGAIN) => {}
                 Ok(Record::Begin(at)) => {
                     look = Look::default();
                     look.found.looked = at;
@@ -158,7 +157,7 @@ impl Keeper {
                 Ok(Record::Writer(process, device, name)) if look.found.writers.len() <= MOST_WRITERS => {
                     look.found.writers.push(Writer { process, device, name });
                 }
-                Ok(Record::Domain(..) | Record::Writer(..)) => {}
+                Ok(Record::Domain(..) | Record::Writer(..)) | Err(Errno::AGAIN) => {}
                 Ok(Record::Unlocked) => self.shared.unlocked.store(true, Ordering::Relaxed),
                 Ok(Record::End) => {
                     self.found = look.found;

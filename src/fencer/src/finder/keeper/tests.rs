@@ -102,7 +102,7 @@ fn a_process_whose_files_a_finder_hung_over_writes_to_everything_and_the_next_on
 #[test]
 fn a_finder_hears_that_a_look_is_wanted_at_once() {
     let mut keeper = keeper();
-    rustix::io::write(&keeper.asks, &1_u64.to_ne_bytes()).unwrap();
+    super::super::wake(&keeper.asks);
     let begun = std::time::Instant::now();
     keeper.keep_one(&actor("asked"));
     assert_eq!(looked(&keeper), BEGUN);
