@@ -52,7 +52,9 @@ fn a_server_of_disks_that_has_a_domain_s_storage_open_keeps_the_proof_away_and_i
     guest.assert_killed(TTL);
     wait_until("unproven", TTL, || fencer_half(&mut page).unproven_reason == Some(Unproven::StorageNotQuiet));
     server.assert_lives();
-    assert!(host.log().contains(&format!("to qemu-nbd (pid {})", server.pid())), "{}", host.log());
+    // The page says so before the log is written.
+    let said = format!("to qemu-nbd (pid {})", server.pid());
+    wait_until("said", TTL, || host.log().contains(&said));
     assert!(fencer_half(&mut page).clean.is_none());
     server.die();
     wait_until("CLEAN", TTL, || fencer_half(&mut page).clean.is_some());
