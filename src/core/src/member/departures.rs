@@ -14,6 +14,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// The same where nothing is being decided: libvirt migrates it, or it is being killed.
 const LOOK_LATER: Duration = Duration::from_secs(1);
 
+/// Libvirt that has not said for so long whether it migrates a domain away, which runs elsewhere, is waited for no longer.
+const SILENT: Duration = Duration::from_secs(30);
+
 /// What people are told of a source that is stopped in doubt.
 pub(super) const STANDS_STILL: &str =
     "it may run on the host that it was to move to, and is stopped (SIGSTOP) here until that is known";
@@ -68,7 +71,7 @@ impl Member {
 
     fn look_at_return(&mut self, now: &Now, domain: DomainId, unseen: bool) {
         let Some(leasing) = &mut self.leasing else { return };
-        let new = Return { since: now.instant, due: now.instant, unseen, halted: false };
+        let new = Return { since: now.instant, due: now.instant, unseen, halted: false, unanswered: None };
         let known = leasing.migrations.returns.entry(domain).or_insert(new);
         if known.unseen && !unseen {
             *known = Return { halted: known.halted, ..new };
@@ -153,6 +156,10 @@ impl Member {
 
     fn decide_return(&mut self, now: &Now, domain: DomainId, back: Return, standing: Standing) {
         match standing {
+            // By post-copy it runs there, and needs what is here, until libvirt has sent the rest of its memory.
+            Standing::Overtaken(_) if back.unseen && !back.is_silent(now) => {
+                self.ask_job(now, domain);
+            }
             Standing::Overtaken(who) => {
                 self.look_again(now, domain, LOOK_LATER);
                 if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) {
@@ -163,10 +170,7 @@ impl Member {
             }
             // Nothing speaks for a migration but that one host's sector cannot be read: no guest stands still for that.
             Standing::Unknown(_) if !self.is_outgoing(domain) => self.look_again(now, domain, LOOK_LATER),
-            Standing::Arriving(_) | Standing::Unknown(_) if back.unseen => {
-                self.look_again(now, domain, LOOK_LATER);
-                self.desk.push(Command::Migration { domain, step: MigrationStep::AskJob });
-            }
+            Standing::Arriving(_) | Standing::Unknown(_) if back.unseen => self.ask_job(now, domain),
             Standing::Arriving(_) | Standing::Unknown(_) => self.halt(now, domain),
             // In maintenance nothing is acquired; and nobody runs it but this host.
             Standing::BelowTheGone if self.leasing.as_ref().is_some_and(|l| l.leases.is_closed()) => {
@@ -200,11 +204,23 @@ impl Member {
         }
     }
 
-    /// Libvirt says whether it migrates the domain away. In doubt it does not.
+    fn ask_job(&mut self, now: &Now, domain: DomainId) {
+        self.look_again(now, domain, LOOK_LATER);
+        if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
+            back.unanswered.get_or_insert(now.instant);
+        }
+        self.desk.push(Command::Migration { domain, step: MigrationStep::AskJob });
+    }
+
+    /// Libvirt says whether it migrates the domain away. A libvirt that does not say so is asked again: a source that is stopped in
+    /// the middle of its migration would stand still for good.
     fn job_told(&mut self, now: &Now, domain: DomainId, migrates: Option<bool>) {
         let back = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain));
-        if let Some(back) = back.filter(|_| migrates != Some(true)) {
-            *back = Return { since: now.instant, due: now.instant, unseen: false, ..*back };
+        let Some(back) = back else { return };
+        match migrates {
+            Some(false) => *back = Return { since: now.instant, due: now.instant, unseen: false, ..*back },
+            Some(true) => back.unanswered = None,
+            None => {}
         }
     }
 
@@ -237,5 +253,12 @@ impl Member {
         self.desk.push(Command::Migration { domain, step: MigrationStep::GoOn });
         let text = if back.halted { "goes on here" } else { "stays here" };
         self.desk.note(now, LogLevel::Info, "migration", format!("domain {domain} has not moved: it {text}"));
+    }
+}
+
+impl Return {
+    /// True when libvirt has been asked for long whether it migrates the domain, and has said nothing.
+    fn is_silent(&self, now: &Now) -> bool {
+        self.unanswered.is_some_and(|since| now.instant.since_by_faster(since) >= SILENT)
     }
 }

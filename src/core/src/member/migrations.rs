@@ -40,6 +40,8 @@ pub(super) struct Return {
     pub(super) due: Instant,
     /// Nobody has seen libvirt resume it: while libvirt migrates it away just now, it is as it should be.
     pub(super) unseen: bool,
+    /// Since when libvirt has been asked whether it does, and has not answered.
+    pub(super) unanswered: Option<Instant>,
     /// Its processes were stopped.
     pub(super) halted: bool,
 }

@@ -82,6 +82,8 @@ pub(crate) struct Host {
     pub(crate) halted: BTreeSet<DomainId>,
     /// Domains that libvirt is migrating away.
     pub(crate) migrates: BTreeSet<DomainId>,
+    /// So many questions whether it does are not answered.
+    pub(crate) jobs_untold: u8,
     pub(crate) libvirt_away: bool,
     /// The way to the guests' storage is cut: a barrier is not answered.
     pub(crate) data_cut: bool,
@@ -145,6 +147,7 @@ impl Host {
             suspended: BTreeSet::new(),
             halted: BTreeSet::new(),
             migrates: BTreeSet::new(),
+            jobs_untold: 0,
             libvirt_away: false,
             data_cut: false,
             barriers_refused: false,
@@ -254,6 +257,10 @@ impl Host {
             MigrationStep::LookAt(process) => {
                 let incoming = (!self.helpers_only).then(|| self.came_in.contains(&domain));
                 MigrationNews::Process { process, incoming }
+            }
+            MigrationStep::AskJob if self.jobs_untold > 0 => {
+                self.jobs_untold -= 1;
+                MigrationNews::Job(None)
             }
             MigrationStep::AskJob => MigrationNews::Job(Some(self.migrates.contains(&domain))),
             MigrationStep::Halt => {

@@ -448,6 +448,64 @@ fn a_source_whose_agent_is_restarted_lets_libvirt_go_on() {
     assert_eq!(world.runs_on(1), [1]);
 }
 
+/// Catches: a healthy migration whose source is stopped, for good, since libvirt was asked in a bad moment.
+#[test]
+fn a_libvirt_that_does_not_say_whether_it_migrates_stops_nothing_and_is_asked_again() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    world.hosts[0].kill_agent();
+    world.run(300);
+    world.hosts[0].jobs_untold = 3;
+    world.start_agent(0);
+    world.until(20, "held", |world| world.state(0) == "held");
+    world.until(20, "it was asked", |world| world.hosts[0].jobs_untold == 0);
+    world.run(5_000);
+    assert_eq!((world.count(0, "halted"), world.runs_on(1)), (0, vec![0]), "{}", world.story());
+    suspends(&mut world);
+    runs_there(&mut world, 1);
+    world.run(100);
+    source_ends(&mut world);
+    world.run(3_000);
+    assert_eq!((world.runs_on(1), state(&world, 1)), (vec![1], Some(LeaseState::Own)), "{}", world.story());
+}
+
+/// A guest that is migrated by post-copy runs on its destination while its source still sends its memory.
+fn runs_there_by_post_copy_while_its_source_has_a_new_agent(untold: u8) -> World {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    runs_there(&mut world, 1);
+    world.run(1_000);
+    assert_eq!(state(&world, 1), Some(LeaseState::Own), "{}", world.story());
+    world.hosts[0].kill_agent();
+    world.run(300);
+    world.hosts[0].jobs_untold = untold;
+    world.start_agent(0);
+    world.until(20, "held", |world| world.state(0) == "held");
+    world
+}
+
+/// Catches: a guest that loses the memory which its source has not sent yet.
+#[test]
+fn a_source_that_still_sends_memory_to_a_guest_that_runs_elsewhere_is_not_killed() {
+    let mut world = runs_there_by_post_copy_while_its_source_has_a_new_agent(3);
+    world.run(60_000);
+    assert_eq!((world.count(0, "destroy"), world.count(0, "halted")), (0, 0), "{}", world.story());
+    source_ends(&mut world);
+    world.run(3_000);
+    assert_eq!((world.runs_on(1), state(&world, 1)), (vec![1], Some(LeaseState::Own)), "{}", world.story());
+}
+
+/// Catches: two that run for as long as libvirt says nothing.
+#[test]
+fn a_source_whose_domain_runs_elsewhere_is_killed_when_libvirt_says_nothing_for_long() {
+    let mut world = runs_there_by_post_copy_while_its_source_has_a_new_agent(u8::MAX);
+    world.run(20_000);
+    assert_eq!(world.count(0, "destroy"), 0, "{}", world.story());
+    world.until(30, "it is killed", |world| world.count(0, "destroy") > 0);
+    assert_eq!(world.runs_on(1), [1]);
+}
+
 /// Catches: a source that was resumed while no agent looked.
 #[test]
 fn a_source_that_was_resumed_while_its_agent_was_away_is_killed_once_its_domain_is_seen_elsewhere() {
