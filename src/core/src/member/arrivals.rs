@@ -136,6 +136,17 @@ impl Member {
         self.arrivals_seen(now);
     }
 
+    /// Nothing of a migration to this host is left. One whose CPUs had run by libvirt's word has come in and died since: its
+    /// entry ends as any own one does, and says so to those who recover. Not where what ran may have been a cold start.
+    fn arrival_gone(&mut self, now: &Now, domain: DomainId) {
+        let arrival = self.leasing.as_ref().and_then(|l| l.migrations.arrivals.get(&domain));
+        if arrival.is_some_and(|arrival| arrival.cpus_run && arrival.killed.is_none()) {
+            self.arrived(now, domain);
+        } else {
+            self.erase_incoming(now, domain);
+        }
+    }
+
     /// A migration to this host came to nothing.
     pub(super) fn erase_incoming(&mut self, now: &Now, domain: DomainId) {
         let known = self.is_incoming(domain);
@@ -173,7 +184,7 @@ impl Member {
         for (domain, process) in looks {
             self.desk.push(Command::Migration { domain, step: MigrationStep::LookAt(process) });
         }
-        failed.into_iter().for_each(|domain| self.erase_incoming(now, domain));
+        failed.into_iter().for_each(|domain| self.arrival_gone(now, domain));
         self.answer_started(now);
     }
 
@@ -227,6 +238,11 @@ impl Member {
         if !arrival.is_some_and(|arrival| arrival.cpus_run && arrival.is_verified(domain, &half)) {
             return;
         }
+        self.arrived(now, domain);
+        self.answer_started(now);
+    }
+
+    fn arrived(&mut self, now: &Now, domain: DomainId) {
         self.with_leasing(now, |context, leasing| {
             leasing.migrations.arrivals.remove(&domain);
             leasing.leases.arrived(context, domain);
@@ -234,7 +250,6 @@ impl Member {
         self.domains.settled = false;
         let text = format!("domain {domain} has come in, and runs here: it is owned here from now on");
         self.desk.note(now, LogLevel::Info, "migration", text);
-        self.answer_started(now);
     }
 
     /// Answers the hooks that wait at `started begin`.

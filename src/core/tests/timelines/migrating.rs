@@ -415,6 +415,29 @@ fn a_destination_whose_agent_is_restarted_goes_on_with_what_comes_in() {
     assert_eq!(world.count(1, "destroy"), 0);
 }
 
+/// Catches: a guest that has come in and died at once, taken for a migration that failed.
+#[test]
+fn one_that_dies_after_its_cpus_ran_and_before_its_process_was_looked_at_ends_as_own() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    world.hosts[1].kill_agent();
+    // Its command line cannot be read for a while.
+    world.hosts[1].helpers_only = true;
+    world.run(300);
+    world.start_agent(1);
+    world.until(20, "held", |world| world.state(1) == "held");
+    world.run(1_000);
+    suspends(&mut world);
+    runs_there(&mut world, 1);
+    world.run(100);
+    world.hosts[1].guests.remove(&guest(1));
+    world.run(3_000);
+    assert!(!world.told(1, "migration", "has not come in"), "{}", world.story());
+    assert!(state(&world, 1).is_some_and(|state| state != LeaseState::Incoming), "{}", world.story());
+    source_ends(&mut world);
+    world.until(60, "it is recovered", |world| !world.runs_on(1).is_empty());
+}
+
 #[test]
 fn a_destination_whose_agent_was_away_when_it_failed_erases_it() {
     let mut world = world(2);
