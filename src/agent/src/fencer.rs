@@ -91,10 +91,10 @@ impl Fencer {
 
     /// Sends SIGKILL to the processes of one domain, or of all. Returns how many, and what could not be done.
     pub(crate) fn kill(&mut self, domain: Option<DomainId>) -> (usize, Vec<String>) {
-        self.each("killing", domain, kill)
+        self.each("killing", domain, |process| kill(process).map(|()| true))
     }
 
-    /// Stops the processes of one domain, as [`kill`](Self::kill).
+    /// Stops those processes of one domain that are not stopped yet, as [`kill`](Self::kill).
     pub(crate) fn halt(&mut self, domain: DomainId) -> (usize, Vec<String>) {
         self.each("stopping", Some(domain), halt)
     }
@@ -108,13 +108,13 @@ impl Fencer {
         &mut self,
         doing: &str,
         domain: Option<DomainId>,
-        signal: fn(&DomainProcess) -> io::Result<()>,
+        signal: fn(&DomainProcess) -> io::Result<bool>,
     ) -> (usize, Vec<String>) {
         let mut reached = 0;
         let mut errors = Vec::new();
         for process in self.sight.to_kill(domain, self.page.read_fencer()) {
             match signal(process) {
-                Ok(()) => reached += 1,
+                Ok(sent) => reached += usize::from(sent),
                 Err(error) => errors.push(format!("{doing} pid {}: {error}", process.pid)),
             }
         }

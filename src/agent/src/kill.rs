@@ -15,23 +15,22 @@ pub(crate) fn kill(process: &DomainProcess) -> io::Result<()> {
     signal(process, Signal::KILL)
 }
 
-/// Stops one process (SIGSTOP), as [`kill`].
+/// Stops one process (SIGSTOP), as [`kill`]. False where it is stopped, or gone, already.
 ///
 /// # Errors
 /// As for [`kill`].
-pub(crate) fn halt(process: &DomainProcess) -> io::Result<()> {
-    signal(process, Signal::STOP)
+pub(crate) fn halt(process: &DomainProcess) -> io::Result<bool> {
+    let runs = stat_word(process.pid, STATE).is_some_and(|state| state != STOPPED);
+    if runs { signal(process, Signal::STOP).map(|()| true) } else { Ok(false) }
 }
 
-/// Lets one process go on that is stopped (SIGCONT); any other is left alone.
+/// Lets one process go on that is stopped (SIGCONT); any other is left alone: false then.
 ///
 /// # Errors
 /// As for [`kill`].
-pub(crate) fn go_on(process: &DomainProcess) -> io::Result<()> {
-    if stat_word(process.pid, STATE).is_some_and(|state| state == "T") {
-        return signal(process, Signal::CONT);
-    }
-    Ok(())
+pub(crate) fn go_on(process: &DomainProcess) -> io::Result<bool> {
+    let stands = stat_word(process.pid, STATE).is_some_and(|state| state == STOPPED);
+    if stands { signal(process, Signal::CONT).map(|()| true) } else { Ok(false) }
 }
 
 fn signal(process: &DomainProcess, signal: Signal) -> io::Result<()> {
@@ -54,6 +53,9 @@ fn signal(process: &DomainProcess, signal: Signal) -> io::Result<()> {
 /// Places in `/proc/PID/stat`, counted after the command, which may hold spaces and parentheses: fields 3 and 22.
 const STATE: usize = 0;
 const START_TIME: usize = 19;
+
+/// The state of a process that was stopped by a signal.
+const STOPPED: &str = "T";
 
 /// When a process was started, in clock ticks; none when there is none.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
@@ -100,14 +102,15 @@ mod tests {
             }
             false
         };
-        halt(&process).expect("it can be stopped");
+        assert!(halt(&process).expect("it can be stopped"));
         assert!(becomes("T"));
+        assert!(!halt(&process).expect("it is stopped"));
         go_on(&DomainProcess { start_time: process.start_time + 1, ..process }).expect("nothing to do");
         std::thread::sleep(std::time::Duration::from_millis(100));
         assert!(becomes("T"), "another's");
-        go_on(&process).expect("it goes on");
+        assert!(go_on(&process).expect("it goes on"));
         assert!(becomes("S"));
-        go_on(&process).expect("nothing to do");
+        assert!(!go_on(&process).expect("nothing to do"));
         kill(&process).expect("it can be killed");
         child.wait().expect("it ends");
         halt(&process).expect("gone is no error");

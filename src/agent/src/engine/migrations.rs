@@ -35,7 +35,7 @@ impl Engine {
             }
             MigrationStep::GoOn => {
                 let done = self.fencer.as_mut().map(|fencer| fencer.go_on(domain));
-                self.say_signalled(domain, "told to go on if stopped", done.unwrap_or_default());
+                self.say_signalled(domain, "that were stopped told to go on", done.unwrap_or_default());
             }
         }
     }
@@ -47,9 +47,12 @@ impl Engine {
         drop(thread::Builder::new().name("migration".to_owned()).spawn(work));
     }
 
+    /// The member repeats its steps: what reached nobody is not told each time.
     fn say_signalled(&mut self, domain: DomainId, what: &str, (reached, errors): (usize, Vec<String>)) {
         let name = self.names.get(&domain).cloned().unwrap_or_else(|| domain.to_string());
-        self.say(LogLevel::Info, "migration", format!("{name}: {reached} processes {what}"));
+        if reached > 0 {
+            self.say(LogLevel::Info, "migration", format!("{name}: {reached} processes {what}"));
+        }
         for error in errors {
             self.say(LogLevel::Error, "migration", error);
         }

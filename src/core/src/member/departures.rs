@@ -7,7 +7,7 @@ use super::migrations::Return;
 use super::{Command, LogLevel, Member, MigrationNews, MigrationStep};
 use crate::ids::DomainId;
 use crate::lease::{AcquireKind, AcquireRequest, PageScan, Standing, page_of, shows};
-use crate::time::{Now, ObserverDeadline};
+use crate::time::{Instant, Now, ObserverDeadline};
 
 /// Between two looks at the key.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -71,10 +71,11 @@ impl Member {
 
     fn look_at_return(&mut self, now: &Now, domain: DomainId, unseen: bool) {
         let Some(leasing) = &mut self.leasing else { return };
-        let new = Return { since: now.instant, due: now.instant, unseen, halted: false, unanswered: None };
+        let new = Return::new(now.instant, unseen);
         let known = leasing.migrations.returns.entry(domain).or_insert(new);
-        if known.unseen && !unseen {
-            *known = Return { halted: known.halted, ..new };
+        if known.unseen {
+            // What was read before this says nothing of it.
+            *known = Return { halted: known.halted, unanswered: known.unanswered, ..new };
         }
         self.domains.settled = false;
     }
@@ -228,35 +229,50 @@ impl Member {
     fn halt(&mut self, now: &Now, domain: DomainId) {
         self.look_again(now, domain, LOOK_AGAIN);
         let Some(leasing) = &mut self.leasing else { return };
-        let Some(back) = leasing.migrations.returns.get_mut(&domain).filter(|back| !back.halted) else {
-            return;
-        };
-        back.halted = true;
+        let Some(back) = leasing.migrations.returns.get_mut(&domain) else { return };
+        let fresh = !std::mem::replace(&mut back.halted, true);
+        back.goes_on = false;
         // An agent that is restarted meanwhile must know that it is this one that goes on.
         leasing.leases.outgoing(domain, true);
         self.publish();
+        // At each look: a signal that reached nobody is no halt.
         self.desk.push(Command::Migration { domain, step: MigrationStep::Halt });
-        self.desk.note(now, LogLevel::Warn, "migration", format!("domain {domain}: {STANDS_STILL}"));
+        if fresh {
+            self.desk.note(now, LogLevel::Warn, "migration", format!("domain {domain}: {STANDS_STILL}"));
+        }
     }
 
-    /// Nobody else has it: it goes on here, once storage says so too.
+    /// Nobody else has it: it goes on here, once storage says so too. It is told so at two looks, lest the one signal reaches nobody;
+    /// and whatever is known of it: an agent before this one may have stopped it.
     fn let_go_on(&mut self, now: &Now, domain: DomainId, back: Return) {
         let Some(leasing) = &mut self.leasing else { return };
         if !leasing.leases.is_written(domain) || leasing.leases.is_acquiring(domain) {
             return self.look_again(now, domain, LOOK_AGAIN);
         }
-        leasing.migrations.returns.remove(&domain);
-        if !leasing.leases.is_outgoing(domain) {
-            return;
+        let was_outgoing = leasing.leases.is_outgoing(domain);
+        if back.goes_on {
+            leasing.migrations.returns.remove(&domain);
+        } else {
+            leasing.leases.outgoing(domain, false);
+            // A migration that begins before the second look is another one, and not to be stopped.
+            let again = Return { goes_on: true, ..Return::new(now.instant, true) };
+            leasing.migrations.returns.insert(domain, again);
+            self.look_again(now, domain, LOOK_AGAIN);
         }
-        leasing.leases.outgoing(domain, false);
         self.desk.push(Command::Migration { domain, step: MigrationStep::GoOn });
-        let text = if back.halted { "goes on here" } else { "stays here" };
-        self.desk.note(now, LogLevel::Info, "migration", format!("domain {domain} has not moved: it {text}"));
+        if was_outgoing && !back.goes_on {
+            let text = if back.halted { "goes on here" } else { "stays here" };
+            let text = format!("domain {domain} has not moved: it {text}");
+            self.desk.note(now, LogLevel::Info, "migration", text);
+        }
     }
 }
 
 impl Return {
+    fn new(now: Instant, unseen: bool) -> Self {
+        Self { since: now, due: now, unseen, unanswered: None, halted: false, goes_on: false }
+    }
+
     /// True when libvirt has been asked for long whether it migrates the domain, and has said nothing.
     fn is_silent(&self, now: &Now) -> bool {
         self.unanswered.is_some_and(|since| now.instant.since_by_faster(since) >= SILENT)

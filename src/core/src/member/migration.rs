@@ -10,9 +10,11 @@ pub enum MigrationStep {
     LookAt(DomainProcess),
     /// Ask libvirt, on a thread, whether it migrates the domain away just now. Answer [`MigrationNews::Job`].
     AskJob,
-    /// Stop every process of the domain (SIGSTOP by pidfd): it may run on another host.
+    /// Stop every process of the domain (SIGSTOP by pidfd): it may run on another host. Asked for again and again: the fencer's
+    /// half may have shown none of them.
     Halt,
-    /// Let those go on that are stopped (SIGCONT, where their state is T).
+    /// Let those go on that are stopped (SIGCONT, where their state is T). Asked for twice, as for [`Halt`](Self::Halt), and of
+    /// domains that never were stopped too: the agent before this one may have stopped them.
     GoOn,
 }
 

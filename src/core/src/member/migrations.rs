@@ -44,6 +44,8 @@ pub(super) struct Return {
     pub(super) unanswered: Option<Instant>,
     /// Its processes were stopped.
     pub(super) halted: bool,
+    /// They were told to go on, once.
+    pub(super) goes_on: bool,
 }
 
 /// All migrations of this host.

@@ -82,6 +82,8 @@ pub(crate) struct Host {
     pub(crate) halted: BTreeSet<DomainId>,
     /// Domains that libvirt is migrating away.
     pub(crate) migrates: BTreeSet<DomainId>,
+    /// So many signals reach none of their processes.
+    pub(crate) signals_lost: u8,
     /// So many questions whether it does are not answered.
     pub(crate) jobs_untold: u8,
     pub(crate) libvirt_away: bool,
@@ -147,6 +149,7 @@ impl Host {
             suspended: BTreeSet::new(),
             halted: BTreeSet::new(),
             migrates: BTreeSet::new(),
+            signals_lost: 0,
             jobs_untold: 0,
             libvirt_away: false,
             data_cut: false,
@@ -263,6 +266,10 @@ impl Host {
                 MigrationNews::Job(None)
             }
             MigrationStep::AskJob => MigrationNews::Job(Some(self.migrates.contains(&domain))),
+            MigrationStep::Halt | MigrationStep::GoOn if self.signals_lost > 0 => {
+                self.signals_lost -= 1;
+                return;
+            }
             MigrationStep::Halt => {
                 self.halted.insert(domain);
                 return self.log.push((

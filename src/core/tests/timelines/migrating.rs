@@ -188,6 +188,37 @@ fn a_source_that_is_resumed_waits_until_its_destination_has_given_up() {
     assert_eq!((state(&world, 0), world.count(0, "destroy")), (Some(LeaseState::Own), 0));
 }
 
+/// Catches: a source that runs on, or stands still for good, since the one signal for it reached nobody.
+#[test]
+fn a_source_is_stopped_and_goes_on_though_a_signal_reaches_nobody() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    world.hosts[0].signals_lost = 1;
+    source_resumes(&mut world);
+    world.until(2, "it is stopped", |world| world.hosts[0].halted.contains(&guest(1)));
+    world.run(1_000);
+    world.hosts[0].signals_lost = 1;
+    destination_gives_up(&mut world, 1);
+    world.until(3, "it goes on", |world| world.runs_on(1) == [0]);
+    world.run(5_000);
+    assert_eq!(world.hosts[0].signals_lost, 0);
+    // The next one is not taken for that.
+    moves(&mut world, 1);
+    assert_eq!(world.runs_on(1), [1], "{}", world.story());
+}
+
+/// Catches: a guest that stands still for good since the agent that had stopped it ended right before its signal to go on.
+#[test]
+fn a_restarted_agent_lets_go_on_what_stands_still_and_has_not_moved() {
+    let mut world = world(2);
+    world.hosts[0].kill_agent();
+    world.hosts[0].halted.insert(guest(1));
+    world.run(300);
+    world.start_agent(0);
+    world.until(20, "it goes on", |world| world.runs_on(1) == [0]);
+}
+
 /// Catches: split brain by libvirt's own hand: the destination's last reply is lost, and libvirt resumes the source.
 #[test]
 fn a_source_that_is_resumed_though_its_destination_runs_is_stopped_and_killed() {

@@ -71,7 +71,9 @@ impl Leases {
         for entry in own.content().entries() {
             let domain = entry.domain;
             let same = |lease: &&OwnLease| lease.domain == domain && lease.term == entry.term;
-            let listed = self.listed_before.iter().find(same).copied().unwrap_or_default();
+            let mut listed = self.listed_before.iter().find(same).copied().unwrap_or_default();
+            // It may have been taken again, at a higher term, since the list was written: what stands still must go on.
+            listed.outgoing = self.listed_before.iter().any(|own| own.domain == domain && own.outgoing);
             let incoming = match entry.state {
                 LeaseState::Own => {
                     self.domains.found(domain, entry.term, &listed, ctx.now.instant);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::fencing::OwnLease;
 use crate::format::{Layout, LeaseEntry, LeaseFlags, LeasePage, LeaseState, RecordCopy, Unit};
 use crate::ids::{BootId, DomainId, FileId, Generation, Incarnation, Sequence, Slot, Term};
 use crate::lease::{
@@ -158,7 +159,12 @@ impl Lab {
 
     /// A host whose agent was restarted, and has read its own sector back.
     pub(crate) fn restarted(&mut self, me: Incarnation) -> Host {
-        let leases = Leases::after_restart(self.config(me), &[]);
+        self.restarted_with(me, &[])
+    }
+
+    /// The same, where the page lists these.
+    pub(crate) fn restarted_with(&mut self, me: Incarnation, listed: &[OwnLease]) -> Host {
+        let leases = Leases::after_restart(self.config(me), listed);
         let mut host = Host { me, leases, unknown: UnknownWrites::new(RULES), may_write: true };
         self.run(&mut host);
         host

@@ -1,6 +1,7 @@
 //! Incoming entries: what they may stand beside, what they keep from others, and what becomes of their writes.
 
 use super::lab::*;
+use crate::fencing::OwnLease;
 use crate::format::{LeaseFlags, LeaseState};
 use crate::ids::{DomainId, Term};
 use crate::lease::{
@@ -250,4 +251,13 @@ fn a_restarted_agent_keeps_what_comes_in() {
     // And nothing else takes it meanwhile.
     let got = lab.acquire(&mut again, plain(1));
     assert_eq!(got, AcquireOutcome::Busy { who: who(1, 1), conflict: Conflict::Incoming });
+}
+
+/// Catches: a source that stands still for good, since its list was written under the term before it was taken again.
+#[test]
+fn a_restarted_agent_knows_what_was_being_sent_under_an_older_term_too() {
+    let mut lab = lab();
+    let listed = OwnLease { domain: domain(1), term: Term(3), ran: true, outgoing: true };
+    let again = lab.restarted_with(who(0, 1), &[listed]);
+    assert!(again.leases.is_outgoing(domain(1)));
 }
