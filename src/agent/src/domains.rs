@@ -111,7 +111,7 @@ impl Lister {
             HypervisorEvent::SuspendedToMigrate(domain) => {
                 send(&self.events, Event::Migration(*domain, MigrationNews::Suspended));
             }
-            HypervisorEvent::Resumed(domain) => send(&self.events, Event::CpusRun(vec![*domain])),
+            HypervisorEvent::Resumed(domain) => send(&self.events, Event::Resumed(*domain)),
             HypervisorEvent::Away(why) => send(&self.events, Event::LibvirtAway(why.clone())),
             HypervisorEvent::DefinitionChanged(domain) | HypervisorEvent::MetadataChanged(domain) => {
                 self.store.refresh(*domain);

@@ -162,6 +162,7 @@ impl Engine {
                 self.input(Input::StartEnded { domain, term, result });
             }
             Event::CpusRun(domains) => self.input(Input::CpusRun(domains)),
+            Event::Resumed(domain) => self.input(Input::Resumed(domain)),
             Event::Migration(domain, news) => self.input(Input::Migration { domain, news }),
             Event::Hook(asked) => self.hook_asks(asked),
             Event::StartRefused(domain, opened) => self.input(Input::StartRefused { domain, opened }),

@@ -38,8 +38,10 @@ pub(crate) enum Event {
     Barrier(DomainId, Instant, Result<Duration, String>),
     /// A start ended.
     StartEnded(DomainId, Term, Result<(), StartFailure>),
-    /// Domains whose CPUs run, as libvirt says.
+    /// Domains whose CPUs run, as libvirt lists them.
     CpusRun(Vec<DomainId>),
+    /// Libvirt has just let the CPUs of a domain run.
+    Resumed(DomainId),
     /// Something happened to a domain that migrates.
     Migration(DomainId, MigrationNews),
     /// Libvirt's hook asks.

@@ -32,6 +32,16 @@ impl Member {
         }
     }
 
+    /// Libvirt has resumed it. One that was paused before its migration was never seen stopped for that: whoever resumes it by hand
+    /// may not know that it has moved.
+    pub(super) fn domain_resumed(&mut self, now: &Now, domain: DomainId) {
+        self.arrivals_run(now, &[domain]);
+        if self.leasing.as_ref().is_some_and(|leasing| leasing.leases.owns(domain)) {
+            let unseen = !self.is_outgoing(domain);
+            self.look_at_return(now, domain, unseen);
+        }
+    }
+
     /// What the driver tells of a domain that migrates.
     pub(super) fn migration_told(&mut self, now: &Now, domain: DomainId, news: MigrationNews) {
         match news {

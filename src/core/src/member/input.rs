@@ -253,9 +253,11 @@ pub enum Input {
         /// What libvirt said.
         activity: StartActivity,
     },
-    /// Domains whose CPUs run here, as libvirt says: of each that it has just resumed, and with each list of all of them. Not
-    /// those that are paused, as one is that waits for a migration.
+    /// Domains whose CPUs run here, as libvirt says with each list: not those that are paused, as one is that waits for a
+    /// migration.
     CpusRun(Vec<DomainId>),
+    /// Libvirt's event that it has just let the CPUs of a domain run: one that has come in, or was paused.
+    Resumed(DomainId),
     /// Something happened to a domain that migrates, or the answer to `Command::Migration`.
     Migration {
         /// Which domain.

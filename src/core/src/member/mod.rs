@@ -197,6 +197,7 @@ impl Member {
             Input::StartEnded { domain, term, result } => self.start_done(now, domain, term, &result),
             Input::Capacity { memory_mib } => self.free_memory_mib = Some(memory_mib),
             Input::CpusRun(domains) => self.cpus_run(now, &domains),
+            Input::Resumed(domain) => self.domain_resumed(now, domain),
             Input::Migration { domain, news } => self.migration_told(now, domain, news),
             Input::Hook(id, question) => self.hook_asks(now, id, question),
             Input::StartRefused { domain, opened } => self.start_refused(now, domain, opened),

@@ -79,7 +79,7 @@ fn runs_there(world: &mut World, to: usize) {
     let incarnation = world.hosts[to].waiting.remove(&guest(1)).expect("it waits there");
     world.hosts[to].guests.insert(guest(1), incarnation);
     let at = world.at;
-    world.hosts[to].tell(at, Input::CpusRun(vec![guest(1)]));
+    world.hosts[to].tell(at, Input::Resumed(guest(1)));
 }
 
 fn source_ends(world: &mut World) {
@@ -97,7 +97,7 @@ fn source_resumes(world: &mut World) {
     world.hosts[0].suspended.remove(&guest(1));
     world.hosts[0].migrates.remove(&guest(1));
     let at = world.at;
-    world.hosts[0].tell(at, Input::CpusRun(vec![guest(1)]));
+    world.hosts[0].tell(at, Input::Resumed(guest(1)));
 }
 
 fn destination_gives_up(world: &mut World, to: usize) {
@@ -206,6 +206,27 @@ fn a_source_is_stopped_and_goes_on_though_a_signal_reaches_nobody() {
     // The next one is not taken for that.
     moves(&mut world, 1);
     assert_eq!(world.runs_on(1), [1], "{}", world.story());
+}
+
+/// Catches: a guest that was paused before its migration, and that its operator resumes on both hosts: its source's CPUs were not
+/// stopped for it, and nobody looked.
+#[test]
+fn one_that_was_paused_before_its_migration_and_is_resumed_on_both_hosts_runs_on_one() {
+    let mut world = world(2);
+    world.hosts[0].suspended.insert(guest(1));
+    prepares(&mut world, 1);
+    world.run(3_000);
+    // The destination's last reply is lost: both stay paused.
+    world.hosts[0].migrates.clear();
+    runs_there(&mut world, 1);
+    world.run(5_000);
+    assert_eq!(state(&world, 1), Some(LeaseState::Own), "{}", world.story());
+    world.tolerates_two_writers = true;
+    source_resumes(&mut world);
+    world.until(2, "it is killed", |world| world.count(0, "destroy") > 0);
+    world.tolerates_two_writers = false;
+    world.run(3_000);
+    assert_eq!((world.runs_on(1), state(&world, 1)), (vec![1], Some(LeaseState::Own)), "{}", world.story());
 }
 
 /// Catches: a guest that stands still for good since the agent that had stopped it ended right before its signal to go on.
