@@ -9,14 +9,14 @@ use super::user_starts::{ANSWER_WITHIN, Asked};
 use super::{Command, DomainReport, LogLevel, Member, MigrationStep, RequestId};
 use crate::fencing::{DomainProcess, FencerHalf};
 use crate::ids::DomainId;
-use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, GoneProof};
+use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, GoneProof, shows};
 use crate::member::domains::spec_of;
 use crate::planted::planted;
 use crate::time::{Instant, Now};
 
 /// Between two looks at a process that has not become QEMU yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// One that has not by then is most likely a helper of the domain.
+/// The same beside one that waits for the migration: it is most likely a helper of the domain, if it has not become QEMU by then.
 const BECOMES_QEMU: Duration = Duration::from_secs(2);
 const LOOK_LATER: Duration = Duration::from_secs(1);
 /// Between two kills of what is no migration.
@@ -50,6 +50,10 @@ impl Member {
         report: Box<DomainReport>,
     ) -> Result<(), String> {
         self.may_start(now)?;
+        // Left over of an earlier run, it would be taken for what comes in.
+        if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) {
+            return Err("a process of it, of an earlier run, is still there on this host".to_owned());
+        }
         let leasing = self.leasing.as_mut().ok_or(NOT_YET)?;
         if leasing.recoveries.get(domain).is_some_and(|recovery| recovery.stage.is_under_way()) {
             return Err("Leasefence is restarting it here".to_owned());
@@ -175,8 +179,9 @@ impl Member {
             if arrival.is_gone(*domain, &half, now.instant) && !open {
                 failed.push(*domain);
             }
+            let verified = arrival.is_verified(*domain, &half);
             for process in half.processes.iter().filter(|process| process.domain == *domain) {
-                if arrival.is_to_be_looked_at(process, now.instant) {
+                if arrival.is_to_be_looked_at(process, verified, now.instant) {
                     looks.push((*domain, *process));
                 }
             }
@@ -293,13 +298,14 @@ impl Member {
 impl Arrival {
     /// True when the command line of this process is to be read now. What is not QEMU may become it, or is a helper of its domain,
     /// which writes to no disk: it is looked at again.
-    fn is_to_be_looked_at(&mut self, process: &DomainProcess, now: Instant) -> bool {
+    fn is_to_be_looked_at(&mut self, process: &DomainProcess, beside_verified: bool, now: Instant) -> bool {
         let key = key_of(process);
         if self.verified.contains(&key) {
             return false;
         }
         let (first, last) = *self.asked.entry(key).or_insert((now, Instant::default()));
-        let interval = if now.since_by_slower(first) < BECOMES_QEMU { LOOK_AGAIN } else { LOOK_LATER };
+        let helps = beside_verified && now.since_by_slower(first) >= BECOMES_QEMU;
+        let interval = if helps { LOOK_LATER } else { LOOK_AGAIN };
         let due = last == Instant::default() || now.since_by_slower(last) >= interval;
         if due {
             self.asked.insert(key, (first, now));

@@ -377,6 +377,42 @@ fn a_cold_start_in_the_place_of_a_migration_is_killed_before_its_cpus_run() {
     assert_eq!((world.runs_on(1), state(&world, 1)), (vec![0], None), "{}", world.story());
 }
 
+/// Catches: a process of an earlier run that waited for a migration, and stands for the one of this migration.
+#[test]
+fn a_domain_does_not_come_in_beside_a_process_of_an_earlier_run() {
+    let mut world = world(2);
+    // No kill ends it.
+    world.hosts[1].started_again = u8::MAX;
+    process_appears(&mut world, 1, true);
+    world.run(3_500);
+    let asked = begin(&mut world, 1);
+    let (permitted, why) = world.answer(1, asked);
+    assert!(!permitted && why.contains("of an earlier run"), "{why}");
+    world.hosts[1].waiting.clear();
+    world.hosts[1].started_again = 0;
+    world.run(3_000);
+    moves(&mut world, 1);
+    assert_eq!(world.runs_on(1), [1], "{}", world.story());
+}
+
+/// Catches: a cold start that libvirt sets up for long before it runs QEMU, and that is looked at too seldom by then.
+#[test]
+fn a_cold_start_that_becomes_qemu_late_is_killed_as_soon() {
+    let mut world = world(2);
+    let asked = begin(&mut world, 1);
+    assert!(world.answer(1, asked).0);
+    let cold = world.user_asks(1, 1);
+    assert!(world.answer(1, cold).0);
+    let begins = world.hook(1, 1, HookOperation::Start);
+    assert!(world.answer(1, begins).0);
+    world.hosts[1].helpers_only = true;
+    process_appears(&mut world, 1, false);
+    world.run(4_200);
+    world.hosts[1].helpers_only = false;
+    world.run(200);
+    assert!(world.hosts[1].waiting.is_empty(), "{}", world.story());
+}
+
 /// Catches: a domain that nobody has when its destination dies right after it has come in.
 #[test]
 fn one_whose_destination_dies_before_its_own_entry_lands_is_recovered_from_the_sources_orphan() {
