@@ -423,8 +423,7 @@ fn check_kind(
 const OLD_IMAGE: &str = "its saved image is not of its last run: discard it (`virsh managedsave-remove`), or start it with --force-boot";
 
 /// For the user who migrates it.
-const NO_SOURCE: &str =
-    "no host that lives owns it: only a domain that its source runs under its lease may be migrated here";
+const NO_SOURCE: &str = "no host that lives owns it: only a domain that its source runs under its lease may be migrated here, and none offline (`--offline`): define it here instead";
 
 fn busy(who: Incarnation, conflict: Conflict) -> Attempt {
     Attempt::End(AcquireOutcome::Busy { who, conflict })

@@ -37,7 +37,7 @@ impl Member {
         report: Box<DomainReport>,
     ) -> Result<(), String> {
         match self.begin_migration(now, id, domain, report) {
-            Err(why) => self.deny_migration(now, id, domain, why),
+            Err(why) => self.deny_migration(now, (id, now.instant), domain, why),
             Ok(()) => Ok(()),
         }
     }
@@ -97,7 +97,7 @@ impl Member {
                 // Nothing was permitted under it.
                 self.erase_incoming(now, domain);
                 if let (Err(why), Some(asker)) = (permitted, asker)
-                    && let Err(why) = self.deny_migration(now, asker, domain, why)
+                    && let Err(why) = self.deny_migration(now, (asker, asked.since), domain, why)
                 {
                     self.deny_start(now, asker, domain, &why);
                 }

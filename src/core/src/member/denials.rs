@@ -2,28 +2,31 @@
 
 use std::time::Duration;
 
+use super::user_starts::ANSWER_WITHIN;
 use super::{Member, RequestId};
 use crate::format::{LeasePage, LeaseState};
 use crate::ids::{DomainId, Incarnation};
 use crate::lease::{SectorView, page_of};
-use crate::time::{Instant, Now};
+use crate::time::{HolderDeadline, Instant, Now};
 
-/// A denial waits no longer for the owner's name.
+/// A denial waits no longer for the owner's name, nor past the time that its hook waits for any answer.
 const DENIED_WITHIN: Duration = Duration::from_secs(1);
 
 impl Member {
-    /// A denial names the owner: that is read first, where it can be.
+    /// A denial names the owner: that is read first, where it can be. The hook has waited since `asked`.
     pub(super) fn deny_migration(
         &mut self,
         now: &Now,
-        id: RequestId,
+        (id, asked): (RequestId, Instant),
         domain: DomainId,
         why: String,
     ) -> Result<(), String> {
         let layout = self.header.as_ref().map(|header| header.layout);
         let (Some(layout), Some(leasing)) = (layout, &mut self.leasing) else { return Err(why) };
         leasing.leases.scan_page(page_of(&layout, domain));
-        let overtaken = leasing.migrations.denials.insert(domain, (id, now.instant, why));
+        let until = HolderDeadline(now.instant.plus(DENIED_WITHIN));
+        let until = until.min(HolderDeadline(asked.plus(ANSWER_WITHIN)));
+        let overtaken = leasing.migrations.denials.insert(domain, (id, until, why));
         self.overtake(overtaken.map(|(id, ..)| id));
         self.domains.settled = false;
         Ok(())
@@ -33,9 +36,8 @@ impl Member {
     pub(super) fn answer_denied(&mut self, now: &Now, read: Option<u8>) {
         let Some(layout) = self.header.as_ref().map(|header| header.layout) else { return };
         let Some(leasing) = &mut self.leasing else { return };
-        let due = |(domain, (_, since, _)): (&DomainId, &(RequestId, Instant, String))| {
-            let late = now.instant.since_by_faster(*since) >= DENIED_WITHIN;
-            (late || read == Some(page_of(&layout, *domain))).then_some(*domain)
+        let due = |(domain, (_, until, _)): (&DomainId, &(RequestId, HolderDeadline, String))| {
+            (until.reached(now.instant) || read == Some(page_of(&layout, *domain))).then_some(*domain)
         };
         let due: Vec<_> = leasing.migrations.denials.iter().filter_map(due).collect();
         for domain in due {

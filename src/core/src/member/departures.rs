@@ -14,6 +14,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// The same where nothing is being decided: libvirt migrates it, or it is being killed.
 const LOOK_LATER: Duration = Duration::from_secs(1);
 
+/// Of a domain that has left, and that no other host is seen to have, an unreadable sector is read again for so long.
+const READABLE_WITHIN: Duration = Duration::from_secs(10);
 /// Libvirt that has not said for so long whether it migrates a domain away, which runs elsewhere, is waited for no longer.
 const SILENT: Duration = Duration::from_secs(30);
 
@@ -132,7 +134,8 @@ impl Member {
         let returns: Vec<_> = leasing.migrations.returns.iter().map(|(d, back)| (*d, *back)).collect();
         for (domain, since) in departed {
             let ended = self.with_leasing(now, |context, leasing| {
-                leasing.leases.migrated_away(context, scan, domain, since)
+                let patient = now.instant.since_by_slower(since) < READABLE_WITHIN;
+                leasing.leases.migrated_away(context, scan, domain, since, patient)
             });
             if let Some(seen) = ended.flatten() {
                 self.tell_departed(now, domain, seen);

@@ -7,7 +7,7 @@ use super::RequestId;
 use crate::fencing::DomainProcess;
 use crate::ids::DomainId;
 use crate::lease::GoneProof;
-use crate::time::Instant;
+use crate::time::{HolderDeadline, Instant};
 
 /// A process, for good: pid and start time.
 pub(super) type ProcessKey = (u32, u64);
@@ -57,8 +57,8 @@ pub(super) struct Migrations {
     /// Domains that were migrated away: a scan that began before says nothing of their destination; and when to look again.
     pub(super) departed: BTreeMap<DomainId, (Instant, Instant)>,
     pub(super) returns: BTreeMap<DomainId, Return>,
-    /// Migrations that are denied once it was read who owns the domain: the hook, since when it waits, and why.
-    pub(super) denials: BTreeMap<DomainId, (RequestId, Instant, String)>,
+    /// Migrations that are denied once it was read who owns the domain: the hook, until when it waits for that, and why.
+    pub(super) denials: BTreeMap<DomainId, (RequestId, HolderDeadline, String)>,
 }
 
 impl Migrations {

@@ -145,7 +145,8 @@ impl UserStarts {
     /// The hook asks for a migration to this host, whose lease must be acquired first.
     pub(super) fn acquire_arrival(&mut self, id: RequestId, report: Box<DomainReport>, now: Instant) {
         let domain = report.domain;
-        let _none_was_there = self.acquire(id, report, now);
+        // A start from a saved image that is asked for beside it stays one.
+        let _none_was_there = self.put(id, Stage::Acquiring, report, now);
         if let Some(start) = self.starts.get_mut(&domain) {
             start.arrival = Some(ArrivalStep::Begun);
         }

@@ -76,16 +76,21 @@ impl Leases {
     }
 
     /// The entry of a domain that was migrated away ends, by a scan that began at or after `since`: as an orphan where the
-    /// destination has it by a lease. False where this scan says nothing of it. The caller vouches as for [`end`](Self::end).
+    /// destination has it by a lease (true), as stopped otherwise (false). None where this scan says nothing of it, or is `patient`
+    /// with a sector that cannot be read and may be the destination's. The caller vouches as for [`end`](Self::end).
     pub fn migrated_away(
         &mut self,
         ctx: &LeaseContext<'_>,
         scan: &PageScan,
         domain: DomainId,
         since: Instant,
+        patient: bool,
     ) -> Option<bool> {
         let own = self.page(scan.page).filter(|_| self.is_recent(scan, domain, since))?;
         let destination_seen = is_elsewhere(scan, own, domain);
+        if !destination_seen && patient && scan.unreadable(own.incarnation().slot).is_some() {
+            return None;
+        }
         self.end(ctx, domain, EndReason::MigratedAway { destination_seen });
         if planted!(SourceForgets) {
             self.edit(domain, &Edit::Remove(domain));
