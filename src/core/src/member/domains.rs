@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::leasing::Leasing;
-use super::phase::Phase;
+use super::phase::{Phase, WeakenStep, Weakening};
 use super::{Command, DomainReport, DomainStatus, LogLevel, Member, StartFailure, StopReason};
 use crate::fencing::{FencerHalf, QuiesceTarget, StorageKind};
 use crate::format::{LeaseFlags, LeaseState};
@@ -444,12 +444,20 @@ impl Member {
                 super::departures::STANDS_STILL
             ));
         }
+        let waits = matches!(self.phase, Phase::Weakening(Weakening { step: WeakenStep::Draining, .. }));
+        let arrivals = self.leasing.iter().flat_map(|leasing| leasing.migrations.arrivals.keys());
+        for domain in arrivals.filter(|_| waits) {
+            warnings.push(format!("domain {}: {COMES_IN}", self.domain_name(*domain)));
+        }
         for (domain, (why, _)) in &self.domains.refused {
             warnings.push(format!("domain {} runs here without a lease: {why}", self.domain_name(*domain)));
         }
         warnings
     }
 }
+
+/// What people are told who wait for maintenance.
+const COMES_IN: &str = "it is being migrated to this host, which waits for that before it goes into maintenance; one that has come in paused counts as come in once it is resumed (`virsh resume`)";
 
 /// What people are told of a domain whose process is gone and whose storages are not quiet.
 pub(super) fn not_quiet(why: &str) -> String {

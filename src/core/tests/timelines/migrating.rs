@@ -757,6 +757,9 @@ fn maintenance_waits_for_what_comes_in_and_lets_go_what_leaves() {
     let disarm = world.ask(1, Request::Disarm);
     world.run(5_000);
     assert_eq!(world.reply(1, disarm), None, "{}", world.story());
+    let says_why =
+        |world: &World| world.status(1).warnings.iter().any(|warning| warning.contains("virsh resume"));
+    assert!(says_why(&world), "{:?}", world.status(1).warnings);
     destination_gives_up(&mut world, 1);
     world.until(10, "disarmed", |world| world.reply(1, disarm).is_some_and(|(done, _)| done));
     let arm = world.ask(1, Request::Arm);
