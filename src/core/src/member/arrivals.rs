@@ -19,6 +19,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The same beside one that waits for the migration: it is most likely a helper of the domain, if it has not become QEMU by then.
 const BECOMES_QEMU: Duration = Duration::from_secs(2);
 const LOOK_LATER: Duration = Duration::from_secs(1);
+/// A source that libvirt has resumed must see that its migration has failed, and go on, before the next one begins: else it would
+/// stand still in the middle of that.
+const SEEN_BY_SOURCE: Duration = Duration::from_secs(3);
 /// Between two kills of what is no migration.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -60,6 +63,13 @@ impl Member {
         }
         if leasing.leases.owns(domain) {
             return Err("this host owns it".to_owned());
+        }
+        let recent = |failed: &mut Instant| now.instant.since_by_slower(*failed) < SEEN_BY_SOURCE;
+        leasing.migrations.failed.retain(|_, failed| recent(failed));
+        if leasing.migrations.failed.contains_key(&domain) {
+            return Err(
+                "a migration of it to this host has just failed: try again in some seconds".to_owned()
+            );
         }
         let known = leasing.starts.knows(domain) || leasing.leases.incoming(domain).is_some();
         let tokens = leasing.leases.tokens();
@@ -148,6 +158,9 @@ impl Member {
             self.arrived(now, domain);
         } else {
             self.erase_incoming(now, domain);
+            if let Some(leasing) = &mut self.leasing {
+                leasing.migrations.failed.insert(domain, now.instant);
+            }
         }
     }
 

@@ -52,6 +52,8 @@ pub(super) struct Return {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Migrations {
     pub(super) arrivals: BTreeMap<DomainId, Arrival>,
+    /// Domains that have not come in, and since when nothing of them is left here.
+    pub(super) failed: BTreeMap<DomainId, Instant>,
     /// Hooks that wait at `started begin`, and since when.
     pub(super) started: BTreeMap<DomainId, (RequestId, Instant)>,
     /// Domains that were migrated away: a scan that began before says nothing of their destination; and when to look again.

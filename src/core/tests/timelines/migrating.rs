@@ -159,6 +159,7 @@ fn one_that_fails_before_the_resume_leaves_nothing_behind_and_the_source_runs_on
     world.run(1_000);
     assert_eq!((state(&world, 0), state(&world, 1)), (Some(LeaseState::Own), None), "{}", world.story());
     assert_eq!((world.count(0, "halted"), world.runs_on(1)), (0, vec![0]));
+    world.run(3_000);
     moves(&mut world, 1);
     assert_eq!(world.runs_on(1), [1]);
 }
@@ -239,6 +240,25 @@ fn a_restarted_agent_lets_go_on_what_stands_still_and_has_not_moved() {
     world.run(300);
     world.start_agent(0);
     world.until(20, "it goes on", |world| world.runs_on(1) == [0]);
+}
+
+/// Catches: a source that stands still in the middle of its next migration, which was asked for as soon as the one before had failed.
+#[test]
+fn the_next_migration_waits_until_the_source_has_seen_that_the_last_one_failed() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    source_resumes(&mut world);
+    world.run(600);
+    assert!(world.hosts[0].halted.contains(&guest(1)), "{}", world.story());
+    destination_gives_up(&mut world, 1);
+    world.until(2, "it is erased", |world| state(world, 1).is_none());
+    let asked = begin(&mut world, 1);
+    let (permitted, why) = world.answer(1, asked);
+    assert!(!permitted && why.contains("has just failed"), "{why}");
+    world.run(3_000);
+    moves(&mut world, 1);
+    assert_eq!(world.runs_on(1), [1], "{}", world.story());
 }
 
 /// Catches: split brain by libvirt's own hand: the destination's last reply is lost, and libvirt resumes the source.
