@@ -186,9 +186,10 @@ impl Member {
             Standing::Unknown(_) if !self.is_outgoing(domain) => self.look_again(now, domain, LOOK_LATER),
             Standing::Arriving(_) | Standing::Unknown(_) if back.unseen => self.ask_job(now, domain),
             Standing::Arriving(_) | Standing::Unknown(_) => self.halt(now, domain),
-            // In maintenance nothing is acquired; and nobody runs it but this host.
+            // In maintenance nothing is acquired; and nobody runs it but this host. It is looked at until that is over.
             Standing::BelowTheGone if self.leasing.as_ref().is_some_and(|l| l.leases.is_closed()) => {
-                self.let_go_on(now, domain, back);
+                self.let_go_on(now, domain, Return { goes_on: false, ..back });
+                self.look_again(now, domain, LOOK_LATER);
             }
             Standing::BelowTheGone => {
                 self.look_again(now, domain, LOOK_AGAIN);

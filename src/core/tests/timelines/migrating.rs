@@ -298,6 +298,29 @@ fn a_source_whose_destination_dies_in_the_middle_takes_its_domain_again_above_th
     assert_eq!((world.runs_on(1), world.count(0, "destroy")), (vec![0], 0), "{}", world.story());
 }
 
+/// Catches: a source that goes on in maintenance below the term of its dead destination, for good.
+#[test]
+fn a_source_that_goes_on_in_maintenance_takes_its_domain_again_once_it_is_armed() {
+    let mut world = world(3);
+    prepares(&mut world, 1);
+    let reserved = entry(&world, 1).expect("incoming").term;
+    suspends(&mut world);
+    world.hosts[1].power_off();
+    world.run(40_000);
+    let disarm = world.ask(0, Request::Disarm);
+    world.until(10, "disarmed", |world| world.reply(0, disarm).is_some_and(|(done, _)| done));
+    // Libvirt has waited for its destination all that time.
+    source_resumes(&mut world);
+    world.run(5_000);
+    assert!(entry(&world, 0).expect("own").term < reserved, "{}", world.story());
+    let arm = world.ask(0, Request::Arm);
+    world.until(30, "armed", |world| world.reply(0, arm).is_some_and(|(done, _)| done));
+    world.run(10_000);
+    let own = entry(&world, 0).expect("own");
+    assert_eq!((own.state, own.term > reserved), (LeaseState::Own, true), "{own:?}\n{}", world.story());
+    assert_eq!((world.runs_on(1), world.count(0, "destroy")), (vec![0], 0), "{}", world.story());
+}
+
 /// Catches: a domain that is recovered while its destination may still resume it; and one that nobody recovers at all.
 #[test]
 fn a_domain_whose_source_dies_in_the_middle_is_recovered_once_its_destination_has_given_up() {
