@@ -25,8 +25,17 @@ pub(super) struct Emulators {
 /// One of them. As long as its pidfd shows no exit, its pid is nobody else's.
 struct Known {
     process: Process,
-    /// Not libvirt's question for what an emulator can do.
-    is_domain: bool,
+    whose: Whose,
+}
+
+/// Whose an emulator is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Whose {
+    Domain(DomainId),
+    /// Libvirt's, which asks what an emulator can do. It has no machine, and so no disk.
+    Question,
+    /// Anybody's, who may have started it for anything.
+    Nobody,
 }
 
 impl Known {
@@ -38,14 +47,14 @@ impl Known {
 impl Emulators {
     /// Takes one for an unknown domain's, and never reads its command line.
     pub(super) fn skip(&mut self, name: ProcessName) {
-        self.know(name, Some(DomainId::default()));
+        self.know(name, Whose::Domain(DomainId::default()));
     }
 
-    fn know(&mut self, name: ProcessName, domain: Option<DomainId>) -> bool {
-        let held = Process::hold(name.pid, name.start_time, domain.unwrap_or_default());
-        let Ok(Some(process)) = held else { return false };
-        self.known.insert(name.pid, Known { process, is_domain: domain.is_some() });
-        true
+    fn know(&mut self, name: ProcessName, whose: Whose) {
+        let domain = if let Whose::Domain(domain) = whose { domain } else { DomainId::default() };
+        if let Ok(Some(process)) = Process::hold(name.pid, name.start_time, domain) {
+            self.known.insert(name.pid, Known { process, whose });
+        }
     }
 
     /// Forgets those that have ended: their pids may be others' now. A look begins with it.
@@ -68,14 +77,16 @@ impl Emulators {
             tell(Record::Reading(ProcessName::default()))?;
         }
         match self.known.get(&pid) {
-            Some(known) if known.is_domain => tell(Record::Domain(known.name(), known.process.domain)),
+            Some(known) if matches!(known.whose, Whose::Domain(_)) => {
+                tell(Record::Domain(known.name(), known.process.domain))
+            }
             _ => Ok(()),
         }
     }
 
-    /// True of an emulator whose command line names no domain.
+    /// True of an emulator whose command line names no domain, and that may have disks.
     pub(super) fn is_nobody_s(&self, pid: u32) -> bool {
-        self.known.get(&pid).is_some_and(|known| !known.is_domain)
+        self.known.get(&pid).is_some_and(|known| known.whose == Whose::Nobody)
     }
 
     /// What cannot be read yet is read in the next look.
@@ -84,30 +95,36 @@ impl Emulators {
         let Ok(Some(stat)) = proc_stat::read(pid) else { return Ok(()) };
         let name = ProcessName { pid, start_time: stat.start_time };
         tell(Record::Reading(name))?;
-        match domain_of(pid) {
-            // A member of a domain's cgroup that is none itself: a helper of it (swtpm), or one that has not become the emulator yet.
-            Some(None) if !is_emulator => {}
-            Some(domain) => {
-                self.know(name, domain);
-            }
+        match whose(pid) {
             None => {}
+            Some(Whose::Domain(domain)) => self.know(name, Whose::Domain(domain)),
+            Some(other) if is_emulator => self.know(name, other),
+            // A member of a domain's cgroup that is none itself: a helper of it (swtpm), or one that has not become the emulator yet.
+            Some(_) => {}
         }
         Ok(())
     }
 }
 
-/// The domain on the command line: outer none when it cannot be read (yet), inner none when there is none.
-#[expect(clippy::option_option, reason = "two different answers: not readable, and no domain")]
-fn domain_of(pid: u32) -> Option<Option<DomainId>> {
+/// Whose it is, by its command line; none when that cannot be read (yet).
+fn whose(pid: u32) -> Option<Whose> {
     let mut bytes = Vec::new();
     File::open(format!("/proc/{pid}/cmdline")).ok()?.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
-    if bytes.is_empty() { None } else { Some(uuid_in(&bytes)) }
+    (!bytes.is_empty()).then(|| Whose::of(&bytes))
 }
 
-fn uuid_in(command_line: &[u8]) -> Option<DomainId> {
-    let mut words = command_line.split(|byte| *byte == 0);
-    words.find(|word| *word == b"-uuid")?;
-    std::str::from_utf8(words.next()?).ok()?.parse().ok()
+impl Whose {
+    fn of(command_line: &[u8]) -> Self {
+        let after = |option: &[u8]| {
+            let mut words = command_line.split(|byte| *byte == 0);
+            words.find(|word| *word == option).and_then(|_| std::str::from_utf8(words.next()?).ok())
+        };
+        if let Some(domain) = after(b"-uuid").and_then(|uuid| uuid.parse().ok()) {
+            return Self::Domain(domain);
+        }
+        let machine = after(b"-machine").and_then(|machine| machine.split(',').next());
+        if machine == Some("none") { Self::Question } else { Self::Nobody }
+    }
 }
 
 #[cfg(test)]
@@ -122,9 +139,19 @@ mod tests {
     fn a_command_line_names_its_domain_after_uuid() {
         let line =
             b"qemu-system-x86_64\0-name\0guest=web\0-uuid\0d2f5a9a0-25b1-4d3a-9f3d-0123456789ab\0-m\x0064\0";
-        assert_eq!(uuid_in(line), "d2f5a9a0-25b1-4d3a-9f3d-0123456789ab".parse().ok());
-        assert_eq!(uuid_in(b"qemu-system-x86_64\0-machine\0none\0"), None);
-        assert_eq!(uuid_in(b"qemu-system-x86_64\0-uuid\0"), None);
+        let web = "d2f5a9a0-25b1-4d3a-9f3d-0123456789ab".parse().unwrap();
+        assert_eq!(Whose::of(line), Whose::Domain(web));
+        assert_eq!(Whose::of(b"qemu-system-x86_64\0-uuid\0"), Whose::Nobody);
+        assert_eq!(Whose::of(b"qemu-system-x86_64\0-machine\0pc\0"), Whose::Nobody);
+    }
+
+    /// Catches: libvirt's question, which keeps a file on the host's own disk open, as a writer past the domains that lie there.
+    #[test]
+    fn what_libvirt_asks_of_an_emulator_is_no_writer() {
+        let question = b"/usr/bin/qemu-system-x86_64\0-S\0-no-user-config\0-nodefaults\0-nographic\0-machine\0none,accel=kvm:tcg\0-qmp\0unix:/var/lib/libvirt/qemu/qmp-X/qmp.monitor\0";
+        assert_eq!(Whose::of(question), Whose::Question);
+        let owned = b"qemu-system-x86_64\0-machine\0none\0-uuid\0d2f5a9a0-25b1-4d3a-9f3d-0123456789ab\0";
+        assert!(matches!(Whose::of(owned), Whose::Domain(_)));
     }
 
     /// Catches: a guest whose emulator has a name of its own, on a host whose run files are gone; and a helper of a guest that is
