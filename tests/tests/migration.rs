@@ -150,6 +150,10 @@ fn a_migration_that_fails_before_the_guest_runs_leaves_it_with_its_source_and_no
     wait_for_lease(&cluster, 1, "none");
     assert_eq!((cluster.runner("guest"), lease(&cluster, 0).as_str()), (Some(0), "own"));
     assert!(source.is_alive(), "its source was ended");
+    // Its source must have seen that first.
+    let denied = migrate(&cluster, 0, 1).0.expect_err("it was migrated again at once");
+    assert!(denied.contains("has just failed"), "{denied}");
+    thread::sleep(Duration::from_secs(3));
     let (said, took) = migrate(&cluster, 0, 1);
     println!("again: {said:?} after {took:?}");
     said.unwrap();
