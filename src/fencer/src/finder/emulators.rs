@@ -95,12 +95,11 @@ impl Emulators {
         let Ok(Some(stat)) = proc_stat::read(pid) else { return Ok(()) };
         let name = ProcessName { pid, start_time: stat.start_time };
         tell(Record::Reading(name))?;
-        match whose(pid) {
-            None => {}
-            Some(Whose::Domain(domain)) => self.know(name, Whose::Domain(domain)),
-            Some(other) if is_emulator => self.know(name, other),
+        if let Some(whose) = whose(pid)
             // A member of a domain's cgroup that is none itself: a helper of it (swtpm), or one that has not become the emulator yet.
-            Some(_) => {}
+            && (is_emulator || matches!(whose, Whose::Domain(_)))
+        {
+            self.know(name, whose);
         }
         Ok(())
     }
