@@ -158,17 +158,15 @@ impl Member {
             self.arrived(now, domain);
         } else {
             self.erase_incoming(now, domain);
-            if let Some(leasing) = &mut self.leasing {
-                leasing.migrations.failed.insert(domain, now.instant);
-            }
         }
     }
 
-    /// A migration to this host came to nothing.
+    /// A migration to this host came to nothing, whether or not a process of it was seen.
     pub(super) fn erase_incoming(&mut self, now: &Now, domain: DomainId) {
         let known = self.is_incoming(domain);
         self.with_leasing(now, |context, leasing| {
             leasing.migrations.arrivals.remove(&domain);
+            leasing.migrations.failed.insert(domain, now.instant);
             leasing.leases.erase_incoming(context, domain);
         });
         self.domains.ended(domain);
