@@ -32,20 +32,7 @@ impl Member {
     }
 
     /// `migrate begin`: its lease is acquired as `incoming`, beside its live source's own.
-    pub(super) fn migration_wanted(
-        &mut self,
-        now: &Now,
-        id: RequestId,
-        domain: DomainId,
-        report: Box<DomainReport>,
-    ) -> Result<(), String> {
-        match self.begin_migration(now, id, domain, report) {
-            Err(why) => self.deny_migration(now, (id, now.instant), domain, why),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn begin_migration(
+    pub(super) fn begin_migration(
         &mut self,
         now: &Now,
         id: RequestId,

@@ -39,7 +39,9 @@ impl Member {
             HookOperation::Prepare(report) => self.start_wanted(now, id, domain, report),
             HookOperation::Start => self.start_begins(now, id, domain),
             HookOperation::Started => self.start_has_run(now, id, domain),
-            HookOperation::Migrate(report) => self.migration_wanted(now, id, domain, report),
+            HookOperation::Migrate(report) => self
+                .begin_migration(now, id, domain, report)
+                .or_else(|why| self.deny_migration(now, (id, now.instant), domain, why)),
             HookOperation::Restore => self.restore_wanted(now, id, domain),
         };
         if let Err(why) = answer {

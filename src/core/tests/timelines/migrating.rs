@@ -7,7 +7,7 @@ use leasefence_core::member::{
 };
 
 use crate::disk::Path;
-use crate::host::report;
+use crate::host::{Host, report};
 use crate::world::{World, guest};
 
 /// What a host's entry of guest 1 says on storage.
@@ -115,6 +115,15 @@ fn moves(world: &mut World, to: usize) {
     world.run(100);
     source_ends(world);
     world.run(3_000);
+}
+
+/// A host's agent is gone for a moment, in which this happens to the host, and holds its lease again.
+fn restarts_agent(world: &mut World, index: usize, meanwhile: impl FnOnce(&mut Host)) {
+    world.hosts[index].kill_agent();
+    meanwhile(&mut world.hosts[index]);
+    world.run(300);
+    world.start_agent(index);
+    world.until(20, "held", |world| world.state(index) == "held");
 }
 
 #[test]
@@ -532,10 +541,7 @@ fn a_domain_comes_in_only_beside_a_live_source_and_a_denial_names_the_owner() {
 fn a_destination_whose_agent_is_restarted_goes_on_with_what_comes_in() {
     let mut world = world(2);
     prepares(&mut world, 1);
-    world.hosts[1].kill_agent();
-    world.run(300);
-    world.start_agent(1);
-    world.until(20, "held", |world| world.state(1) == "held");
+    restarts_agent(&mut world, 1, |_| ());
     world.run(5_000);
     assert_eq!(state(&world, 1), Some(LeaseState::Incoming), "{}", world.story());
     suspends(&mut world);
@@ -552,12 +558,10 @@ fn a_destination_whose_agent_is_restarted_goes_on_with_what_comes_in() {
 fn one_that_dies_after_its_cpus_ran_and_before_its_process_was_looked_at_ends_as_own() {
     let mut world = world(2);
     prepares(&mut world, 1);
-    world.hosts[1].kill_agent();
-    // Its command line cannot be read for a while.
-    world.hosts[1].helpers_only = true;
-    world.run(300);
-    world.start_agent(1);
-    world.until(20, "held", |world| world.state(1) == "held");
+    restarts_agent(&mut world, 1, |host| {
+        // Its command line cannot be read for a while.
+        host.helpers_only = true;
+    });
     world.run(1_000);
     suspends(&mut world);
     runs_there(&mut world, 1);
@@ -574,11 +578,7 @@ fn one_that_dies_after_its_cpus_ran_and_before_its_process_was_looked_at_ends_as
 fn a_destination_whose_agent_was_away_when_it_failed_erases_it() {
     let mut world = world(2);
     prepares(&mut world, 1);
-    world.hosts[1].kill_agent();
-    world.hosts[1].waiting.clear();
-    world.run(300);
-    world.start_agent(1);
-    world.until(20, "held", |world| world.state(1) == "held");
+    restarts_agent(&mut world, 1, |host| host.waiting.clear());
     world.run(20_000);
     assert_eq!(state(&world, 1), None, "{}", world.story());
 }
@@ -588,10 +588,7 @@ fn a_destination_whose_agent_was_away_when_it_failed_erases_it() {
 fn a_source_whose_agent_is_restarted_lets_libvirt_go_on() {
     let mut world = world(2);
     prepares(&mut world, 1);
-    world.hosts[0].kill_agent();
-    world.run(300);
-    world.start_agent(0);
-    world.until(20, "held", |world| world.state(0) == "held");
+    restarts_agent(&mut world, 0, |_| ());
     world.run(5_000);
     assert_eq!((world.count(0, "halted"), world.runs_on(1)), (0, vec![0]), "{}", world.story());
     suspends(&mut world);
@@ -608,11 +605,7 @@ fn a_source_whose_agent_is_restarted_lets_libvirt_go_on() {
 fn a_libvirt_that_does_not_say_whether_it_migrates_stops_nothing_and_is_asked_again() {
     let mut world = world(2);
     prepares(&mut world, 1);
-    world.hosts[0].kill_agent();
-    world.run(300);
-    world.hosts[0].jobs_untold = 3;
-    world.start_agent(0);
-    world.until(20, "held", |world| world.state(0) == "held");
+    restarts_agent(&mut world, 0, |host| host.jobs_untold = 3);
     world.until(20, "it was asked", |world| world.hosts[0].jobs_untold == 0);
     world.run(5_000);
     assert_eq!((world.count(0, "halted"), world.runs_on(1)), (0, vec![0]), "{}", world.story());
@@ -632,11 +625,7 @@ fn runs_there_by_post_copy_while_its_source_has_a_new_agent(untold: u8) -> World
     runs_there(&mut world, 1);
     world.run(1_000);
     assert_eq!(state(&world, 1), Some(LeaseState::Own), "{}", world.story());
-    world.hosts[0].kill_agent();
-    world.run(300);
-    world.hosts[0].jobs_untold = untold;
-    world.start_agent(0);
-    world.until(20, "held", |world| world.state(0) == "held");
+    restarts_agent(&mut world, 0, |host| host.jobs_untold = untold);
     world
 }
 
@@ -765,10 +754,7 @@ fn a_restarted_agent_stops_nothing_for_a_sector_that_cannot_be_read() {
     let mut world = world(3);
     world.hosts[2].power_off();
     damage(&mut world, |slot, alive| !alive.contains(&slot));
-    world.hosts[0].kill_agent();
-    world.run(300);
-    world.start_agent(0);
-    world.until(20, "held", |world| world.state(0) == "held");
+    restarts_agent(&mut world, 0, |_| ());
     world.run(20_000);
     assert_eq!((world.count(0, "halted"), world.count(0, "destroy")), (0, 0), "{}", world.story());
     assert_eq!(world.runs_on(1), [0]);
