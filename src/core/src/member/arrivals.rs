@@ -153,7 +153,10 @@ impl Member {
         let known = self.is_incoming(domain);
         self.with_leasing(now, |context, leasing| {
             leasing.migrations.arrivals.remove(&domain);
-            leasing.migrations.failed.insert(domain, now.instant);
+            // Only what was written may have been seen by the source.
+            if known {
+                leasing.migrations.failed.insert(domain, now.instant);
+            }
             leasing.leases.erase_incoming(context, domain);
         });
         self.domains.ended(domain);
