@@ -1,6 +1,7 @@
 //! A lab of virtual hypervisors: real kernels, NFS and iSCSI, systemd and the package, and scenarios in which something of
 //! it fails. See README.md beside this crate.
 
+mod beside;
 mod capabilities;
 pub mod clocks;
 pub mod cluster;

@@ -1,11 +1,12 @@
 //! Plays scenarios in turn on one lab, and makes it whole again between them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use leasefence_demo::story::Story;
 
+use crate::beside::Turns;
 use crate::cluster::{Cluster, PATIENCE};
 use crate::guest;
 use crate::lab::Lab;
@@ -15,6 +16,9 @@ use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
 use crate::storage::Storage;
 use crate::witness::Witness;
+
+/// Where the labs of this machine take turns.
+const TURNS: &str = "/run/lock";
 
 /// Plays scenarios.
 #[derive(Debug)]
@@ -61,9 +65,11 @@ impl Runner {
         entries: &mut Vec<Entry>,
     ) -> Result<(), Failure> {
         let cluster = Cluster::of(&self.lab, storage);
+        let turns = Turns::at(Path::new(TURNS))?;
         let mut witness = if self.reuse { Some(self.found(&cluster)?) } else { None };
         let scenarios: Vec<_> = scenarios.iter().filter(|one| one.on.contains(&storage)).collect();
         for (scenario, letter) in scenarios.iter().zip(('a'..='z').cycle()) {
+            let _turn = turns.wait(scenario.alone)?;
             let watching = match witness.take() {
                 Some(witness) => witness,
                 None => self.fresh(&cluster)?,

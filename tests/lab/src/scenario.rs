@@ -110,6 +110,8 @@ pub struct Scenario {
     pub on: &'static [Storage],
     /// On which storage CI plays it.
     pub in_ci: &'static [Storage],
+    /// It leaves the hosts so little time that no other lab may be played on this machine meanwhile.
+    pub alone: bool,
     /// What it does lies outside the promise: what comes of it is reported, and is neither green nor red.
     pub outside: bool,
     /// Where it is known to be red, and why. When it passes there, or fails otherwise, that is red, too: the list is wrong.
@@ -129,7 +131,7 @@ impl Scenario {
         what: &'static str,
         play: fn(&mut Stage<'_>) -> Result<(), Failure>,
     ) -> Self {
-        Self { name, what, on: EVERYWHERE, in_ci: &[], outside: false, known_reds: &[], play }
+        Self { name, what, on: EVERYWHERE, in_ci: &[], alone: false, outside: false, known_reds: &[], play }
     }
 
     /// The same, played by CI on some storage, too.
@@ -148,6 +150,12 @@ impl Scenario {
     #[must_use]
     pub const fn known_red(self, known_reds: &'static [KnownRed]) -> Self {
         Self { known_reds, ..self }
+    }
+
+    /// The same, played while no other lab of this machine plays.
+    #[must_use]
+    pub const fn alone(self) -> Self {
+        Self { alone: true, ..self }
     }
 
     /// The same, outside the promise.

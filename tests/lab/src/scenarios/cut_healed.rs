@@ -19,7 +19,8 @@ pub(super) const AFTER_0_6: Scenario =
 pub(super) const AFTER_0_9: Scenario =
     Scenario::new("cut-0.9", "is cut off from its storage for 0.9 of the ttl: nobody is fenced", |stage| {
         play(stage, 0.9)
-    });
+    })
+    .alone();
 
 fn play(stage: &mut Stage<'_>, share: f64) -> Result<(), Failure> {
     stage.cut_storage()?;
