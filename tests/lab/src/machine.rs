@@ -125,6 +125,12 @@ impl Machine {
         MACHINES.into_iter().find(|machine| machine.name == name)
     }
 
+    /// Its address on a network.
+    #[must_use]
+    pub fn address(self, network: Network) -> String {
+        format!("10.77.{}.{}", network.mac_byte(), self.number)
+    }
+
     /// Its uuid, as its firmware gives it: the same over all boots, since Leasefence knows a machine by it.
     #[must_use]
     pub fn uuid(self) -> String {

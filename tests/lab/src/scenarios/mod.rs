@@ -18,6 +18,7 @@ mod maintenance;
 mod mapped;
 mod mass_power_loss;
 mod memory;
+mod migrate;
 mod one_way;
 mod panic;
 mod power_off;
@@ -64,6 +65,10 @@ pub const ALL: &[Scenario] = &[
     reset::DISABLED,
     maintenance::PLANNED_FENCE,
     drill::SCENARIO,
+    migrate::LIVE,
+    migrate::POST_COPY,
+    migrate::SOURCE_CUT,
+    migrate::DESTINATION_CUT,
     cut_past_verdict::SCENARIO,
     cut_past_verdict::NOT_QUIESCED,
     one_way::DEAF,

@@ -12,6 +12,7 @@ use leasefence_demo::witness::Seen;
 
 use crate::clocks::Clocks;
 use crate::cluster::{Cluster, LEASE_TTL, PATIENCE};
+use crate::guest;
 use crate::inside::{Judgement, Renewal};
 use crate::lab::{Directions, Lab};
 use crate::machine::{Machine, Network, STORAGE, hypervisors};
@@ -22,6 +23,9 @@ use crate::witness::Witness;
 
 /// What the witness saw this long before a scenario belongs to its story.
 const BEFORE: Duration = Duration::from_secs(3);
+
+/// Where a migration that nobody waits for says how it ended.
+const MIGRATION_LOG: &str = "/run/migration.log";
 
 /// A scenario while it is played.
 #[derive(Debug)]
@@ -263,6 +267,53 @@ impl<'a> Stage<'a> {
         Ok(self.cluster.wait_until_protected(self.cluster.runner()?)?)
     }
 
+    /// Migrates the guest to another host, as its administrator would, over the network between the hosts.
+    ///
+    /// # Errors
+    /// When virsh says so.
+    pub fn migrates(&mut self, to: &str, options: &str) -> Result<(), Failure> {
+        self.note(Kind::Fault, format!("virsh migrate --live {options} to {to}"));
+        self.on_victim(&migration(to, options)?)?;
+        Ok(())
+    }
+
+    /// Begins the same and does not wait for its end.
+    ///
+    /// # Errors
+    /// When it does not begin.
+    pub fn begins_to_migrate(&mut self, to: &str) -> Result<(), Failure> {
+        self.note(Kind::Fault, format!("virsh migrate --live to {to}"));
+        self.on_victim(&format!("setsid sh -c '{}' >{MIGRATION_LOG} 2>&1 </dev/null &", migration(to, "")?))?;
+        Ok(())
+    }
+
+    /// Enters what came of it into the story. A host that was reset meanwhile has forgotten it.
+    ///
+    /// # Errors
+    /// When the host does not answer.
+    pub fn notes_migration(&mut self) -> Result<(), Failure> {
+        let said = self.on_victim(&format!("cat {MIGRATION_LOG} 2>/dev/null || echo 'nothing is left'"))?;
+        let said = if said.trim().is_empty() { "no error" } else { said.trim() };
+        self.note(Kind::Mended, format!("the migration's end: {said}"));
+        Ok(())
+    }
+
+    /// From now on the victim is this host, as it is now: the guest has moved to it.
+    ///
+    /// # Errors
+    /// When it does not have the guest and its lease.
+    pub fn follows_guest_to(&mut self, host: &'static str) -> Result<(), Failure> {
+        self.cluster.wait_until_protected(host)?;
+        let runners = self.cluster.runners()?;
+        if runners != [host] {
+            return Err(Failure::Unmet(format!("the guest was to run on {host}; it runs on {runners:?}")));
+        }
+        self.victim = host;
+        self.story.victim = host.into();
+        self.observers = hypervisors().filter(|other| *other != host).collect();
+        Ok(())
+    }
+
     /// Runs `leasefence fence VICTIM` on another host, as an operator.
     ///
     /// # Errors
@@ -315,4 +366,16 @@ impl<'a> Stage<'a> {
     pub fn seen(&self) -> Vec<Seen> {
         self.witness.since(self.start)
     }
+}
+
+/// The shell command that migrates the guest from the host where it runs.
+///
+/// # Errors
+/// When there is no such machine.
+fn migration(to: &str, options: &str) -> Result<String, Failure> {
+    let machine = Machine::named(to).ok_or_else(|| Failure::Unmet(format!("there is no machine {to}")))?;
+    let (name, address) = (guest::NAME, machine.address(Network::Cluster));
+    Ok(format!(
+        "virsh --quiet migrate --live {options} {name} qemu+tcp://{address}/system --migrateuri tcp://{address}"
+    ))
 }

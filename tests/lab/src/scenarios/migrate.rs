@@ -1,0 +1,86 @@
+//! A guest that moves to another host while it runs: its lease goes with it.
+
+use leasefence_demo::story::Kind;
+use leasefence_demo::witness::Sight;
+
+use super::cut_past_verdict;
+use crate::cluster::PATIENCE;
+use crate::lab::Directions;
+use crate::machine::Network;
+use crate::scenario::{Failure, Scenario};
+use crate::stage::Stage;
+use crate::switch::Effect;
+
+pub(super) const LIVE: Scenario = Scenario::new(
+    "migrate",
+    "has its guest migrated live to another host: it lives on there, and that host is cut off until it runs elsewhere; nothing of it lands",
+    |stage| {
+        moves(stage, "")?;
+        cut_past_verdict::play(stage)
+    },
+);
+
+/// Its memory comes after it: libvirt is told to change over after the first round, which a network that is slow makes long.
+pub(super) const POST_COPY: Scenario = Scenario::new(
+    "migrate-postcopy",
+    "has its guest migrated to another host by post-copy over a slow network: it lives on there, and nobody is fenced",
+    |stage| {
+        let to = stage.observers()[0];
+        slow(stage, to)?;
+        // As it is, QEMU would take what is left after the first round for short enough.
+        stage.on_victim("virsh --quiet migrate-setmaxdowntime guest 1")?;
+        moves(stage, "--postcopy --postcopy-after-precopy")
+    },
+);
+
+pub(super) const SOURCE_CUT: Scenario = Scenario::new(
+    "migrate-source-cut",
+    "is cut off from its storage in the middle of its guest's migration: the guest runs on one host, and all hold their leases in the end",
+    |stage| {
+        let source = stage.victim();
+        cut_meanwhile(stage, source)
+    },
+);
+
+pub(super) const DESTINATION_CUT: Scenario = Scenario::new(
+    "migrate-target-cut",
+    "migrates its guest to a host that is cut off from its storage in the middle: the guest runs on one host, and all hold their leases in the end",
+    |stage| {
+        let to = stage.observers()[0];
+        cut_meanwhile(stage, to)
+    },
+);
+
+/// The guest moves, and is not harmed by it. The victim is the host to which it came.
+fn moves(stage: &mut Stage<'_>, options: &str) -> Result<(), Failure> {
+    let to = stage.observers()[0];
+    stage.migrates(to, options)?;
+    stage.note(Kind::Mended, "the guest has moved");
+    stage.heal()?;
+    stage.sees_nobody_fenced()?;
+    stage.follows_guest_to(to)
+}
+
+/// Each answer takes some tenths of a second, so that a migration has a middle.
+fn slow(stage: &mut Stage<'_>, host: &str) -> Result<(), Failure> {
+    let text = "the network between the hosts is slow";
+    stage.impair(host, Network::Cluster, Directions::Out, Effect::Delay(300), text)
+}
+
+/// Who wins is not said: a source whose disk hangs does not let go of the guest, a destination whose disk hangs may have it
+/// already. What is said is that one host has it, and the disk is the judge of that.
+fn cut_meanwhile(stage: &mut Stage<'_>, cut: &'static str) -> Result<(), Failure> {
+    let to = stage.observers()[0];
+    slow(stage, to)?;
+    stage.begins_to_migrate(to)?;
+    let comes_in =
+        || stage.seen().iter().any(|(_, sight)| matches!(sight, Sight::Started(host) if host == to));
+    stage.cluster().look("the guest's process on its way in", PATIENCE, || comes_in().then_some(()))?;
+    let text = format!("the storage network of {cut} falls silent");
+    stage.impair(cut, Network::Storage, Directions::Both, Effect::Drop, &text)?;
+    stage.wait_ttl(2.5)?;
+    stage.heal()?;
+    stage.sees_all_held()?;
+    stage.sees_guest_on_one_host()?;
+    stage.notes_migration()
+}
