@@ -183,3 +183,28 @@ fn one_that_comes_in_paused_is_owned_only_once_it_runs() {
     wait_for_lease(&cluster, 1, "own");
     assert_eq!(cluster.runner("guest"), Some(1));
 }
+
+/// Its CPUs run on the destination while its memory still comes: of a source that is killed or resumed then, nothing would be left.
+#[test]
+fn one_whose_memory_follows_it_is_owned_where_it_runs() {
+    if !can_run_hosts("a migration by post-copy") {
+        return;
+    }
+    let _alone = alone();
+    let (cluster, _guest) = with_a_guest();
+    // What is left after the first round is short enough for QEMU to change over as in any other, unless it may take no time at all.
+    cluster.hosts[0].virsh(&["migrate-setmaxdowntime", "guest", "1"]).unwrap();
+    let options = ["--postcopy", "--postcopy-after-precopy", "--bandwidth", "1"];
+    let (said, took) = migrate_with(&cluster, 0, 1, &options);
+    println!("by post-copy: {said:?} after {took:?}");
+    said.unwrap();
+    wait_for_lease(&cluster, 1, "own");
+    wait::until("the source's entry to end", PATIENCE, || (lease(&cluster, 0) != "own").then_some(()))
+        .unwrap();
+    let job = cluster.hosts[1].virsh(&["domjobinfo", "guest", "--completed"]).unwrap();
+    println!("{job}");
+    assert!(job.contains("Postcopy requests"), "it was not by post-copy: {job}");
+    assert_eq!(cluster.runner("guest"), Some(1));
+    let why = cluster.hosts[0].virsh(&["start", "guest"]).unwrap_err().to_string();
+    assert!(why.contains("busy: host-2 owns it"), "{why}");
+}
