@@ -154,6 +154,9 @@ pub(crate) struct RunArgs {
     /// Only the short ones that CI runs.
     #[arg(long, conflicts_with = "names")]
     pub(crate) ci: bool,
+    /// All from this one of the list on.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["names", "ci"])]
+    pub(crate) from: Option<String>,
     /// The package under test, if not the one that `make deb` built.
     #[arg(long, value_name = "FILE")]
     pub(crate) deb: Option<PathBuf>,

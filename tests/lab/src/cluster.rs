@@ -203,12 +203,23 @@ fence_budget = "6s"
     pub fn move_disk(&self, command: &str, path: &str) -> Result<(), ClusterError> {
         self.while_the_guest_is_off(|runner| {
             self.on_each(|host| Ok(self.lab.exec_for(host, command, PATIENCE).map(drop)?))?;
-            self.define(runner, &guest::definition_on(self.storage, path))
+            self.redefine_guest(runner, path)
         })
     }
 
+    /// Defines the guest with its disk at another path, on the host where it is to be started.
+    ///
+    /// # Errors
+    /// When libvirt does not take it.
+    pub fn redefine_guest(&self, host: &'static str, path: &str) -> Result<(), ClusterError> {
+        self.define(host, &guest::definition_on(self.storage, path))
+    }
+
     /// Ends the guest, changes something, and starts it where it ran: `change` is told where.
-    fn while_the_guest_is_off(
+    ///
+    /// # Errors
+    /// When the guest does not run on one host, or a step fails.
+    pub fn while_the_guest_is_off(
         &self,
         change: impl FnOnce(&'static str) -> Result<(), ClusterError>,
     ) -> Result<(), ClusterError> {
@@ -295,7 +306,8 @@ fence_budget = "6s"
     }
 
     /// Has a host ask for its own reset, with this watchdog behind it, as its administrator would, and waits until it is armed
-    /// again. `on`: whether it is to have one. Its configuration then says what it said before.
+    /// again. `on`: whether it is to have one. Its configuration then says what it said before. Its fencer is started anew meanwhile,
+    /// with what its unit says by then.
     ///
     /// # Errors
     /// When its status does not come to say so.
@@ -313,7 +325,8 @@ fence_budget = "6s"
             WATCHDOG.0
         );
         self.leasefence(host, "disarm")?;
-        self.lab.exec_for(host, &format!("{wanted} && systemctl restart leasefence-agent"), PATIENCE)?;
+        let restart = "systemctl restart leasefence-fencer leasefence-agent";
+        self.lab.exec_for(host, &format!("{wanted} && {restart}"), PATIENCE)?;
         self.wait_until_watched(host, class)?;
         let what = format!("{host} to say whether it resets itself");
         // One that cannot must say why.

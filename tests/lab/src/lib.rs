@@ -23,4 +23,5 @@ pub mod stage;
 pub mod storage;
 pub mod supplies;
 pub mod switch;
+mod tsc;
 pub mod witness;

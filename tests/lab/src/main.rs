@@ -167,12 +167,14 @@ fn play(args: &RunArgs, lab: &Lab) -> Outcome<ExitCode> {
 }
 
 fn chosen(args: &RunArgs) -> Outcome<Vec<Scenario>> {
-    let named = |name: &String| {
-        let found = scenarios::ALL.iter().find(|scenario| scenario.name == name);
-        found.copied().ok_or_else(|| format!("there is no scenario {name}; `leasefence-lab list` names them"))
+    let place = |name: &String| {
+        let found = scenarios::ALL.iter().position(|scenario| scenario.name == name);
+        found.ok_or_else(|| format!("there is no scenario {name}; `leasefence-lab list` names them"))
     };
+    let named = |name| place(name).map(|place| scenarios::ALL[place]);
     if args.names.is_empty() {
-        return Ok(scenarios::ALL
+        let first = args.from.as_ref().map_or(Ok(0), place)?;
+        return Ok(scenarios::ALL[first..]
             .iter()
             .filter_map(|scenario| if args.ci { scenario.as_in_ci() } else { Some(*scenario) })
             .collect());

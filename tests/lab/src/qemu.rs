@@ -11,6 +11,7 @@ use leasefence_demo::command::{self, CommandError};
 use crate::image::Image;
 use crate::machine::{Machine, Network};
 use crate::run::RunDir;
+use crate::tsc;
 
 /// Why a machine cannot be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +71,10 @@ fn hardware(machine: Machine) -> Vec<String> {
 /// measure and wait for.
 fn kernel(machine: Machine, image: &Image) -> Vec<String> {
     let line = format!(
-        "console=ttyS0 root=/dev/vda panic=1 loglevel=4 cryptomgr.notests tsc=reliable no_timer_check mitigations=off \
-         apparmor=0 audit=0 random.trust_cpu=on net.ifnames=0 softlockup_panic=0 nowatchdog systemd.show_status=0 quiet \
-         systemd.unit={} systemd.hostname={} systemd.machine_id={} lab.number={} lab.role={}",
+        "console=ttyS0 root=/dev/vda panic=1 loglevel=4 cryptomgr.notests tsc=reliable tsc_early_khz={} no_timer_check \
+         mitigations=off apparmor=0 audit=0 random.trust_cpu=on net.ifnames=0 softlockup_panic=0 nowatchdog \
+         systemd.show_status=0 quiet systemd.unit={} systemd.hostname={} systemd.machine_id={} lab.number={} lab.role={}",
+        tsc::khz(),
         machine.role.target(),
         machine.name,
         machine.uuid().replace('-', ""),

@@ -14,6 +14,7 @@ mod io_hangs;
 mod iscsi;
 mod lease_file;
 mod libvirtd_hung;
+mod lvm;
 mod maintenance;
 mod mapped;
 mod mass_power_loss;
@@ -78,6 +79,7 @@ pub const ALL: &[Scenario] = &[
     iscsi::LONG_TIMEOUT,
     mapped::PLANNED_FENCE,
     mapped::CUT,
+    lvm::CUT,
     unkillable::SCENARIO,
     image_locks::LEASE_TIME_90,
     image_locks::NFS_3,
