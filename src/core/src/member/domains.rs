@@ -190,7 +190,7 @@ impl Member {
             known && self.leasing.as_ref().is_some_and(|leasing| leasing.leases.owns(domain))
         };
         let starts =
-            self.leasing.as_ref().is_some_and(|leasing| leasing.has_starts() || leasing.migrations.any());
+            self.leasing.as_ref().is_some_and(|leasing| !leasing.starts.is_empty() || leasing.migrations.any());
         self.domains.refused.is_empty()
             && !starts
             && !reports.values().any(|report| report.protection.exempt)

@@ -9,6 +9,7 @@ mod preference;
 mod recoveries;
 #[expect(clippy::module_inception, reason = "each file is named after its main type")]
 mod recovery;
+mod start_barrier;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -16,4 +17,5 @@ mod types;
 pub use preference::{back_off, preference};
 pub use recoveries::Recoveries;
 pub use recovery::{Recovery, Stage};
+pub use start_barrier::StartBarrier;
 pub use types::{GoneHost, RecoveryAction, RecoveryPolicy, Survey, Survivor};

@@ -1,6 +1,7 @@
 //! The recovery of one domain: where it stands and why.
 
 use super::candidates::Candidate;
+use super::start_barrier::StartBarrier;
 use crate::fencing::FencerHalf;
 use crate::format::LeaseEntry;
 use crate::ids::{DomainId, Incarnation, Term};
@@ -22,16 +23,8 @@ pub enum Stage {
     LeftToPeer,
     /// S1 to S4 are queued or under way.
     Acquiring,
-    /// The own entry is acknowledged; the barrier was asked for at this instant, on every storage of its disks.
-    Barrier {
-        /// When.
-        since: Instant,
-    },
-    /// The barrier, or an own renewal since the stall start, was slow: a further `write_drain`.
-    Draining {
-        /// The end of it.
-        until: Instant,
-    },
+    /// The own entry is acknowledged; what the gone host may have left under way is waited for.
+    Barrier(StartBarrier),
     /// The start token is open and the start was asked for.
     Starting,
     /// QEMU's image lock still belongs to the dead host: once more, after its token is closed.
@@ -66,7 +59,7 @@ impl Stage {
             Self::Held => "held",
             Self::LeftToPeer => "left_to_peer",
             Self::Acquiring => "acquiring",
-            Self::Barrier { .. } | Self::Draining { .. } => "barrier",
+            Self::Barrier(_) => "barrier",
             Self::Starting | Self::LockWait { .. } => "starting",
             Self::GivingUp { .. } | Self::Returning => "failed",
             Self::Running { .. } => "running",

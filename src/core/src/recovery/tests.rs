@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    GoneHost, Recoveries, RecoveryAction, RecoveryPolicy, Stage, Survey, Survivor, back_off, preference,
+    GoneHost, Recoveries, RecoveryAction, RecoveryPolicy, Stage, StartBarrier, Survey, Survivor, back_off,
+    preference,
 };
 use crate::fencing::{DomainProcess, FencerHalf};
 use crate::format::{LeaseEntry, LeaseFlags, LeaseState, RecordCopy};
@@ -95,7 +96,9 @@ impl Node {
 
     fn barrier(&mut self, lab: &mut Lab, n: u8, result: &Result<Duration, String>) {
         let stage = self.recoveries.get(domain(n)).map(|recovery| recovery.stage.clone());
-        let Some(Stage::Barrier { since }) = stage else { panic!("no barrier is waited for: {stage:?}") };
+        let Some(Stage::Barrier(StartBarrier::Asked(since))) = stage else {
+            panic!("no barrier is waited for: {stage:?}")
+        };
         self.barrier_of(lab, n, since, result);
     }
 

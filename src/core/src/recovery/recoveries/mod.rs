@@ -2,18 +2,19 @@
 
 mod pages;
 mod steps;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::recovery::{Proven, Recovery, Stage};
+use super::start_barrier::StartBarrier;
 use super::types::{RecoveryAction, RecoveryPolicy, Survey};
 use crate::fencing::{FencerHalf, StartToken};
 use crate::format::Layout;
 use crate::ids::{DomainId, Incarnation, Term};
-use crate::lease::{AcquireKind, AcquireRequest, GoneProof, LeaseContext, LeaseEvent, Leases, page_of};
+use crate::lease::{GoneProof, LeaseContext, LeaseEvent, Leases};
 use crate::member::{LogLevel, Note, RecoveryStatus, StartFailure};
-use crate::planted::planted;
 use crate::time::{Instant, Now, ObserverDeadline};
 
 /// All recoveries of this host.
@@ -118,21 +119,20 @@ impl Recoveries {
         asked: Instant,
         result: &Result<Duration, String>,
     ) {
-        let drain = self.survey.write_drain;
         let Some(recovery) = self.domains.get(&domain) else { return };
-        // One that was asked for earlier, by a recovery that was given up or for an entry's end, is no answer.
-        if recovery.stage != (Stage::Barrier { since: asked }) {
+        if !matches!(recovery.stage, Stage::Barrier(barrier) if barrier.awaits(asked)) {
             return;
         }
-        match result {
+        let pred = recovery.entry.pred;
+        match result.as_ref().map(|took| self.drains_until(*took, pred, ctx.now.instant)) {
             Err(why) => {
                 self.give_back(ctx, leases, domain, &format!("the barrier was not acknowledged: {why}"));
             }
-            Ok(took) if self.calls_for_a_drain(*took, recovery.entry.pred) => {
-                let until = ctx.now.instant.plus(drain);
-                self.go(ctx, domain, Stage::Draining { until }, "storage was slow: one write_drain more");
+            Ok(Some(until)) => {
+                let draining = Stage::Barrier(StartBarrier::Draining(until));
+                self.go(ctx, domain, draining, "storage was slow: one write_drain more");
             }
-            Ok(_) => self.start(ctx, leases, domain),
+            Ok(None) => self.start(ctx, leases, domain),
         }
     }
 
@@ -247,121 +247,15 @@ impl Recoveries {
         self.domains.get(&domain)
     }
 
-    /// The next thing to do.
-    pub fn poll(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases) -> Option<RecoveryAction> {
-        // Most of the time there is none.
-        if self.domains.is_empty() {
-            self.next_round = None;
-        } else if !self.lost && ctx.may_write {
-            self.advance(ctx, leases);
-            // While acquires are ended, each would be refused at once, and looked for again.
-            if !leases.is_closed() {
-                self.begin(ctx, leases);
-                self.round(ctx, leases);
-            }
-        }
-        self.actions.pop_front()
-    }
-
-    /// When to poll again, if nothing else happens before.
+    /// Until when a start waits whose domain was taken from `pred`, and whose barrier took `took` and is acknowledged now: for one
+    /// `write_drain`, by the last good scan, where that, or an own renewal since the stall start, was slow. None: no longer.
     #[must_use]
-    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
-        let patience = self.policy.barrier_patience;
-        let due = self.domains.values().filter_map(|recovery| match recovery.stage {
-            Stage::Waiting { until } | Stage::Draining { until } => Some(until),
-            Stage::LockWait { at, .. } => Some(at),
-            Stage::Barrier { since } => Some(since.plus(patience)),
-            _ => None,
-        });
-        let left = due.chain(self.next_round).map(|due| ObserverDeadline(due).left(now));
-        left.filter(|left| !left.is_zero()).min().map(|left| now.plus(left))
-    }
-
-    /// What is under way and whose time has come.
-    fn advance(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases) {
-        let now = ctx.now.instant;
-        let due = |until: Instant| ObserverDeadline(until).reached(now);
-        let domains: Vec<DomainId> = self.domains.keys().copied().collect();
-        for domain in domains {
-            match self.domains.get(&domain).map(|recovery| recovery.stage.clone()) {
-                Some(Stage::Draining { until }) if due(until) => self.start(ctx, leases, domain),
-                Some(Stage::LockWait { proof: None, at }) if due(at) => self.start(ctx, leases, domain),
-                Some(Stage::Barrier { since }) if due(since.plus(self.policy.barrier_patience)) => {
-                    self.give_back(ctx, leases, domain, "the barrier was not answered in time");
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Begins what is due: the highest priority first, as many at once as the limiter lets, as long as there is room.
-    fn begin(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases) {
-        let now = ctx.now.instant;
-        let Some(mut room) = self.survey.free_memory_mib else { return };
-        if planted!(LowestLiveSlotActs)
-            && self.survey.survivors.iter().any(|h| h.incarnation.slot < self.me.slot)
-        {
-            return;
-        }
-        let begun = |recovery: &&Recovery| {
-            recovery.stage.is_under_way() || (planted!(LimiterNeverReleased) && !recovery.stage.is_idle())
-        };
-        let under_way = self.domains.values().filter(begun);
-        let mut places = self.policy.at_once;
-        for recovery in under_way {
-            places = places.saturating_sub(1);
-            room = room.saturating_sub(recovery.entry.memory_mib);
-        }
-        let is_due = |recovery: &&Recovery| match recovery.stage {
-            Stage::Waiting { until } => ObserverDeadline(until).reached(now),
-            _ => false,
-        };
-        let mut due: Vec<_> = self.domains.values().filter(is_due).map(|r| (r.entry, r.resumed)).collect();
-        due.sort_by_key(|(entry, _)| (std::cmp::Reverse(entry.priority), entry.domain));
-        for (entry, resumed) in due.into_iter().take(places) {
-            // Found running and being acquired for that: its outcome is not this recovery's.
-            if leases.is_acquiring(entry.domain) {
-                continue;
-            }
-            if entry.memory_mib > room {
-                let reason = format!("no room: it needs {} MiB, {room} MiB are free here", entry.memory_mib);
-                self.wait_a_round(ctx, entry.domain, &reason);
-                continue;
-            }
-            room -= entry.memory_mib;
-            self.go(ctx, entry.domain, Stage::Acquiring, "acquiring its lease");
-            leases.acquire(AcquireRequest { domain: entry.domain, kind: AcquireKind::Recovery { resumed } });
-        }
-    }
-
-    /// Pages with recoveries that are not settled are read again in each round.
-    fn round(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases) {
-        let open = self.domains.values().filter(|recovery| recovery.stage.is_idle());
-        let pages: BTreeSet<u8> = open.map(|recovery| page_of(&self.layout, recovery.domain)).collect();
-        if pages.is_empty() {
-            self.next_round = None;
-        } else if self.next_round.is_none_or(|due| ObserverDeadline(due).reached(ctx.now.instant)) {
-            if self.next_round.is_some() {
-                pages.into_iter().for_each(|page| leases.scan_page(page));
-            }
-            self.next_round = Some(ctx.now.instant.plus(self.policy.round));
-        }
+    pub fn drains_until(&self, took: Duration, pred: Option<Incarnation>, now: Instant) -> Option<Instant> {
+        let drain = self.survey.write_drain;
+        (took > drain / 4 || self.was_slow_since(pred)).then(|| now.plus(drain))
     }
 
     /// True when an own renewal since the stall start (or, where that is not known, ever) was slow.
-    /// True when a domain that was taken from this incarnation may be started only a `write_drain` after its barrier: that took
-    /// `took`, and it, or an own renewal since the stall start, was slow.
-    #[must_use]
-    pub fn calls_for_a_drain(&self, took: Duration, pred: Option<Incarnation>) -> bool {
-        took > self.survey.write_drain / 4 || self.was_slow_since(pred)
-    }
-
-    /// The longest that a storage holds what it has received, by the last good scan.
-    #[must_use]
-    pub fn write_drain(&self) -> Duration {
-        self.survey.write_drain
-    }
-
     fn was_slow_since(&self, pred: Option<Incarnation>) -> bool {
         let stall =
             self.survey.gone.iter().find(|host| Some(host.incarnation) == pred).and_then(|h| h.stall_start);

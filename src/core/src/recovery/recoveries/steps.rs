@@ -7,6 +7,7 @@ use crate::lease::{AcquireOutcome, Conflict, EndReason, GoneProof, LeaseContext,
 use crate::member::LogLevel;
 use crate::planted::planted;
 use crate::recovery::recovery::{Recovery, Stage};
+use crate::recovery::start_barrier::StartBarrier;
 use crate::recovery::types::RecoveryAction;
 use crate::time::ObserverDeadline;
 
@@ -35,7 +36,7 @@ impl Recoveries {
                 }
                 // Issued after S4's acknowledgement: whatever the dead host's storage still held lands before it.
                 let asked = ctx.now.instant;
-                self.go(ctx, domain, Stage::Barrier { since: asked }, "waiting for the barrier");
+                self.go(ctx, domain, Stage::Barrier(StartBarrier::Asked(asked)), "waiting for the barrier");
                 self.actions.push_back(RecoveryAction::Barrier { domain, asked });
             }
             AcquireOutcome::Busy { who, conflict: Conflict::Own | Conflict::Incoming } => {
