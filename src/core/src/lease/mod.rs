@@ -13,7 +13,7 @@ mod jobs;
 mod leases;
 mod load;
 mod own;
-mod owned;
+mod owned_domains;
 mod proof;
 mod quiet;
 mod reread;

@@ -1,126 +1,24 @@
 //! What this host owns and how far each is: held, running, ending. It follows libvirt's and the fencer's words and says
 //! when an own entry ends and why; it never writes.
 
+#[cfg(feature = "model-check")]
+mod marks;
+mod owned;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::proof::{GoneProof, shows};
+use super::proof::GoneProof;
 use super::quiet::{QuietNews, QuietProof};
 use super::types::{DomainSpec, EndReason};
 use crate::fencing::{FencerHalf, OwnLease, QuiesceTarget, StorageKind};
 use crate::ids::{DomainId, Term};
 use crate::member::StopReason;
 use crate::time::{Instant, ObserverDeadline};
+use owned::{Owned, Phase};
 
 /// Libvirt lists a domain as not running before its event says why: the event is given this long.
 const EVENT_GRACE: Duration = Duration::from_secs(5);
-
-/// How far an own lease is.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-enum Phase {
-    /// Acquired by a recovery, which says when it runs or is given up.
-    Recovering,
-    /// Permitted to a user's start, under an open start token: it runs once the fencer shows it, or is given up.
-    Starting,
-    /// Not seen running yet, or running.
-    Held {
-        /// Since when libvirt lists it as not running, if it does.
-        missing: Option<Instant>,
-    },
-    /// Found by a restarted agent: it stays until libvirt has answered and the fencer has scanned.
-    Settling {
-        /// The fencer's proof that it has no process.
-        proof: GoneProof,
-        /// Libvirt has answered, and does not list it as running.
-        answered: bool,
-    },
-    /// It is over; the fencer must show that its process is gone.
-    Ending {
-        /// Why.
-        reason: EndReason,
-        /// QEMU has drained its own requests before it exited: nothing of it is left in this host's kernel.
-        drained: bool,
-        /// The fencer's proof that it has no process.
-        proof: GoneProof,
-    },
-    /// It was migrated away, and its process is gone: whether the destination has it by a lease is being looked at.
-    Departed,
-    /// Its process is gone; its storages must be shown quiet (R6).
-    Quieting {
-        /// Why it ends.
-        reason: EndReason,
-        /// That proof.
-        quiet: QuietProof,
-    },
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Owned {
-    term: Term,
-    ran: bool,
-    /// Libvirt has stopped its CPUs for a migration, and nobody has seen since that it stays here.
-    outgoing: bool,
-    running_since: Option<Instant>,
-    phase: Phase,
-    /// Whether all storages that it was seen to run with are one kernel's own file systems; none: not known.
-    one_kernel: Option<bool>,
-    /// True once its faults were forgiven: under its term it gets no new ones.
-    forgiven: bool,
-    /// What its entry was last made to say of the domain.
-    described: Option<DomainSpec>,
-}
-
-impl Owned {
-    fn to_page(&self, domain: DomainId) -> OwnLease {
-        OwnLease { domain, term: self.term, ran: self.ran, outgoing: self.outgoing }
-    }
-
-    fn new(term: Term, ran: bool, phase: Phase) -> Self {
-        Self {
-            term,
-            ran,
-            outgoing: false,
-            running_since: None,
-            phase,
-            one_kernel: None,
-            forgiven: false,
-            described: None,
-        }
-    }
-
-    /// Why it ends, if the fencer's half is the proof that was missing.
-    fn proven(&mut self, domain: DomainId, half: &FencerHalf, now: Instant) -> Option<EndReason> {
-        let never_seen = match self.ran {
-            true if self.outgoing => EndReason::MigratedAway { destination_seen: false },
-            true => EndReason::Crashed,
-            false => EndReason::NeverRan,
-        };
-        let (proof, reason) = match &mut self.phase {
-            Phase::Ending { reason, proof, .. } => (proof, Some(*reason)),
-            Phase::Settling { proof, answered } => (proof, answered.then_some(never_seen)),
-            Phase::Quieting { reason, .. } if shows(half, domain) => {
-                // It was started again: what was shown of the process before says nothing of this one.
-                let reason = *reason;
-                self.phase = Phase::Ending { reason, drained: false, proof: GoneProof::new(now) };
-                return None;
-            }
-            Phase::Recovering
-            | Phase::Starting
-            | Phase::Held { .. }
-            | Phase::Departed
-            | Phase::Quieting { .. } => {
-                return None;
-            }
-        };
-        // The proof is fed in any case: it may be complete before libvirt has answered.
-        proof.shown(half, domain).then_some(reason).flatten()
-    }
-
-    /// True when its process's exit alone shows that no write of it can leave this host.
-    fn exit_is_quiet(&self) -> bool {
-        self.one_kernel == Some(true) || matches!(self.phase, Phase::Ending { drained: true, .. })
-    }
-}
 
 /// The own leases of an incarnation.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -243,8 +141,7 @@ impl OwnedDomains {
             Phase::Held { missing: Some(since) }
                 if ObserverDeadline(since.plus(EVENT_GRACE)).reached(now) =>
             {
-                let reason = if owned.ran { EndReason::Crashed } else { EndReason::NeverRan };
-                owned.phase = Phase::Ending { reason, drained: false, proof: GoneProof::new(now) };
+                owned.breaks_off(now);
             }
             Phase::Held { .. }
             | Phase::Recovering
@@ -282,8 +179,7 @@ impl OwnedDomains {
         if let Some(owned) = self.domains.get_mut(&domain)
             && owned.phase == Phase::Starting
         {
-            let reason = if owned.ran { EndReason::Crashed } else { EndReason::NeverRan };
-            owned.phase = Phase::Ending { reason, drained: false, proof: GoneProof::new(now) };
+            owned.breaks_off(now);
         }
     }
 
@@ -309,7 +205,7 @@ impl OwnedDomains {
             StopReason::Saved => EndReason::Saved,
             StopReason::Crashed | StopReason::HostShutdown => EndReason::Crashed,
         };
-        owned.phase = Phase::Ending { reason, drained, proof: GoneProof::new(now) };
+        owned.ends(reason, drained, now);
     }
 
     /// What libvirt says of the storages of a domain that it lists as running. One that was ever seen counts.
@@ -403,26 +299,5 @@ impl OwnedDomains {
             *domain
         })
         .collect()
-    }
-}
-
-#[cfg(feature = "model-check")]
-mod marks {
-    use super::{OwnedDomains, Phase};
-    use crate::marks::{Mark, Marks};
-
-    impl Marks for OwnedDomains {
-        fn each_mark(&mut self, f: &mut dyn FnMut(Mark<'_>)) {
-            for owned in self.domains.values_mut() {
-                owned.term.each_mark(f);
-                owned.running_since.each_mark(f);
-                match &mut owned.phase {
-                    Phase::Recovering | Phase::Starting | Phase::Departed => {}
-                    Phase::Held { missing } => missing.each_mark(f),
-                    Phase::Settling { proof, .. } | Phase::Ending { proof, .. } => proof.each_mark(f),
-                    Phase::Quieting { quiet, .. } => quiet.each_mark(f),
-                }
-            }
-        }
     }
 }
