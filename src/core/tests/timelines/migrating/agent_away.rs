@@ -1,0 +1,168 @@
+//! An agent that is away, or restarted, in the middle of a migration.
+
+use leasefence_core::format::LeaseState;
+
+use super::steps::*;
+use crate::world::{World, guest};
+
+/// Catches: an agent that forgets what comes in, and kills it or lets it run without its lease.
+#[test]
+fn a_destination_whose_agent_is_restarted_goes_on_with_what_comes_in() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    restarts_agent(&mut world, 1, |_| ());
+    world.run(5_000);
+    assert_eq!(state(&world, 1), Some(LeaseState::Incoming), "{}", world.story());
+    goes_over(&mut world, 1);
+    has_moved(&world);
+    assert_eq!(world.count(1, "destroy"), 0);
+}
+
+/// Catches: a guest that has come in and died at once, taken for a migration that failed.
+#[test]
+fn one_that_dies_after_its_cpus_ran_and_before_its_process_was_looked_at_ends_as_own() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    restarts_agent(&mut world, 1, |host| {
+        // Its command line cannot be read for a while.
+        host.helpers_only = true;
+    });
+    world.run(1_000);
+    suspends(&mut world);
+    runs_there(&mut world, 1);
+    world.run(100);
+    world.hosts[1].guests.remove(&guest(1));
+    world.run(3_000);
+    assert!(!world.told(1, "migration", "has not come in"), "{}", world.story());
+    assert!(state(&world, 1).is_some_and(|state| state != LeaseState::Incoming), "{}", world.story());
+    source_ends(&mut world);
+    world.until(60, "it is recovered", |world| !world.runs_on(1).is_empty());
+}
+
+#[test]
+fn a_destination_whose_agent_was_away_when_it_failed_erases_it() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    restarts_agent(&mut world, 1, |host| host.waiting.clear());
+    world.run(20_000);
+    assert_eq!(state(&world, 1), None, "{}", world.story());
+}
+
+/// Catches: a restarted agent that stops a guest which libvirt is sending, and so never sends.
+#[test]
+fn a_source_whose_agent_is_restarted_lets_libvirt_go_on() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    restarts_agent(&mut world, 0, |_| ());
+    world.run(5_000);
+    assert_eq!((world.count(0, "halted"), world.runs_on(1)), (0, vec![0]), "{}", world.story());
+    goes_over(&mut world, 1);
+    assert!(world.told(0, "lease", "ended: Orphan"), "{}", world.story());
+    assert_eq!(world.runs_on(1), [1]);
+}
+
+/// Catches: a guest that stands still for good since the agent that had stopped it ended right before its signal to go on.
+#[test]
+fn a_restarted_agent_lets_go_on_what_stands_still_and_has_not_moved() {
+    let mut world = world(2);
+    world.hosts[0].kill_agent();
+    world.hosts[0].halted.insert(guest(1));
+    world.run(300);
+    world.start_agent(0);
+    world.until(20, "it goes on", |world| world.runs_on(1) == [0]);
+}
+
+/// Catches: guests that stand still after an upgrade since another host's sector is damaged, which says nothing of a migration.
+#[test]
+fn a_restarted_agent_stops_nothing_for_a_sector_that_cannot_be_read() {
+    let mut world = world(3);
+    world.hosts[2].power_off();
+    damage(&mut world, |slot, alive| !alive.contains(&slot));
+    restarts_agent(&mut world, 0, |_| ());
+    world.run(20_000);
+    assert_eq!((world.count(0, "halted"), world.count(0, "destroy")), (0, 0), "{}", world.story());
+    assert_eq!(world.runs_on(1), [0]);
+}
+
+/// Catches: a healthy migration whose source is stopped, for good, since libvirt was asked in a bad moment.
+#[test]
+fn a_libvirt_that_does_not_say_whether_it_migrates_stops_nothing_and_is_asked_again() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    restarts_agent(&mut world, 0, |host| host.jobs_untold = 3);
+    world.until(20, "it was asked", |world| world.hosts[0].jobs_untold == 0);
+    world.run(5_000);
+    assert_eq!((world.count(0, "halted"), world.runs_on(1)), (0, vec![0]), "{}", world.story());
+    goes_over(&mut world, 1);
+    has_moved(&world);
+}
+
+/// A guest that is migrated by post-copy runs on its destination while its source still sends its memory.
+fn runs_there_by_post_copy_while_its_source_has_a_new_agent(untold: u8) -> World {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    runs_there(&mut world, 1);
+    world.run(1_000);
+    assert_eq!(state(&world, 1), Some(LeaseState::Own), "{}", world.story());
+    restarts_agent(&mut world, 0, |host| host.jobs_untold = untold);
+    world
+}
+
+/// Catches: a guest that loses the memory which its source has not sent yet.
+#[test]
+fn a_source_that_still_sends_memory_to_a_guest_that_runs_elsewhere_is_not_killed() {
+    let mut world = runs_there_by_post_copy_while_its_source_has_a_new_agent(3);
+    world.run(60_000);
+    assert_eq!((world.count(0, "destroy"), world.count(0, "halted")), (0, 0), "{}", world.story());
+    source_ends(&mut world);
+    world.run(3_000);
+    has_moved(&world);
+}
+
+/// Catches: two that run for as long as libvirt says nothing.
+#[test]
+fn a_source_whose_domain_runs_elsewhere_is_killed_when_libvirt_says_nothing_for_long() {
+    let mut world = runs_there_by_post_copy_while_its_source_has_a_new_agent(u8::MAX);
+    world.run(20_000);
+    assert_eq!(world.count(0, "destroy"), 0, "{}", world.story());
+    world.until(30, "it is killed", |world| world.count(0, "destroy") > 0);
+    assert_eq!(world.runs_on(1), [1]);
+}
+
+/// Catches: a source that was resumed while no agent looked.
+#[test]
+fn a_source_that_was_resumed_while_its_agent_was_away_is_killed_once_its_domain_is_seen_elsewhere() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    world.hosts[0].kill_agent();
+    runs_there(&mut world, 1);
+    world.run(500);
+    world.tolerates_two_writers = true;
+    world.hosts[0].suspended.clear();
+    world.hosts[0].migrates.clear();
+    world.start_agent(0);
+    world.until(20, "it is killed", |world| world.count(0, "destroy") > 0);
+    world.tolerates_two_writers = false;
+    world.run(5_000);
+    has_moved(&world);
+}
+
+/// Catches: one that was moved away while no agent looked, taken for a crash.
+#[test]
+fn a_domain_that_has_moved_while_its_sources_agent_was_away_is_not_started_here() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    world.hosts[0].kill_agent();
+    runs_there(&mut world, 1);
+    world.hosts[0].guests.clear();
+    world.hosts[0].suspended.clear();
+    world.run(300);
+    world.start_agent(0);
+    world.until(20, "held", |world| world.state(0) == "held");
+    world.run(20_000);
+    assert_eq!(world.runs_on(1), [1], "{}", world.story());
+    assert!(world.told(0, "migration", "has moved"), "{}", world.story());
+}

@@ -1,0 +1,8 @@
+//! Live migration: the lease goes with the domain, whoever dies in the middle, and nothing but the migration comes in (PROTOCOL 4).
+
+mod agent_away;
+mod coming_in;
+mod failing;
+mod resumed_source;
+mod steps;
+mod there;
