@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # What the tests of both packages share: a fresh chroot of this Debian release, and what must be true in it whichever package
-# brought it. Sourced with `kind` set to deb or rpm. Needs root. No unit is started: a chroot has no systemd, and the scripts'
+# brought it. Sourced with `kind` set to deb or rpm; a life in the chroot also wants `upgrade_it`, `remove_it` and `is_installed`, by
+# the package's own tool. Needs root. No unit is started: a chroot has no systemd, and the scripts'
 # calls of systemctl are recorded instead. What systemd makes of them is seen in packaging/deb/upgrade.
 
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
@@ -79,32 +80,74 @@ calls_were() {
 arm() { echo 'armed boot=0 arm=1 file=0 incarnation=0.1 suspended_ns=0 end' >"$root/run/leasefence/state"; }
 disarm() { echo 'disarmed boot=0 arm=1 end' >"$root/run/leasefence/state"; }
 
-# Usage: check_arming_while_removed COMMAND...
+# Usage: not_called WHAT
+not_called() {
+    [ ! -e "$root/systemctl.log" ] || fail "$1 called systemctl: $(cat "$root/systemctl.log")"
+}
+
+check_upgrade() {
+    say "upgrade: the fencer is restarted, then the agent, nothing is stopped, the operator's configuration stays"
+    echo '# changed by the operator' >>"$root/etc/leasefence/leasefence.toml"
+    record_systemctl
+    upgrade_it
+    grep -q 'changed by the operator' "$root/etc/leasefence/leasefence.toml" || fail "the upgrade overwrote the configuration"
+    calls_were "daemon-reload (hook)" "restart leasefence-fencer.service (hook)" "restart leasefence-agent.service (hook)"
+    check_hook
+}
+
+check_armed_upgrade() {
+    say "an armed host refuses an upgrade whose page is another, and stays as it was"
+    arm
+    cp "$root/usr/share/leasefence/page-layout" "$root.layout"
+    echo 0 >"$root/usr/share/leasefence/page-layout"
+    if upgrade_it; then fail "an armed host was upgraded to a page that its fencer does not know"; fi
+    is_installed || fail "the refused upgrade left the package half there"
+    not_called "the refused upgrade"
+    cp "$root.layout" "$root/usr/share/leasefence/page-layout"
+}
+
+check_armed_removal() {
+    say "an armed host refuses to be without it, and stays as it was"
+    arm
+    if remove_it; then fail "an armed host let its fencer go"; fi
+    is_installed || fail "the refused removal left the package half there"
+    not_called "the refused removal"
+    check_hook
+}
+
+# Calls of systemctl are recorded until forget_systemctl.
+check_removal() {
+    say "removal: the hook last; what stays is said below"
+    disarm
+    echo 'host_key = "test"' >"$root/var/lib/leasefence/identity"
+    remove_it
+    calls_were "stop leasefence-agent.service (hook)" "disable --now leasefence-agent.service (hook)" "disable --now leasefence-fencer.service (hook)" \
+        "stop leasefence-sleep.path leasefence-sleep.timer leasefence-release.service (hook)" "stop --no-block leasefence-inhibit.service (hook)" "daemon-reload (no-hook)"
+}
+
 # The agent is about to join when the package is removed, and has armed the host by the time that it is stopped.
 check_arming_while_removed() {
     say "a host that arms while the package is being removed keeps its fencer, and gets its agent back"
     disarm
     printf '#!/bin/sh\n[ "$2" != leasefence-agent.service ] || echo armed boot=0 arm=2 >/run/leasefence/state\n' >"$root/at-stop"
     chmod +x "$root/at-stop"
-    if "$@"; then fail "a host that armed meanwhile let its fencer go"; fi
+    if remove_it; then fail "a host that armed meanwhile let its fencer go"; fi
     rm "$root/at-stop"
     calls_were "stop leasefence-agent.service (hook)" "start leasefence-agent.service (hook)"
     check_hook
 }
 
-# Usage: check_unstoppable_while_removed COMMAND...
 check_unstoppable_while_removed() {
     say "a host whose watchdog cannot be stopped keeps its fencer: without it, it would be reset"
     disarm
     echo "$(cat "$root/usr/share/leasefence/page-layout")w nowayout" >"$root/run/leasefence/page-layout"
-    if "$@" 2>"$root.err"; then fail "a host let the fencer go that pets its watchdog"; fi
+    if remove_it 2>"$root.err"; then fail "a host let the fencer go that pets its watchdog"; fi
     grep -q 'nowayout' "$root.err" || fail "nobody was told why: $(cat "$root.err")"
-    [ ! -e "$root/systemctl.log" ] || fail "the refused removal called systemctl: $(cat "$root/systemctl.log")"
+    not_called "the refused removal"
     rm "$root/run/leasefence/page-layout"
     check_hook
 }
 
-# Usage: check_arming_while_upgraded COMMAND...
 # The host is disarmed when the upgrade begins, so it is let in, and armed by the time that the new files are there.
 check_arming_while_upgraded() {
     say "a host that arms while it is being upgraded keeps a fencer whose page the new one cannot read"
@@ -112,13 +155,13 @@ check_arming_while_upgraded() {
     echo 0 >"$root/run/leasefence/page-layout"
     printf '#!/bin/sh\necho armed boot=0 arm=2 >/run/leasefence/state\n' >"$root/usr/local/sbin/systemd-tmpfiles"
     chmod +x "$root/usr/local/sbin/systemd-tmpfiles"
-    "$@" 2>"$root.err" || fail "an upgrade failed that nobody can take back: $(cat "$root.err")"
+    upgrade_it 2>"$root.err" || fail "an upgrade failed that nobody can take back: $(cat "$root.err")"
     rm "$root/usr/local/sbin/systemd-tmpfiles"
     calls_were "daemon-reload (hook)"
     grep -q 'leasefence: ATTENTION' "$root.err" || fail "nobody was told that the old fencer goes on: $(cat "$root.err")"
     say "and an armed host whose page is the same gets the new fencer, with a watchdog open and its own reset on"
     sed 's/$/rw/' "$root/usr/share/leasefence/page-layout" >"$root/run/leasefence/page-layout"
-    "$@"
+    upgrade_it
     calls_were "daemon-reload (hook)" "restart leasefence-fencer.service (hook)" "restart leasefence-agent.service (hook)"
     rm "$root/run/leasefence/page-layout"
     disarm
