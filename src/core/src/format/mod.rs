@@ -48,4 +48,4 @@ pub use sector::{DecodeError, FORMAT_VERSION, MAGIC, SectorHeader, SectorKind};
 pub use text::{ClusterName, FixedText, HostName, JournalText};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,8 @@
 //! Timelines of one holder, in milliseconds. Its ttl is 8 s.
 
 use super::*;
-use crate::format::{DecodeError, HostName, HostState, RecordFlags, WatchdogClass};
+use crate::format::tests::plain_record;
+use crate::format::{DecodeError, WatchdogClass};
 use crate::ids::{Generation, Nonce, Slot};
 use crate::storage::{IoError, IoId};
 use crate::terms::Preset;
@@ -25,34 +26,7 @@ fn promise() -> Promise {
 }
 
 fn record(sequence: u64) -> HostRecord {
-    let terms = promise().terms;
-    HostRecord {
-        incarnation: OWN,
-        boot_id: BOOT,
-        sequence: Sequence(sequence),
-        host_key: KEY,
-        process_nonce: Nonce(1),
-        freed_generation: Generation(0),
-        state: HostState::Held,
-        watchdog_class: WatchdogClass::None,
-        flags: RecordFlags(0),
-        terms,
-        echo: terms,
-        issued_ns: 0,
-        wall_ns: 0,
-        scan_age: None,
-        protocol_min: 1,
-        protocol_max: 1,
-        key_id: 0,
-        host_name: HostName::cut("me"),
-        api_address: None,
-        page_versions: [0; 16],
-        fence_requests: [None; 4],
-        convictions: [None; 8],
-        survival_max: Duration::ZERO,
-        survival_set: [0; 32],
-        auth_tag: [0; 16],
-    }
+    HostRecord { boot_id: BOOT, host_key: KEY, ..plain_record(OWN, sequence) }
 }
 
 fn copies(a: u64, b: u64) -> Copies<HostRecord> {

@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::*;
 use crate::evidence::Verdict;
 use crate::format::init::InitParameters;
+use crate::format::tests::plain_record;
 use crate::format::{
     Conviction, Copies, DecodeError, HostName, HostState, Policy, RecordCopy, RecordFlags, WatchdogClass,
 };
-use crate::ids::{BootId, ClusterId, FileId, Generation, HostKey, Nonce, Sequence};
-use crate::terms::{Preset, Terms};
+use crate::ids::{BootId, ClusterId, FileId, Generation, HostKey};
+use crate::terms::Terms;
 
 /// `verdict_after` of the fast terms: (8 + 2 + 1 s) x 1.0005 / 0.9995, rounded up.
 const VERDICT_AFTER: u64 = 11_012;
@@ -44,33 +45,14 @@ fn header() -> Header {
 }
 
 fn record(state: HostState, generation: u32, sequence: u64) -> HostRecord {
-    let terms = Preset::Fast.timing().terms;
+    let incarnation = Incarnation { slot: VICTIM, generation: Generation(generation) };
     HostRecord {
-        incarnation: Incarnation { slot: VICTIM, generation: Generation(generation) },
         boot_id: BootId([u8::try_from(generation).unwrap(); 16]),
-        sequence: Sequence(sequence),
         host_key: HostKey([5; 16]),
-        process_nonce: Nonce(1),
-        freed_generation: Generation(0),
         state,
-        watchdog_class: WatchdogClass::None,
         flags: RecordFlags::EXPIRE_WITHOUT_HARDWARE,
-        terms,
-        echo: terms,
-        issued_ns: 0,
-        wall_ns: 0,
-        scan_age: None,
-        protocol_min: 1,
-        protocol_max: 1,
-        key_id: 0,
         host_name: HostName::cut("victim"),
-        api_address: None,
-        page_versions: [0; 16],
-        fence_requests: [None; 4],
-        convictions: [None; 8],
-        survival_max: Duration::ZERO,
-        survival_set: [0; 32],
-        auth_tag: [0; 16],
+        ..plain_record(incarnation, sequence)
     }
 }
 

@@ -8,4 +8,7 @@ mod golden;
 mod inspected;
 mod laid_out;
 mod picked;
+mod plain;
 mod roundtrip;
+
+pub(crate) use plain::plain_record;

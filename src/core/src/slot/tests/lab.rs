@@ -3,14 +3,11 @@
 
 use std::time::Duration;
 
-use crate::format::{
-    Claim, HostName, HostRecord, HostState, Layout, LeasePage, Place, RecordCopy, RecordFlags, Unit,
-    WatchdogClass,
-};
-use crate::ids::{BootId, FileId, Generation, HostKey, Incarnation, Nonce, Sequence, Slot};
+use crate::format::tests::plain_record;
+use crate::format::{Claim, HostName, HostRecord, HostState, Layout, LeasePage, Place, RecordCopy, Unit};
+use crate::ids::{BootId, FileId, Generation, HostKey, Incarnation, Nonce, Slot};
 use crate::slot::{FreeError, Join, JoinOutcome, Joined, Joiner, SlotFree};
 use crate::storage::{IoDone, IoError, IoId, IoOp, Step};
-use crate::terms::Preset;
 use crate::time::{Instant, Now};
 
 pub(super) const A: HostKey = HostKey([0xaa; 16]);
@@ -255,33 +252,14 @@ pub(super) fn record(
     sequence: u64,
     state: HostState,
 ) -> HostRecord {
-    let terms = Preset::Fast.timing().terms;
+    let incarnation = Incarnation { slot: Slot(slot), generation: Generation(generation) };
     HostRecord {
-        incarnation: Incarnation { slot: Slot(slot), generation: Generation(generation) },
         boot_id: OLD_BOOT,
-        sequence: Sequence(sequence),
         host_key: key,
         process_nonce: Nonce(77),
-        freed_generation: Generation(0),
         state,
-        watchdog_class: WatchdogClass::None,
-        flags: RecordFlags::default(),
-        terms,
-        echo: terms,
-        issued_ns: 0,
-        wall_ns: 0,
-        scan_age: None,
-        protocol_min: 1,
-        protocol_max: 1,
-        key_id: 0,
         host_name: HostName::cut("alpha"),
-        api_address: None,
-        page_versions: [0; 16],
-        fence_requests: [None; 4],
-        convictions: [None; 8],
-        survival_max: Duration::ZERO,
-        survival_set: [0; 32],
-        auth_tag: [0; 16],
+        ..plain_record(incarnation, sequence)
     }
 }
 
