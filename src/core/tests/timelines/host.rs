@@ -91,6 +91,8 @@ pub(crate) struct Host {
     pub(crate) data_cut: bool,
     /// Nobody can write a barrier: a disk that only QEMU reaches.
     pub(crate) barriers_refused: bool,
+    /// How long a barrier takes.
+    pub(crate) barrier_takes: Duration,
     barriers: Vec<(DomainId, Instant)>,
     /// What libvirt's lists say of the guests' storage.
     pub(crate) storage_kind: StorageKind,
@@ -154,6 +156,7 @@ impl Host {
             libvirt_away: false,
             data_cut: false,
             barriers_refused: false,
+            barrier_takes: Duration::from_millis(3),
             barriers: Vec::new(),
             storage_kind: StorageKind::OneKernel,
             storage_is_silent: false,
@@ -444,8 +447,9 @@ impl Host {
     }
 
     fn barrier_lands(&mut self, at: u64, domain: DomainId, asked: Instant) {
-        let result = Ok(Duration::from_millis(3));
-        self.inbox.push_back((at + 3_000_000, Input::Barrier { domain, asked, result }));
+        let took = self.barrier_takes;
+        let due = at + u64::try_from(took.as_nanos()).expect("short");
+        self.inbox.push_back((due, Input::Barrier { domain, asked, result: Ok(took) }));
     }
 
     /// The way to the guests' storage is whole again: what waited in the kernel goes out, and barriers after it.

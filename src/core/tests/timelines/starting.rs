@@ -183,8 +183,8 @@ fn a_domain_that_is_taken_from_a_gone_host_is_permitted_only_after_a_barrier_and
     assert!(world.answer(2, elsewhere).0, "{}", world.story());
 }
 
-/// A host that is gone owned domain 1; host 1 asks for it over a path to its storages that is cut.
-fn late_start_of_a_gone_hosts_domain() -> World {
+/// A host that is gone owned domain 1, and nobody recovers it by itself.
+fn gone_hosts_domain() -> World {
     let mut world = World::held(3);
     world.user_starts(0, 1);
     world.run(5_000);
@@ -196,6 +196,25 @@ fn late_start_of_a_gone_hosts_domain() -> World {
         world.evidence(1, world.incarnation(0)).is_some() || world.last(1, "verdict").is_some()
     });
     world.run(2_000);
+    world
+}
+
+/// Catches: a user's start of a dead host's domain while slow storage may still apply what that host had sent (R6).
+#[test]
+fn a_start_whose_barrier_was_slow_waits_a_further_write_drain() {
+    for (takes, least, most) in [(3, 3, 500), (400, 1_400, 2_000)] {
+        let mut world = gone_hosts_domain();
+        world.hosts[1].barrier_takes = std::time::Duration::from_millis(takes);
+        let asked = world.user_asks(1, 1);
+        let took = world.until(5, "an answer", |world| world.reply(1, asked).is_some());
+        assert_eq!(world.reply(1, asked).map(|(ok, _)| ok), Some(true), "{}", world.story());
+        assert!((least..=most).contains(&took), "{took} ms where a barrier takes {takes}\n{}", world.story());
+    }
+}
+
+/// Host 1 asks for such a domain over a path to its storages that is cut.
+fn late_start_of_a_gone_hosts_domain() -> World {
+    let mut world = gone_hosts_domain();
     world.hosts[1].data_cut = true;
     let asked = world.user_asks(1, 1);
     world.run(4_000);
