@@ -4,21 +4,15 @@
 use std::time::Duration;
 
 use super::hook::NOT_YET;
-use super::migrations::{Arrival, key_of};
 use super::user_starts::{ANSWER_WITHIN, Asked};
 use super::{Command, DomainReport, LogLevel, Member, MigrationStep, RequestId};
-use crate::fencing::{DomainProcess, FencerHalf};
+use crate::fencing::DomainProcess;
 use crate::ids::DomainId;
-use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, GoneProof, shows};
+use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, shows};
 use crate::member::domains::spec_of;
 use crate::planted::planted;
 use crate::time::{Instant, Now};
 
-/// Between two looks at a process that has not become QEMU yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// The same beside one that waits for the migration: it is most likely a helper of the domain, if it has not become QEMU by then.
-const BECOMES_QEMU: Duration = Duration::from_secs(2);
-const LOOK_LATER: Duration = Duration::from_secs(1);
 /// A source that libvirt has resumed must see that its migration has failed, and go on, before the next one begins: else it would
 /// stand still in the middle of that.
 const SEEN_BY_SOURCE: Duration = Duration::from_secs(3);
@@ -207,8 +201,7 @@ impl Member {
         match incoming {
             Some(false) if !planted!(MigrateThenColdStart) => self.kill_cold_start(now, domain),
             Some(_) => {
-                arrival.asked.remove(&key_of(process));
-                arrival.verified.insert(key_of(process));
+                arrival.verify(process);
                 self.answer_started(now);
                 self.take_arrived(now, domain);
             }
@@ -293,39 +286,5 @@ impl Member {
                 self.deny_start(now, id, domain, "no process of it that waits for a migration was seen here");
             }
         }
-    }
-}
-
-impl Arrival {
-    /// True when the command line of this process is to be read now. What is not QEMU may become it, or is a helper of its domain,
-    /// which writes to no disk: it is looked at again.
-    fn is_to_be_looked_at(&mut self, process: &DomainProcess, beside_verified: bool, now: Instant) -> bool {
-        let key = key_of(process);
-        if self.verified.contains(&key) {
-            return false;
-        }
-        let (first, last) = *self.asked.entry(key).or_insert((now, Instant::default()));
-        let helps = beside_verified && now.since_by_slower(first) >= BECOMES_QEMU;
-        let interval = if helps { LOOK_LATER } else { LOOK_AGAIN };
-        let due = last == Instant::default() || now.since_by_slower(last) >= interval;
-        if due {
-            self.asked.insert(key, (first, now));
-        }
-        due
-    }
-
-    /// True when the fencer shows a process of it that waits for a migration.
-    fn is_verified(&self, domain: DomainId, half: &FencerHalf) -> bool {
-        let shown = half.processes.iter().filter(|process| process.domain == domain);
-        shown.into_iter().any(|process| self.verified.contains(&key_of(process)))
-    }
-
-    /// True once no process of it can be left.
-    fn is_gone(&mut self, domain: DomainId, half: &FencerHalf, now: Instant) -> bool {
-        if half.processes.iter().any(|process| process.domain == domain) {
-            self.gone = None;
-            return false;
-        }
-        self.gone.get_or_insert_with(|| GoneProof::new(now)).shown(half, domain)
     }
 }

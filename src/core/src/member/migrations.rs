@@ -1,35 +1,12 @@
 //! Live migrations that this host takes part in (PROTOCOL 4): domains that come in, from the moment their process shows, and own
 //! domains that have left, or that libvirt may have resumed. It remembers; what follows is said in `arrivals` and `departures`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::RequestId;
-use crate::fencing::DomainProcess;
+use super::arrival::Arrival;
 use crate::ids::DomainId;
-use crate::lease::GoneProof;
 use crate::time::{HolderDeadline, Instant};
-
-/// A process, for good: pid and start time.
-pub(super) type ProcessKey = (u32, u64);
-
-pub(super) fn key_of(process: &DomainProcess) -> ProcessKey {
-    (process.pid, process.start_time)
-}
-
-/// A domain that comes in.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct Arrival {
-    /// Its processes that wait, or have waited, for a migration.
-    pub(super) verified: BTreeSet<ProcessKey>,
-    /// Those that are being looked at: since when, and when they were last asked for.
-    pub(super) asked: BTreeMap<ProcessKey, (Instant, Instant)>,
-    /// Libvirt has said that its CPUs run.
-    pub(super) cpus_run: bool,
-    /// The fencer shows no process of it any more: the proof that none is left.
-    pub(super) gone: Option<GoneProof>,
-    /// When it was last killed.
-    pub(super) killed: Option<Instant>,
-}
 
 /// An own domain that may run on another host too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,6 +5,7 @@
 //! thread. It performs nothing itself.
 
 mod arming;
+mod arrival;
 mod arrivals;
 mod barriers;
 mod command;
