@@ -5,18 +5,24 @@ use leasefence_core::member::Request;
 
 use super::steps::*;
 use crate::disk::Path;
-use crate::world::guest;
+use crate::world::{World, guest};
 
-/// The source was stopped for the last pages, and libvirt resumes it: its guest stands still for a moment, until the destination's
-/// entry is erased.
-#[test]
-fn a_source_that_is_resumed_waits_until_its_destination_has_given_up() {
+/// Libvirt has resumed the source before its destination has given up: it stands still.
+fn resumed_in_the_middle() -> World {
     let mut world = world(2);
     prepares(&mut world, 1);
     suspends(&mut world);
     source_resumes(&mut world);
     world.run(600);
     assert!(world.hosts[0].halted.contains(&guest(1)), "{}", world.story());
+    world
+}
+
+/// The source was stopped for the last pages, and libvirt resumes it: its guest stands still for a moment, until the destination's
+/// entry is erased.
+#[test]
+fn a_source_that_is_resumed_waits_until_its_destination_has_given_up() {
+    let mut world = resumed_in_the_middle();
     destination_gives_up(&mut world, 1);
     world.run(2_000);
     assert_eq!(world.runs_on(1), [0], "{}", world.story());
@@ -67,12 +73,7 @@ fn one_that_was_paused_before_its_migration_and_is_resumed_on_both_hosts_runs_on
 /// Catches: a source that stands still in the middle of its next migration, which was asked for as soon as the one before had failed.
 #[test]
 fn the_next_migration_waits_until_the_source_has_seen_that_the_last_one_failed() {
-    let mut world = world(2);
-    prepares(&mut world, 1);
-    suspends(&mut world);
-    source_resumes(&mut world);
-    world.run(600);
-    assert!(world.hosts[0].halted.contains(&guest(1)), "{}", world.story());
+    let mut world = resumed_in_the_middle();
     destination_gives_up(&mut world, 1);
     world.until(2, "it is erased", |world| state(world, 1).is_none());
     let asked = begin(&mut world, 1);
