@@ -18,6 +18,7 @@ pub mod member;
 pub mod planted;
 pub mod recovery;
 pub mod renewal;
+pub mod seeded;
 pub mod slot;
 pub mod storage;
 pub mod terms;

@@ -47,7 +47,7 @@ fn host(file: &mut [u8], layout: &Layout, slot: Slot, rng: &mut Rng) {
     let name = HostName::cut(&format!("host-{slot}"));
     let place = layout.claim(slot);
     let claim =
-        Claim { slot, boot_id: BootId([1; 16]), host_key, nonce: Nonce(rng.next()), name: name.clone() };
+        Claim { slot, boot_id: BootId([1; 16]), host_key, nonce: Nonce(rng.draw()), name: name.clone() };
     put(file, &place, &claim.encode(&place));
     for copy in RecordCopy::BOTH {
         let place = layout.host_record(slot, copy);
@@ -85,7 +85,7 @@ fn record(incarnation: Incarnation, host_key: HostKey, host_name: HostName, rng:
         incarnation,
         host_key,
         host_name,
-        sequence: Sequence(rng.next() % 1000),
+        sequence: Sequence(rng.draw() % 1000),
         state: HostState::Held,
         terms,
         echo: terms,
@@ -101,8 +101,8 @@ fn observer(rng: &mut Rng) -> ObserverSector {
     ObserverSector {
         boot_id: BootId([1; 16]),
         sequence: Sequence(1),
-        nonce: Nonce(rng.next()),
-        wall_ns: rng.next(),
+        nonce: Nonce(rng.draw()),
+        wall_ns: rng.draw(),
         name: HostName::cut("observer"),
     }
 }
@@ -111,16 +111,16 @@ fn note(writer: Incarnation, rng: &mut Rng) -> JournalNote {
     JournalNote {
         writer,
         boot_id: BootId([1; 16]),
-        sequence: Sequence(rng.next() % 1000),
+        sequence: Sequence(rng.draw() % 1000),
         event: JournalEvent::from_code(rng.byte()),
         subject: writer,
-        wall_ns: rng.next(),
+        wall_ns: rng.draw(),
         text: JournalText::cut("something happened"),
     }
 }
 
 fn page(incarnation: Incarnation, rng: &mut Rng) -> LeasePage {
-    let mut page = LeasePage::new(incarnation, BootId([1; 16]), Sequence(rng.next() % 1000));
+    let mut page = LeasePage::new(incarnation, BootId([1; 16]), Sequence(rng.draw() % 1000));
     for _ in 0..rng.below(63) {
         let entry = LeaseEntry {
             domain: DomainId(rng.sixteen()),

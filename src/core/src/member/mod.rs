@@ -60,6 +60,7 @@ use crate::fencing::{AgentHalf, FencerHalf};
 use crate::format::{Header, HostState};
 use crate::ids::{Generation, Incarnation};
 use crate::renewal::Holder;
+use crate::seeded::Seeded;
 use crate::storage::Step;
 use crate::time::{HolderDeadline, Instant, Now};
 use crate::unknown::{UnknownRules, UnknownWrites};
@@ -103,7 +104,7 @@ pub struct Member {
     warnings: Vec<String>,
     /// Why the path to the lease file is no more what it was; nothing is written any more.
     replaced: Option<String>,
-    draws: u64,
+    draws: Seeded,
     /// When the lease path was opened.
     started: Instant,
     /// Carried on in the own record for ever.
@@ -135,6 +136,7 @@ impl Member {
             longest_gap: config.terms.longest_gap(),
         };
         let half = config.page.clone().unwrap_or_default();
+        let seed = config.seed;
         Self {
             half: AgentHalf { boot_id: config.boot_id, ..half },
             unknown: UnknownWrites::new(rules),
@@ -154,7 +156,7 @@ impl Member {
             last: Now::default(),
             warnings: Vec::new(),
             replaced: None,
-            draws: 0,
+            draws: Seeded::new(seed),
             started: Instant::default(),
             freed: Generation(0),
             doomed: None,
@@ -360,10 +362,6 @@ impl Member {
 
     /// A number that differs from all others of this member, spread over 64 bits.
     fn draw(&mut self) -> u64 {
-        self.draws += 1;
-        let mut z = self.config.seed.wrapping_add(self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.draws.draw()
     }
 }

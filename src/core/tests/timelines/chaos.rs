@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use leasefence_core::member::Request;
+use leasefence_core::seeded::Seeded;
 
 use crate::disk::Path;
 use crate::world::{World, guest};
@@ -14,16 +15,11 @@ use crate::world::{World, guest};
 const SEEDS: std::ops::Range<u64> = 0..12;
 const FAST_PATH: Path = Path::Works(Duration::from_millis(2));
 
-/// Numbers that follow from a seed (the `SplitMix64` generator).
-struct Draw(u64);
+struct Draw(Seeded);
 
 impl Draw {
     fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
+        self.0.below(limit)
     }
 
     fn host(&mut self) -> usize {
@@ -68,7 +64,7 @@ fn mend(world: &mut World) {
 }
 
 fn live_through(seed: u64) -> World {
-    let mut draw = Draw(seed);
+    let mut draw = Draw(Seeded::new(seed));
     let mut world = World::held(3);
     (1..=3).for_each(|number| world.user_starts(usize::from(number) - 1, number));
     world.run(5_000);

@@ -8,24 +8,16 @@ use super::any::{any_file, small_layout};
 use super::dumped::dumped;
 use crate::format::MAGIC;
 use crate::format::dump::Shape;
+use crate::seeded::Seeded;
 
 /// How many mutants a test run looks at.
 const MUTANTS: u64 = 400;
 
-/// `SplitMix64`: small, and the same everywhere.
-struct Rng(u64);
+struct Rng(Seeded);
 
 impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
     fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
+        usize::try_from(self.0.below(bound as u64)).unwrap()
     }
 }
 
@@ -53,7 +45,7 @@ fn no_mutant_of_a_full_file_makes_the_dump_panic() {
     for seed in 0..MUTANTS {
         let mut mutant = file.clone();
         let outcome = std::panic::catch_unwind(move || {
-            let mut rng = Rng(seed);
+            let mut rng = Rng(Seeded::new(seed));
             for _ in 0..=rng.below(8) {
                 mutate(&mut mutant, &mut rng);
             }

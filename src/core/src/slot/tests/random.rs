@@ -10,6 +10,7 @@ use super::lab::joiner;
 use crate::fencing::FencerHalf;
 use crate::format::{HostRecord, Layout, Unit};
 use crate::ids::{BootId, FileId, HostKey, Nonce, Slot};
+use crate::seeded::Seeded;
 use crate::slot::{FencerSight, Join, JoinOutcome, Joiner};
 use crate::storage::{IoDone, IoError, IoId, IoOp, Step};
 use crate::time::{Instant, Now};
@@ -18,16 +19,11 @@ const SEEDS: u64 = 2_000;
 const HOSTS: u8 = 3;
 const END_MS: u64 = 90_000;
 
-/// `SplitMix64`.
-struct Dice(u64);
+struct Dice(Seeded);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
+        self.0.below(sides)
     }
 
     fn chance(&mut self, percent: u64) -> bool {
@@ -119,7 +115,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed);
+        let mut dice = Dice(Seeded::new(seed));
         let slots = 1 + u16::try_from(dice.roll(2)).unwrap();
         let layout = Layout::new(FileId([7; 16]), Unit::Bytes512, slots, 1).unwrap();
         let hosts = (0..HOSTS).map(|number| Host::new(number, &mut dice)).collect();
