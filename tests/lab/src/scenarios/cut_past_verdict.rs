@@ -5,8 +5,9 @@ use crate::lab::Directions;
 use crate::machine::Network;
 use crate::scenario::{Failure, KnownRed, Red, Scenario};
 use crate::stage::Stage;
-use crate::storage::Storage;
+use crate::storage::{Storage, target};
 use crate::switch::Effect;
+use leasefence_demo::story::Kind;
 
 /// Of the fencer's unit, until the next boot.
 const DROP_IN: &str = "/run/systemd/system/leasefence-fencer.service.d";
@@ -31,7 +32,16 @@ pub(super) const NOT_QUIESCED: Scenario = Scenario::new(
              printf '[Service]\\nExecStart=\\nExecStart={FENCER} --no-quiesce\\n' >{DROP_IN}/lab.conf && \
              systemctl daemon-reload && systemctl restart leasefence-fencer"
         ))?;
-        play(stage)
+        cut_until_taken_over(stage)?;
+        // A busy machine may take longer to log in again than its status takes to ask for the reboot, which takes all away.
+        let session = target("disks");
+        stage.on_victim(&format!(
+            "for second in $(seq 120); do for session in /sys/class/iscsi_session/*; do \
+             test $(cat $session/targetname) = {session} && test $(cat $session/state) = LOGGED_IN && exit 0; \
+             done; sleep 1; done; exit 1"
+        ))?;
+        stage.note(Kind::Mended, "its session with its disk's target works again");
+        comes_back(stage)
     },
 )
 .only_on(&[Storage::Iscsi])
@@ -42,6 +52,11 @@ pub(super) const NOT_QUIESCED: Scenario = Scenario::new(
 }]);
 
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    cut_until_taken_over(stage)?;
+    comes_back(stage)
+}
+
+fn cut_until_taken_over(stage: &mut Stage<'_>) -> Result<(), Failure> {
     let victim = stage.victim();
     // First one way: what is in flight now was written before, and its replies make room for writes that nobody has seen.
     stage.impair(
@@ -56,8 +71,11 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     stage.sees_takeover()?;
     // The new guest writes over what the old one had in flight.
     stage.wait_ttl(0.5)?;
-    stage.heal()?;
-    // Late writes land some seconds after the heal.
+    stage.heal()
+}
+
+/// Late writes land some seconds after the heal.
+fn comes_back(stage: &mut Stage<'_>) -> Result<(), Failure> {
     stage.wait_ttl(1.0)?;
     stage.sees_return()
 }

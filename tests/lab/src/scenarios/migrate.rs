@@ -5,6 +5,7 @@ use leasefence_demo::witness::Sight;
 
 use super::cut_past_verdict;
 use crate::cluster::PATIENCE;
+use crate::guest;
 use crate::lab::Directions;
 use crate::machine::Network;
 use crate::scenario::{Failure, Scenario};
@@ -28,8 +29,12 @@ pub(super) const POST_COPY: Scenario = Scenario::new(
         let to = stage.observers()[0];
         slow(stage, to)?;
         // As it is, QEMU would take what is left after the first round for short enough.
-        stage.on_victim("virsh --quiet migrate-setmaxdowntime guest 1")?;
-        moves(stage, "--postcopy --postcopy-after-precopy")
+        stage.on_victim(&format!("virsh --quiet migrate-setmaxdowntime {} 1", guest::NAME))?;
+        moves(stage, "--postcopy --postcopy-after-precopy")?;
+        // Where QEMU has changed over without it, nothing was shown.
+        stage
+            .on_victim(&format!("virsh domjobinfo {} --completed | grep 'Postcopy requests'", guest::NAME))?;
+        Ok(())
     },
 );
 
