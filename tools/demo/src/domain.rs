@@ -31,6 +31,8 @@ pub struct Domain {
     pub io: String,
     /// Takes QEMU's own image lock away, which may refuse a second start and so hide a mistake that is looked for.
     pub shareable: bool,
+    /// As many operations a second as QEMU passes on at most; no limit when not given.
+    pub operations_per_second: Option<u32>,
 }
 
 /// The disk is on bus 0, where QEMU gives it the legacy interface that the ROM drives, also on `q35`.
@@ -46,6 +48,9 @@ impl fmt::Display for Domain {
             Source::Block(path) => ("block", "dev", path.display()),
         };
         let shareable = if self.shareable { "\n      <shareable/>" } else { "" };
+        let limit = self.operations_per_second.map_or_else(String::new, |operations| {
+            format!("\n      <iotune><total_iops_sec>{operations}</total_iops_sec></iotune>")
+        });
         write!(
             f,
             r"<domain type='qemu'>
@@ -72,7 +77,7 @@ impl fmt::Display for Domain {
       <driver name='qemu' type='raw' cache='none' io='{io}'/>
       <source {attribute}='{path}'/>
       <target dev='vda' bus='virtio'/>
-      <address type='pci' domain='0' bus='0' slot='7' function='0'/>{shareable}
+      <address type='pci' domain='0' bus='0' slot='7' function='0'/>{shareable}{limit}
     </disk>
     <serial type='file'><source path='/var/log/libvirt/qemu/{name}.serial' append='on'/><target port='0'/></serial>
     <controller type='usb' model='none'/>

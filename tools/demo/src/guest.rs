@@ -108,5 +108,6 @@ fn domain(name: &str, uuid: &str) -> Domain {
         disk: Source::File(guests.join(format!("{name}.img"))),
         io: "threads".into(),
         shareable: true,
+        operations_per_second: None,
     }
 }
