@@ -24,4 +24,5 @@ pub mod storage;
 pub mod supplies;
 pub mod switch;
 mod tsc;
+pub mod waits;
 pub mod witness;

@@ -11,6 +11,7 @@ use leasefence_demo::svg;
 
 use crate::scenario::{Failure, KnownRed, Scenario};
 use crate::storage::Storage;
+use crate::waits::LongestWait;
 
 /// How a scenario ended, against what was expected of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,10 +64,12 @@ pub struct Entry {
     why: String,
     story: Option<Story>,
     took: Duration,
+    waited: Option<LongestWait>,
 }
 
 impl Entry {
-    /// What came of a scenario; without a story when it did not even begin.
+    /// What came of a scenario, how long it took, and how long a machine waited for a processor; without a story when it did not even
+    /// begin.
     #[must_use]
     pub fn new(
         scenario: &Scenario,
@@ -74,10 +77,14 @@ impl Entry {
         story: Option<Story>,
         outcome: &Result<(), Failure>,
         took: Duration,
+        waited: Option<LongestWait>,
     ) -> Self {
         let known = scenario.known_red_on(storage);
         let why = match (outcome, known) {
-            (Err(failure), None) => failure.to_string(),
+            (Err(failure), None) => match waited {
+                Some(waited) => format!("{failure} ({waited})"),
+                None => failure.to_string(),
+            },
             (Err(failure), Some(known)) => format!("{failure}; listed as red: {}", known.why),
             (Ok(()), Some(known)) => format!("listed as red: {}", known.why),
             (Ok(()), None) => String::new(),
@@ -86,7 +93,7 @@ impl Entry {
             true => Verdict::Outside,
             false => Verdict::of(outcome, known),
         };
-        Self { name: scenario.name, storage, verdict, why, story, took }
+        Self { name: scenario.name, storage, verdict, why, story, took, waited }
     }
 
     /// How it ended.
@@ -146,6 +153,9 @@ pub fn write(directory: &Path, kernel: &str, entries: &[Entry], took: Duration) 
     for entry in entries {
         let Some(story) = &entry.story else { continue };
         writeln!(text, "\n{}\n{story}", story.title).map_err(io::Error::other)?;
+        if let Some(waited) = &entry.waited {
+            writeln!(text, "    {waited}").map_err(io::Error::other)?;
+        }
         let picture = directory.join(format!("{}-{}.svg", entry.name, entry.storage));
         fs::write(picture, svg::draw(std::slice::from_ref(story)))?;
     }

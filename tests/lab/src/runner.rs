@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use leasefence_demo::story::Story;
 
@@ -78,7 +78,8 @@ impl Runner {
             self.tell(&format!("{} on {storage}: the guest's host {}", scenario.name, scenario.what));
             let Played { story, outcome, whole } = self.play_one(&cluster, &watching, scenario, letter)?;
             let spoilt = outcome.as_ref().is_err_and(Failure::spoils_the_disk);
-            let entry = Entry::new(scenario, storage, story, &outcome, begun.elapsed());
+            let waited = watching.longest_wait_since(SystemTime::now() - begun.elapsed());
+            let entry = Entry::new(scenario, storage, story, &outcome, begun.elapsed(), waited);
             println!("{}", entry.line());
             entries.push(entry);
             report::write(&self.lab.report_dir(), &self.lab.image().kernel_version(), entries, self.took())

@@ -18,6 +18,7 @@ use crate::lab::Lab;
 use crate::machine::{STORAGE, hypervisors};
 use crate::qmp;
 use crate::resets::{By, Reset, Resets};
+use crate::waits::{self, LongestWait, Waited, Waits};
 
 /// Until a watcher that ended is started again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -38,6 +39,7 @@ struct Shared {
     stop: AtomicBool,
     seen: Mutex<Vec<Seen>>,
     resets: Mutex<Vec<Reset>>,
+    waits: Mutex<Vec<Waited>>,
 }
 
 impl Witness {
@@ -46,6 +48,13 @@ impl Witness {
     pub fn start(cluster: &Cluster) -> Self {
         let mut witness = Self { shared: Arc::default(), watchers: Vec::new(), listeners: Vec::new() };
         let disk = cluster.storage().guest_disk_at_home();
+        let (mut waits, shared) = (Waits::of(cluster.lab()), Arc::clone(&witness.shared));
+        witness.listeners.push(thread::spawn(move || {
+            while !shared.stop.load(Ordering::Relaxed) {
+                thread::sleep(waits::PERIOD);
+                lock(&shared.waits).push(waits.look());
+            }
+        }));
         witness.watch(cluster.lab(), STORAGE, format!("/lab/leasefence-lab inside writes {disk}"));
         for host in hypervisors() {
             let command = format!("/lab/leasefence-lab inside processes {}", guest::NAME);
@@ -79,6 +88,12 @@ impl Witness {
     #[must_use]
     pub fn resets_since(&self, start: SystemTime) -> Vec<Reset> {
         lock(&self.shared.resets).iter().filter(|reset| reset.at >= start).copied().collect()
+    }
+
+    /// The longest that a machine has waited for a processor since `start`.
+    #[must_use]
+    pub fn longest_wait_since(&self, start: SystemTime) -> Option<LongestWait> {
+        LongestWait::among(&lock(&self.shared.waits), start)
     }
 }
 

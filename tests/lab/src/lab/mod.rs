@@ -4,7 +4,6 @@ mod faults;
 
 use std::fs::File;
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -136,25 +135,27 @@ impl Lab {
         }
         let program =
             std::env::current_exe().map_err(|error| LabError::Io("/proc/self/exe".into(), error))?;
-        let mut command = Command::new(program);
-        self.spawn("switch", command.arg("switch").arg(self.run.path()))?;
+        self.spawn("switch", Command::new(program).arg("switch").arg(self.run.path()))?;
         let answers = || self.switch().ask(&Request::Show).is_ok().then_some(());
         Ok(wait::until("the lab's switch", Duration::from_secs(10), answers)?)
     }
 
-    /// Starts a process that outlives this command, in a session of its own, and writes down who it is.
-    fn spawn(&self, name: &str, command: &mut Command) -> Result<Process, LabError> {
+    /// Starts a process that outlives this command, in a session of its own, and writes down who it is. By sessions the kernel shares
+    /// the processors out (autogroup): in one, four machines would get no more together than a compiler in another.
+    fn spawn(&self, name: &str, program: &Command) -> Result<Process, LabError> {
         let log = self.run.file(name, "log");
+        let mut command = Command::new("setsid");
+        command.arg(program.get_program()).args(program.get_args());
         let failed = |error: io::Error| LabError::Start(name.into(), error.to_string(), log.clone());
         let output = File::options().create(true).append(true).open(&log).map_err(failed)?;
         command.stdin(Stdio::null()).stdout(output.try_clone().map_err(failed)?).stderr(output);
-        let child = command.process_group(0).spawn().map_err(failed)?;
+        let child = command.spawn().map_err(failed)?;
         self.run.record(name, child.id()).map_err(failed)
     }
 
     fn start(&self, machine: &Machine) -> Result<(), LabError> {
-        let mut qemu = qemu::prepare(*machine, &self.run, &self.image)?;
-        let process = self.spawn(machine.name, &mut qemu)?;
+        let qemu = qemu::prepare(*machine, &self.run, &self.image)?;
+        let process = self.spawn(machine.name, &qemu)?;
         let monitor = self.run.file(machine.name, "monitor.sock");
         let answers = || {
             let answer =
