@@ -139,12 +139,7 @@ impl HostRecord {
     /// The bytes of one unit.
     #[must_use]
     pub fn encode(&self, place: &Place) -> Vec<u8> {
-        let header = SectorHeader {
-            slot: self.incarnation.slot,
-            generation: self.incarnation.generation,
-            boot_id: self.boot_id,
-            sequence: self.sequence,
-        };
+        let header = SectorHeader::of(self.incarnation, self.boot_id, self.sequence);
         header.encode(SectorKind::HostRecord, place, |record| {
             self.fill_identity(record);
             self.fill_promises(record);
@@ -206,7 +201,7 @@ impl HostRecord {
         }
         let scan_age = raw::get_u32(record, SCAN_AGE_AT);
         Ok(Self {
-            incarnation: Incarnation { slot: header.slot, generation: header.generation },
+            incarnation: header.incarnation(),
             boot_id: header.boot_id,
             sequence: header.sequence,
             host_key: HostKey(raw::get(record, HOST_KEY_AT)),

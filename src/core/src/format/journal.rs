@@ -100,12 +100,7 @@ impl JournalNote {
     /// The bytes of one unit.
     #[must_use]
     pub fn encode(&self, place: &Place) -> Vec<u8> {
-        let header = SectorHeader {
-            slot: self.writer.slot,
-            generation: self.writer.generation,
-            boot_id: self.boot_id,
-            sequence: self.sequence,
-        };
+        let header = SectorHeader::of(self.writer, self.boot_id, self.sequence);
         header.encode(SectorKind::Journal, place, |record| {
             record[EVENT_AT] = self.event.code();
             raw::put_u16(record, SUBJECT_SLOT_AT, self.subject.slot.0);
@@ -122,7 +117,7 @@ impl JournalNote {
     pub fn decode(place: &Place, bytes: &[u8]) -> Result<Self, DecodeError> {
         let (header, record) = SectorHeader::decode(SectorKind::Journal, place, bytes)?;
         Ok(Self {
-            writer: Incarnation { slot: header.slot, generation: header.generation },
+            writer: header.incarnation(),
             boot_id: header.boot_id,
             sequence: header.sequence,
             event: JournalEvent::from_code(record[EVENT_AT]),

@@ -87,12 +87,7 @@ impl LeasePage {
     /// The 4096 bytes of the sector, entries by uuid.
     #[must_use]
     pub fn encode(&self, place: &Place) -> Vec<u8> {
-        let header = SectorHeader {
-            slot: self.incarnation.slot,
-            generation: self.incarnation.generation,
-            boot_id: self.boot_id,
-            sequence: self.sequence,
-        };
+        let header = SectorHeader::of(self.incarnation, self.boot_id, self.sequence);
         header.encode(SectorKind::LeasePage, place, |record| {
             let rooms = record[ENTRIES_AT..ENTRIES_END].chunks_exact_mut(ENTRY_LEN);
             for (room, entry) in rooms.zip(self.entries.values()) {
@@ -108,7 +103,7 @@ impl LeasePage {
     /// are empty or `free`; else the sector is unreadable like any other damaged one.
     pub fn decode(place: &Place, bytes: &[u8]) -> Result<Self, DecodeError> {
         let (header, record) = SectorHeader::decode(SectorKind::LeasePage, place, bytes)?;
-        let incarnation = Incarnation { slot: header.slot, generation: header.generation };
+        let incarnation = header.incarnation();
         let mut page = Self::new(incarnation, header.boot_id, header.sequence);
         for room in record[ENTRIES_AT..ENTRIES_END].chunks_exact(ENTRY_LEN) {
             if !raw::is_zero(room) {

@@ -12,7 +12,7 @@
 
 use super::layout::Place;
 use super::raw;
-use crate::ids::{BootId, FileId, Generation, Sequence, Slot};
+use crate::ids::{BootId, FileId, Generation, Incarnation, Sequence, Slot};
 
 /// The first four bytes of every sector.
 pub const MAGIC: [u8; 4] = *b"LFNC";
@@ -184,6 +184,17 @@ pub struct SectorHeader {
 }
 
 impl SectorHeader {
+    /// Of a sector that this incarnation writes.
+    pub(super) fn of(incarnation: Incarnation, boot_id: BootId, sequence: Sequence) -> Self {
+        let Incarnation { slot, generation } = incarnation;
+        Self { slot, generation, boot_id, sequence }
+    }
+
+    /// Which incarnation wrote it.
+    pub(super) fn incarnation(&self) -> Incarnation {
+        Incarnation { slot: self.slot, generation: self.generation }
+    }
+
     /// The bytes of a sector of `kind` at `place`, its header and CRC in place, with `fill` putting in the record's own fields.
     pub(super) fn encode(&self, kind: SectorKind, place: &Place, fill: impl FnOnce(&mut [u8])) -> Vec<u8> {
         let mut unit = vec![0; place.len];
