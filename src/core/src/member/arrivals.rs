@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::hook::NOT_YET;
+use super::hook::{NOT_YET, ONLY_ITS_MIGRATION};
 use super::user_starts::{ANSWER_WITHIN, Asked};
 use super::{Command, DomainReport, LogLevel, Member, MigrationStep, RequestId};
 use crate::fencing::DomainProcess;
@@ -107,7 +107,7 @@ impl Member {
     ) -> Result<(), String> {
         let leasing = self.leasing.as_mut().ok_or(NOT_YET)?;
         if !leasing.starts.prepares_arrival(report) {
-            return Err("it is being migrated to this host: only that may start it".to_owned());
+            return Err(ONLY_ITS_MIGRATION.to_owned());
         }
         self.refresh_exempt_and_storages();
         self.permit(domain, now.instant, id, false);

@@ -60,6 +60,9 @@ impl Member {
 /// The sentence for a domain whose entry is of a run that has not been shown to be over.
 pub(super) const LAST_RUN_NOT_ENDED: &str = "its last run here has not ended yet, its last writes may still leave this host: start it again in some seconds";
 
+/// The sentence for a start beside a migration to this host.
+pub(super) const ONLY_ITS_MIGRATION: &str = "it is being migrated to this host: only that may start it";
+
 /// The sentence for a host that is on its way to its lease.
 pub(super) const NOT_YET: &str =
     "this host does not hold its lease yet: try again once `leasefence status` says that it is held";

@@ -1,7 +1,7 @@
 //! `prepare begin`, and `restore begin` before it: a start is asked for. Its lease is acquired, or what stands against it is waited
 //! for, and once that is over its token is opened.
 
-use super::NOT_YET;
+use super::{NOT_YET, ONLY_ITS_MIGRATION};
 use crate::ids::{DomainId, Term};
 use crate::lease::{AcquireKind, AcquireRequest};
 use crate::member::domains::spec_of;
@@ -22,6 +22,10 @@ impl Member {
         let leasing = self.leasing.as_mut().ok_or(NOT_YET)?;
         if leasing.leases.incoming(domain).is_some() {
             return self.arrival_prepared(now, id, domain, report);
+        }
+        // Its lease is being acquired as incoming: that must not be taken for this start's.
+        if leasing.starts.arrives(domain) {
+            return Err(ONLY_ITS_MIGRATION.to_owned());
         }
         let restores = leasing.starts.is_restored(domain);
         if let Some(recovery) = leasing.recoveries.get(domain).filter(|r| r.stage.is_under_way()) {

@@ -47,6 +47,11 @@ impl UserStarts {
         self.starts.contains_key(&domain)
     }
 
+    /// True while a migration of this domain to this host is under way and no process of it shows.
+    pub(super) fn arrives(&self, domain: DomainId) -> bool {
+        self.starts.get(&domain).is_some_and(|start| start.asked.arrives())
+    }
+
     /// The start that follows is from a saved image.
     pub(super) fn restores(&mut self, domain: DomainId) {
         self.restored.insert(domain);
