@@ -4,15 +4,15 @@
 use super::own::OwnPage;
 use super::view::{KeyView, PageScan, counts_for_top};
 use crate::format::LeaseState;
-use crate::ids::{DomainId, Incarnation, Slot};
+use crate::ids::{DomainId, Incarnation, Slot, Term};
 
 /// What the other hosts say of a domain that is owned here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Standing {
     /// It has run elsewhere under a higher term: what runs here is old.
     Overtaken(Incarnation),
-    /// It may run there: a live host has it as incoming.
-    Arriving(Incarnation),
+    /// It may run there: a live host has it as incoming, under this term.
+    Arriving(Incarnation, Term),
     /// Nobody knows: this slot's sector is unreadable.
     Unknown(Slot),
     /// A destination that is gone has it as incoming: the own entry must be above that first, since a late write of it may
@@ -42,8 +42,8 @@ impl Standing {
         };
         Some(if let Some((who, _)) = above {
             Self::Overtaken(*who)
-        } else if let Some((who, _)) = incoming(false) {
-            Self::Arriving(*who)
+        } else if let Some((who, entry)) = incoming(false) {
+            Self::Arriving(*who, entry.term)
         } else if let Some(slot) = scan.unreadable(me.slot) {
             Self::Unknown(slot)
         } else if incoming(true).is_some_and(|(_, entry)| entry.term > mine.term) {

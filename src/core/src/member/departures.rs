@@ -1,35 +1,26 @@
-//! The source of a live migration (PROTOCOL 4): the end of its entry once the domain has moved away, and the doubt about one that
-//! libvirt has resumed though its destination may run it. In doubt its processes are stopped, and looked after, not guessed about.
+//! The source of a live migration (PROTOCOL 4): what is told of it, the looks that it asks for, and the end of its entry once the
+//! domain has moved away. What becomes of one that libvirt has resumed is said in `returns`.
 
 use std::time::Duration;
 
-use super::migrations::Return;
-use super::{Command, LogLevel, Member, MigrationNews, MigrationStep};
+use super::returns::LOOK_AGAIN;
+use super::{LogLevel, Member, MigrationNews};
 use crate::ids::DomainId;
-use crate::lease::{AcquireKind, AcquireRequest, PageScan, Standing, page_of, shows};
-use crate::time::{Instant, Now, ObserverDeadline};
-
-/// Between two looks at the key.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// The same where nothing is being decided: libvirt migrates it, or it is being killed.
-const LOOK_LATER: Duration = Duration::from_secs(1);
+use crate::lease::{PageScan, page_of};
+use crate::time::{Now, ObserverDeadline};
 
 /// Of a domain that has left, and that no other host is seen to have, an unreadable sector is read again for so long.
 const READABLE_WITHIN: Duration = Duration::from_secs(10);
-/// Libvirt that has not said for so long whether it migrates a domain away, which runs elsewhere, is waited for no longer.
-const SILENT: Duration = Duration::from_secs(30);
-
-/// What people are told of a source that is stopped in doubt.
-pub(super) const STANDS_STILL: &str =
-    "it may run on the host that it was to move to, and is stopped (SIGSTOP) here until that is known";
 
 impl Member {
-    /// Libvirt says that the CPUs of these domains run here: they may have come in, or been resumed.
+    /// Libvirt's list says that the CPUs of these domains run here: they may have come in, or been resumed. When is not known: of
+    /// one that was resumed it may be a further migration by now, which must not be stopped.
     pub(super) fn cpus_run(&mut self, now: &Now, domains: &[DomainId]) {
         self.arrivals_run(now, domains);
         for domain in domains {
-            if self.is_outgoing(*domain) {
-                self.look_at_return(now, *domain, false);
+            let looked_at = self.leasing.as_ref().is_some_and(|l| l.migrations.returns.contains_key(domain));
+            if self.is_outgoing(*domain) && !looked_at {
+                self.look_at_return(now, *domain, true);
             }
         }
     }
@@ -79,17 +70,6 @@ impl Member {
     pub(super) fn look_after_a_gap(&mut self, now: &Now) {
         let own = self.leasing.as_ref().map(|leasing| leasing.leases.own_leases()).unwrap_or_default();
         own.into_iter().for_each(|own| self.look_at_return(now, own.domain, true));
-    }
-
-    fn look_at_return(&mut self, now: &Now, domain: DomainId, unseen: bool) {
-        let Some(leasing) = &mut self.leasing else { return };
-        let new = Return::new(now.instant, unseen);
-        let known = leasing.migrations.returns.entry(domain).or_insert(new);
-        if known.unseen {
-            // What was read before this says nothing of it.
-            *known = Return { halted: known.halted, unanswered: known.unanswered, ..new };
-        }
-        self.domains.settled = false;
     }
 
     /// The process of a domain that was migrated away is gone.
@@ -168,39 +148,6 @@ impl Member {
         self.desk.note(now, level, "migration", text);
     }
 
-    fn decide_return(&mut self, now: &Now, domain: DomainId, back: Return, standing: Standing) {
-        match standing {
-            // By post-copy it runs there, and needs what is here, until libvirt has sent the rest of its memory.
-            Standing::Overtaken(_) if back.unseen && !back.is_silent(now) => {
-                self.ask_job(now, domain);
-            }
-            Standing::Overtaken(who) => {
-                self.look_again(now, domain, LOOK_LATER);
-                if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) {
-                    let who = self.name_of(who);
-                    let reason = format!("it was migrated to {who}, which has run it since");
-                    self.desk.push(Command::Destroy { domain, reason });
-                }
-            }
-            // Nothing speaks for a migration but that one host's sector cannot be read: no guest stands still for that.
-            Standing::Unknown(_) if !self.is_outgoing(domain) => self.look_again(now, domain, LOOK_LATER),
-            Standing::Arriving(_) | Standing::Unknown(_) if back.unseen => self.ask_job(now, domain),
-            Standing::Arriving(_) | Standing::Unknown(_) => self.halt(now, domain),
-            // In maintenance nothing is acquired; and nobody runs it but this host. It is looked at until that is over.
-            Standing::BelowTheGone if self.leasing.as_ref().is_some_and(|l| l.leases.is_closed()) => {
-                self.let_go_on(now, domain, Return { goes_on: false, ..back });
-                self.look_again(now, domain, LOOK_LATER);
-            }
-            Standing::BelowTheGone => {
-                self.look_again(now, domain, LOOK_AGAIN);
-                if let Some(leasing) = &mut self.leasing {
-                    leasing.leases.acquire(AcquireRequest { domain, kind: AcquireKind::Retake });
-                }
-            }
-            Standing::Top => self.let_go_on(now, domain, back),
-        }
-    }
-
     /// True while an own domain may be taken again, above the term of a destination that is gone.
     pub(super) fn is_retaken(&self, domain: DomainId) -> bool {
         let returned = |leasing: &super::leasing::Leasing| {
@@ -209,86 +156,7 @@ impl Member {
         self.leasing.as_deref().is_some_and(returned)
     }
 
-    fn is_outgoing(&self, domain: DomainId) -> bool {
+    pub(super) fn is_outgoing(&self, domain: DomainId) -> bool {
         self.leasing.as_ref().is_some_and(|leasing| leasing.leases.is_outgoing(domain))
-    }
-
-    fn look_again(&mut self, now: &Now, domain: DomainId, after: Duration) {
-        if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
-            (back.since, back.due) = (now.instant, now.instant.plus(after));
-        }
-    }
-
-    fn ask_job(&mut self, now: &Now, domain: DomainId) {
-        self.look_again(now, domain, LOOK_LATER);
-        if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
-            back.unanswered.get_or_insert(now.instant);
-        }
-        self.desk.push(Command::Migration { domain, step: MigrationStep::AskJob });
-    }
-
-    /// Libvirt says whether it migrates the domain away. A libvirt that does not say so is asked again: a source that is stopped in
-    /// the middle of its migration would stand still for good.
-    fn job_told(&mut self, now: &Now, domain: DomainId, migrates: Option<bool>) {
-        let back = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain));
-        let Some(back) = back else { return };
-        match migrates {
-            Some(false) => *back = Return { since: now.instant, due: now.instant, unseen: false, ..*back },
-            Some(true) => back.unanswered = None,
-            None => {}
-        }
-    }
-
-    /// It may run on its destination: it stands still here until that is known.
-    fn halt(&mut self, now: &Now, domain: DomainId) {
-        self.look_again(now, domain, LOOK_AGAIN);
-        let Some(leasing) = &mut self.leasing else { return };
-        let Some(back) = leasing.migrations.returns.get_mut(&domain) else { return };
-        let fresh = !std::mem::replace(&mut back.halted, true);
-        back.goes_on = false;
-        // An agent that is restarted meanwhile must know that it is this one that goes on.
-        leasing.leases.outgoing(domain, true);
-        self.publish();
-        // At each look: a signal that reached nobody is no halt.
-        self.desk.push(Command::Migration { domain, step: MigrationStep::Halt });
-        if fresh {
-            self.desk.note(now, LogLevel::Warn, "migration", format!("domain {domain}: {STANDS_STILL}"));
-        }
-    }
-
-    /// Nobody else has it: it goes on here, once storage says so too. It is told so at two looks, lest the one signal reaches nobody;
-    /// and whatever is known of it: an agent before this one may have stopped it.
-    fn let_go_on(&mut self, now: &Now, domain: DomainId, back: Return) {
-        let Some(leasing) = &mut self.leasing else { return };
-        if !leasing.leases.is_written(domain) || leasing.leases.is_acquiring(domain) {
-            return self.look_again(now, domain, LOOK_AGAIN);
-        }
-        let was_outgoing = leasing.leases.is_outgoing(domain);
-        if back.goes_on {
-            leasing.migrations.returns.remove(&domain);
-        } else {
-            leasing.leases.outgoing(domain, false);
-            // A migration that begins before the second look is another one, and not to be stopped.
-            let again = Return { goes_on: true, ..Return::new(now.instant, true) };
-            leasing.migrations.returns.insert(domain, again);
-            self.look_again(now, domain, LOOK_AGAIN);
-        }
-        self.desk.push(Command::Migration { domain, step: MigrationStep::GoOn });
-        if was_outgoing && !back.goes_on {
-            let text = if back.halted { "goes on here" } else { "stays here" };
-            let text = format!("domain {domain} has not moved: it {text}");
-            self.desk.note(now, LogLevel::Info, "migration", text);
-        }
-    }
-}
-
-impl Return {
-    fn new(now: Instant, unseen: bool) -> Self {
-        Self { since: now, due: now, unseen, unanswered: None, halted: false, goes_on: false }
-    }
-
-    /// True when libvirt has been asked for long whether it migrates the domain, and has said nothing.
-    fn is_silent(&self, now: &Now) -> bool {
-        self.unanswered.is_some_and(|since| now.instant.since_by_faster(since) >= SILENT)
     }
 }

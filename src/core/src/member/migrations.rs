@@ -1,12 +1,35 @@
 //! Live migrations that this host takes part in (PROTOCOL 4): domains that come in, from the moment their process shows, and own
-//! domains that have left, or that libvirt may have resumed. It remembers; what follows is said in `arrivals` and `departures`.
+//! domains that have left, or that libvirt may have resumed. It remembers; what follows is said in `arrivals`, `departures` and `returns`.
 
 use std::collections::BTreeMap;
 
 use super::RequestId;
 use super::arrival::Arrival;
-use crate::ids::DomainId;
+use crate::ids::{DomainId, Incarnation, Term};
 use crate::time::{HolderDeadline, Instant};
+
+/// On whose account a source stands still.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Beside {
+    /// It is not known.
+    #[default]
+    Unknown,
+    /// This destination's, which has reserved this term.
+    Destination(Incarnation, Term),
+    /// Nobody's any more: a look has shown that no live host has it. It waits for its own page.
+    Nobody,
+}
+
+impl Beside {
+    /// True when a destination that a look shows is another one: of two at most one is let in, so the one before has failed.
+    pub(super) fn is_over(self, who: Incarnation, term: Term) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Destination(before, reserved) => (before, reserved) != (who, term),
+            Self::Nobody => true,
+        }
+    }
+}
 
 /// An own domain that may run on another host too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +44,8 @@ pub(super) struct Return {
     pub(super) unanswered: Option<Instant>,
     /// Its processes were stopped.
     pub(super) halted: bool,
+    /// On whose account.
+    pub(super) beside: Beside,
     /// They were told to go on, once.
     pub(super) goes_on: bool,
 }

@@ -30,6 +30,7 @@ mod pass;
 mod phase;
 mod record;
 mod requests;
+mod returns;
 mod sight;
 mod starting;
 mod startup;

@@ -1,8 +1,9 @@
 //! What the simulator found where something else happens beside a live migration (PROTOCOL 4).
 
 use leasefence_core::format::{LeasePage, LeaseState, RecordCopy};
-use leasefence_core::member::{DomainReport, HookOperation, RequestId};
+use leasefence_core::member::{DomainReport, HookOperation, Input, MigrationNews, RequestId, StopReason};
 
+use crate::disk::Path;
 use crate::host::report;
 use crate::world::{World, guest};
 
@@ -56,4 +57,131 @@ fn a_start_that_is_asked_for_while_a_migrations_lease_is_being_acquired_is_denie
         world.until(60, "it is recovered", |world| !world.runs_on(1).is_empty());
     }
     assert!(denied > 0, "none came in between");
+}
+
+/// Libvirt's first steps on the destination, all of which must be permitted: its process waits for the guest.
+fn prepares(world: &mut World, to: usize) {
+    let asked = begin(world, to);
+    let (permitted, why) = world.answer(to, asked);
+    assert!(permitted, "{why}\n{}", world.story());
+    for step in [None, Some(HookOperation::Start), Some(HookOperation::Started)] {
+        if step == Some(HookOperation::Started) {
+            let incarnation = world.incarnation(to);
+            world.hosts[to].waiting.insert(guest(1), incarnation);
+            world.hosts[to].came_in.insert(guest(1));
+        }
+        let asked = match step {
+            Some(step) => world.hook(to, 1, step),
+            None => world.user_asks(to, 1),
+        };
+        assert!(world.answer(to, asked).0, "{}", world.story());
+    }
+    world.hosts[0].migrates.insert(guest(1));
+}
+
+fn suspends(world: &mut World) {
+    world.hosts[0].suspended.insert(guest(1));
+    let (at, news) = (world.at, MigrationNews::Suspended);
+    world.hosts[0].tell(at, Input::Migration { domain: guest(1), news });
+    world.run(10);
+}
+
+fn destination_gives_up(world: &mut World, to: usize) {
+    world.hosts[to].waiting.remove(&guest(1));
+    world.hosts[to].came_in.remove(&guest(1));
+    world.hook(to, 1, HookOperation::Release);
+}
+
+/// Catches: a source that stands still for good beside its next destination, which waits for its memory: it was stopped on account of
+/// the one before, and has not seen in between that this one has given up. (Simulator, `migrations` seed 740.)
+#[test]
+fn a_source_that_stands_still_goes_on_when_it_is_migrated_to_another_host_before_it_has_looked() {
+    for signals_lost in 0..2 {
+        let mut world = world(3);
+        prepares(&mut world, 1);
+        suspends(&mut world);
+        fails_and_is_stopped(&mut world);
+        world.path(0, Path::Cut);
+        destination_gives_up(&mut world, 1);
+        world.until(2, "it is erased", |world| state(world, 1).is_none());
+        prepares(&mut world, 2);
+        world.hosts[0].signals_lost = signals_lost;
+        world.path(0, Path::Works(std::time::Duration::from_millis(2)));
+        world.until(3, "it goes on", |world| !world.hosts[0].halted.contains(&guest(1)));
+        moves_to_host_2(&mut world);
+    }
+}
+
+/// Catches: the same, where the same host takes it again under the same term: the source has seen in between that nobody has it, and
+/// waited for a write of its page whose outcome is unknown. (Simulator, `migrations` seed 1587.)
+#[test]
+fn a_source_that_waits_for_its_page_goes_on_when_it_is_migrated_to_the_same_host_again() {
+    let mut world = world(3);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    fails_and_is_stopped(&mut world);
+    world.path(0, Path::LandsLate(std::time::Duration::from_millis(500)));
+    let layout = world.layout();
+    let beside = (2..u8::MAX).find(|number| layout.page_of(guest(*number)) == layout.page_of(guest(1)));
+    let other = world.user_asks(0, beside.expect("another guest of its page"));
+    world.run(300);
+    world.path(0, Path::Works(std::time::Duration::from_millis(2)));
+    let _denied = world.answer(0, other);
+    destination_gives_up(&mut world, 1);
+    world.until(3, "it is erased", |world| state(world, 1).is_none());
+    world.run(3_500);
+    assert!(world.hosts[0].halted.contains(&guest(1)), "its page is written\n{}", world.story());
+    prepares(&mut world, 1);
+    world.until(3, "it goes on", |world| !world.hosts[0].halted.contains(&guest(1)));
+    world.run(5_000);
+    assert_eq!(world.runs_on(1), [0], "{}", world.story());
+}
+
+/// Libvirt resumes the source, whose destination has not given up yet.
+fn fails_and_is_stopped(world: &mut World) {
+    world.hosts[0].suspended.remove(&guest(1));
+    world.hosts[0].migrates.remove(&guest(1));
+    let at = world.at;
+    world.hosts[0].tell(at, Input::Resumed(guest(1)));
+    world.run(600);
+    assert!(world.hosts[0].halted.contains(&guest(1)), "{}", world.story());
+}
+
+/// The migration to host 2, whose process waits, goes on undisturbed.
+fn moves_to_host_2(world: &mut World) {
+    let before = world.count(0, "halted");
+    world.run(5_000);
+    assert_eq!((world.count(0, "halted"), world.runs_on(1)), (before, vec![0]), "{}", world.story());
+    suspends(world);
+    let incarnation = world.hosts[2].waiting.remove(&guest(1)).expect("it waits there");
+    world.hosts[2].guests.insert(guest(1), incarnation);
+    let at = world.at;
+    world.hosts[2].tell(at, Input::Resumed(guest(1)));
+    world.run(100);
+    let source = &mut world.hosts[0];
+    source.guests.remove(&guest(1));
+    source.suspended.clear();
+    source.migrates.clear();
+    let at = world.at;
+    world.hosts[0].tell(at, Input::Stopped { domain: guest(1), reason: StopReason::Migrated });
+    world.run(3_000);
+    assert_eq!((world.runs_on(1), state(world, 2)), (vec![2], Some(LeaseState::Own)), "{}", world.story());
+}
+
+/// Catches: a source that is stopped in the middle of a migration, since its page still says that its CPUs were stopped for the one
+/// before: its agent was away when that failed, and when this one began. (Simulator, `migrations` seed 1389.)
+#[test]
+fn a_source_whose_agent_was_away_when_one_migration_failed_and_the_next_began_is_not_stopped() {
+    let mut world = world(3);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    world.run(1_000);
+    world.hosts[0].kill_agent();
+    world.hosts[0].suspended.remove(&guest(1));
+    destination_gives_up(&mut world, 1);
+    world.until(2, "it is erased", |world| state(world, 1).is_none());
+    prepares(&mut world, 2);
+    world.start_agent(0);
+    world.until(20, "held", |world| world.state(0) == "held");
+    moves_to_host_2(&mut world);
 }

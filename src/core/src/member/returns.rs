@@ -1,0 +1,193 @@
+//! The doubt about a source that libvirt has resumed though its destination may run it, or that may have been (PROTOCOL 4): its
+//! processes are stopped until that is known, killed once it has run elsewhere, and go on once nobody else has it.
+
+use std::time::Duration;
+
+use super::migrations::{Beside, Return};
+use super::{Command, LogLevel, Member, MigrationStep};
+use crate::ids::DomainId;
+use crate::lease::{AcquireKind, AcquireRequest, Standing, shows};
+use crate::time::{Instant, Now};
+
+/// Between two looks at the key.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// The same where nothing is being decided: libvirt migrates it, or it is being killed.
+const LOOK_LATER: Duration = Duration::from_secs(1);
+
+/// Libvirt that has not said for so long whether it migrates a domain away, which runs elsewhere, is waited for no longer.
+const SILENT: Duration = Duration::from_secs(30);
+
+/// What people are told of a source that is stopped in doubt.
+pub(super) const STANDS_STILL: &str =
+    "it may run on the host that it was to move to, and is stopped (SIGSTOP) here until that is known";
+
+impl Member {
+    pub(super) fn look_at_return(&mut self, now: &Now, domain: DomainId, unseen: bool) {
+        let Some(leasing) = &mut self.leasing else { return };
+        let new = Return::new(now.instant, unseen);
+        let known = leasing.migrations.returns.entry(domain).or_insert(new);
+        if known.unseen {
+            // What was read before this says nothing of it.
+            let Return { halted, beside, unanswered, .. } = *known;
+            *known = Return { halted, beside, unanswered, ..new };
+        }
+        self.domains.settled = false;
+    }
+
+    pub(super) fn decide_return(&mut self, now: &Now, domain: DomainId, back: Return, standing: Standing) {
+        if matches!(standing, Standing::Top | Standing::BelowTheGone)
+            && let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain))
+        {
+            back.beside = Beside::Nobody;
+        }
+        match standing {
+            // By post-copy it runs there, and needs what is here, until libvirt has sent the rest of its memory.
+            Standing::Overtaken(_) if back.unseen && !back.is_silent(now) => {
+                self.ask_job(now, domain);
+            }
+            Standing::Overtaken(who) => {
+                self.look_again(now, domain, LOOK_LATER);
+                if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) {
+                    let who = self.name_of(who);
+                    let reason = format!("it was migrated to {who}, which has run it since");
+                    self.desk.push(Command::Destroy { domain, reason });
+                }
+            }
+            // Nothing speaks for a migration but that one host's sector cannot be read: no guest stands still for that.
+            Standing::Unknown(_) if !self.is_outgoing(domain) => self.look_again(now, domain, LOOK_LATER),
+            // What it was stopped for has failed, and a further migration of it waits for it.
+            Standing::Arriving(who, term) if back.halted && back.beside.is_over(who, term) => {
+                self.goes_on_to_leave(now, domain);
+            }
+            Standing::Arriving(..) | Standing::Unknown(_) if back.unseen => {
+                self.leave_alone(now, domain, back);
+            }
+            Standing::Arriving(who, term) => self.halt(now, domain, Beside::Destination(who, term)),
+            Standing::Unknown(_) => self.halt(now, domain, back.beside),
+            // In maintenance nothing is acquired; and nobody runs it but this host. It is looked at until that is over.
+            Standing::BelowTheGone if self.leasing.as_ref().is_some_and(|l| l.leases.is_closed()) => {
+                self.let_go_on(now, domain, Return { goes_on: false, ..back });
+                self.look_again(now, domain, LOOK_LATER);
+            }
+            Standing::BelowTheGone => {
+                self.look_again(now, domain, LOOK_AGAIN);
+                if let Some(leasing) = &mut self.leasing {
+                    leasing.leases.acquire(AcquireRequest { domain, kind: AcquireKind::Retake });
+                }
+            }
+            Standing::Top => self.let_go_on(now, domain, back),
+        }
+    }
+
+    fn look_again(&mut self, now: &Now, domain: DomainId, after: Duration) {
+        if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
+            (back.since, back.due) = (now.instant, now.instant.plus(after));
+        }
+    }
+
+    /// Libvirt migrates it, as far as is known. What was told to go on is told so twice, lest the one signal reaches nobody.
+    fn leave_alone(&mut self, now: &Now, domain: DomainId, back: Return) {
+        if back.goes_on {
+            self.desk.push(Command::Migration { domain, step: MigrationStep::GoOn });
+        }
+        if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
+            back.goes_on = false;
+        }
+        self.ask_job(now, domain);
+    }
+
+    fn ask_job(&mut self, now: &Now, domain: DomainId) {
+        self.look_again(now, domain, LOOK_LATER);
+        if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
+            back.unanswered.get_or_insert(now.instant);
+        }
+        self.desk.push(Command::Migration { domain, step: MigrationStep::AskJob });
+    }
+
+    /// Libvirt says whether it migrates the domain away. A libvirt that does not say so is asked again: a source that is stopped in
+    /// the middle of its migration would stand still for good.
+    pub(super) fn job_told(&mut self, now: &Now, domain: DomainId, migrates: Option<bool>) {
+        let back = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain));
+        let Some(back) = back else { return };
+        match migrates {
+            Some(false) => *back = Return { since: now.instant, due: now.instant, unseen: false, ..*back },
+            Some(true) => back.unanswered = None,
+            None => {}
+        }
+    }
+
+    /// It may run on its destination: it stands still here until that is known.
+    fn halt(&mut self, now: &Now, domain: DomainId, beside: Beside) {
+        self.look_again(now, domain, LOOK_AGAIN);
+        let Some(leasing) = &mut self.leasing else { return };
+        let Some(back) = leasing.migrations.returns.get_mut(&domain) else { return };
+        let fresh = !std::mem::replace(&mut back.halted, true);
+        (back.goes_on, back.beside) = (false, beside);
+        // An agent that is restarted meanwhile must know that it is this one that goes on.
+        leasing.leases.outgoing(domain, true);
+        self.publish();
+        // At each look: a signal that reached nobody is no halt.
+        self.desk.push(Command::Migration { domain, step: MigrationStep::Halt });
+        if fresh {
+            self.desk.note(now, LogLevel::Warn, "migration", format!("domain {domain}: {STANDS_STILL}"));
+        }
+    }
+
+    /// It was stopped beside a destination that has given up, or is gone, and libvirt migrates it to another one by now: that would
+    /// wait for it for ever. From here on it is one that libvirt migrates, as far as is known.
+    fn goes_on_to_leave(&mut self, now: &Now, domain: DomainId) {
+        let Some(leasing) = &mut self.leasing else { return };
+        leasing.leases.outgoing(domain, false);
+        let again = Return { goes_on: true, ..Return::new(now.instant, true) };
+        leasing.migrations.returns.insert(domain, again);
+        self.look_again(now, domain, LOOK_AGAIN);
+        self.publish();
+        self.desk.push(Command::Migration { domain, step: MigrationStep::GoOn });
+        let text = format!("domain {domain} has not moved, and is being migrated again: it goes on here");
+        self.desk.note(now, LogLevel::Info, "migration", text);
+    }
+
+    /// Nobody else has it: it goes on here, once storage says so too. It is told so at two looks, lest the one signal reaches nobody;
+    /// and whatever is known of it: an agent before this one may have stopped it.
+    fn let_go_on(&mut self, now: &Now, domain: DomainId, back: Return) {
+        let Some(leasing) = &mut self.leasing else { return };
+        if !leasing.leases.is_written(domain) || leasing.leases.is_acquiring(domain) {
+            return self.look_again(now, domain, LOOK_AGAIN);
+        }
+        let was_outgoing = leasing.leases.is_outgoing(domain);
+        if back.goes_on {
+            leasing.migrations.returns.remove(&domain);
+        } else {
+            leasing.leases.outgoing(domain, false);
+            // A migration that begins before the second look is another one, and not to be stopped.
+            let again = Return { goes_on: true, ..Return::new(now.instant, true) };
+            leasing.migrations.returns.insert(domain, again);
+            self.look_again(now, domain, LOOK_AGAIN);
+        }
+        self.desk.push(Command::Migration { domain, step: MigrationStep::GoOn });
+        if was_outgoing && !back.goes_on {
+            let text = if back.halted { "goes on here" } else { "stays here" };
+            let text = format!("domain {domain} has not moved: it {text}");
+            self.desk.note(now, LogLevel::Info, "migration", text);
+        }
+    }
+}
+
+impl Return {
+    fn new(now: Instant, unseen: bool) -> Self {
+        Self {
+            since: now,
+            due: now,
+            unseen,
+            unanswered: None,
+            halted: false,
+            beside: Beside::Unknown,
+            goes_on: false,
+        }
+    }
+
+    /// True when libvirt has been asked for long whether it migrates the domain, and has said nothing.
+    fn is_silent(&self, now: &Now) -> bool {
+        self.unanswered.is_some_and(|since| now.instant.since_by_faster(since) >= SILENT)
+    }
+}
