@@ -102,6 +102,9 @@ fn scene(bug: B) -> Options {
         B::BarrierOnOneStorage => (3, C::Drains),
         B::ResetAtBudgetsEnd => (3, C::Resets),
         B::TornSlotTrusted => (3, C::Tears),
+        B::SourceForgets | B::IncomingIgnored | B::IncomingReservesNoTerm | B::MigrateThenColdStart => {
+            (3, C::Migrations)
+        }
         B::ReceiptWithToken => (4, C::Hangs),
         B::ReceiptOverUnnamed => (3, C::Strangers),
         B::EndBeyondTtl | B::CloneNotWatched => (3, C::Identity),

@@ -22,13 +22,27 @@ fn story(plan: &Plan) -> Story {
 
 #[test]
 fn the_same_seed_twice_gives_byte_identical_stories_and_pictures() {
-    for seed in 0..3 {
-        let plan = search(&[]).plan(seed);
+    let plans = [(0, &[][..]), (1, &[]), (2, &[]), (3, &[Class::Migrations]), (4, &[Class::Migrations])];
+    for (seed, classes) in plans {
+        let plan = search(classes).plan(seed);
         let (first, second) = (story(&plan), story(&plan));
         assert!(first.lines().len() > 100, "something happens");
         assert_eq!(first.text(), second.text(), "seed {seed}");
         let svg = |story| Picture { story, title: "a seed", since: 0, until: plan.end() }.svg();
         assert_eq!(svg(&first), svg(&second), "seed {seed}");
+    }
+}
+
+#[test]
+fn domains_move_and_what_they_wait_for_fails() {
+    let stories: String = (1..6).map(|seed| story(&search(&[Class::Migrations]).plan(seed)).text()).collect();
+    for happens in [
+        "has come in, and runs",
+        "is resumed by libvirt",
+        "is stopped by the agent",
+        "goes on, its agent says",
+    ] {
+        assert!(stories.contains(happens), "{happens}");
     }
 }
 

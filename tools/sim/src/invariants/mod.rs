@@ -10,6 +10,7 @@ mod evidence_is_true;
 mod kills_have_reasons;
 mod liveness;
 mod locks;
+mod moves;
 mod never_revived;
 mod one_claim;
 mod one_holder;
@@ -23,6 +24,7 @@ mod pets;
 mod receipts;
 mod requests;
 mod resets;
+mod sources;
 mod tolerance;
 mod verdicts;
 mod wants;
@@ -39,6 +41,8 @@ use crate::world::World;
 pub(crate) enum Happened {
     /// A run began.
     Began { run: usize },
+    /// The CPUs of a process run that was there: it has come in, or goes on after its migration.
+    Resumed { run: usize, by: By },
     /// A run was killed.
     Killed { run: usize },
     /// Bytes reached the lease file.
@@ -65,6 +69,15 @@ pub(crate) enum Happened {
     LetGo { host: usize },
     /// All is over: it must be well again.
     End,
+}
+
+/// Who lets a guest go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum By {
+    /// Libvirt, which knows nothing of leases.
+    Libvirt,
+    /// The host's agent, which has found that nobody else has it.
+    Agent,
 }
 
 /// What was violated, and how.
@@ -116,6 +129,8 @@ impl Judges {
             Box::new(drops::Drops::default()),
             Box::new(wants::Wants::default()),
             Box::new(convicted::Convicted::default()),
+            Box::new(moves::Moves),
+            Box::new(sources::Sources::default()),
         ];
         if plan.classes == [Class::Tolerated] {
             judges.push(Box::new(tolerance::Tolerance));
@@ -129,7 +144,7 @@ impl Judges {
             if plan.classes == [Class::Resets] {
                 judges.push(Box::new(resets::Resets));
             }
-            if plan.classes == [Class::Losses] {
+            if matches!(plan.classes[..], [Class::Losses | Class::Migrations]) {
                 judges.push(Box::new(liveness::Liveness));
             }
         } else if !plan.breaks_assumptions() {

@@ -77,6 +77,8 @@ pub enum Class {
     Strangers,
     /// A scene: users start domains through libvirt's hook, on several hosts at once, while hosts are fenced, cut and lost.
     Users,
+    /// A scene: domains are migrated, while hosts, agents and libvirts fail at each step of that.
+    Migrations,
     /// A scene: paths that lead to other files, and records of other machines.
     Files,
     /// Beyond the stated assumptions: stale reads, writes done twice. Violations are reported, and expected.
@@ -129,6 +131,7 @@ impl Class {
                 | C::Hangs
                 | C::Strangers
                 | C::Users
+                | C::Migrations
                 | C::Files
         )
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::faults::Drawing;
 use super::scenes::Scene;
-use super::{Class, ClusterPlan, DomainPlan, Fault, FaultKind, HostPlan, Plan, Reset};
+use super::{Class, ClusterPlan, DomainPlan, Fault, FaultKind, HostPlan, Move, Operator, Plan, Reset};
 use crate::time::{MS, S, nanos};
 
 /// What is asked for on the command line.
@@ -77,6 +77,7 @@ impl Plan {
                 plan.faults = Drawing { rng, plan: &plan, timing }.faults();
                 plan.faults.extend(draw_tears(&plan));
                 plan.faults.extend(draw_survivors(&plan));
+                plan.faults.extend(draw_moves(&plan));
                 plan.faults.sort_by_key(|fault| fault.at);
             }
         }
@@ -115,6 +116,20 @@ fn draw_survivors(plan: &Plan) -> Vec<Fault> {
         Fault { at, host, kind: FaultKind::Unkillable { lasts } }
     });
     faults.filter(|fault| fault.at < plan.mended_at).collect()
+}
+
+/// In half of the plans orchestrators migrate domains. Drawn apart, as above.
+fn draw_moves(plan: &Plan) -> Vec<Fault> {
+    let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x3019_2a7e);
+    let quiet = plan.classes.iter().any(|class| matches!(class, Class::Tolerated | Class::Edge));
+    let count = if !quiet && rng.bool() { rng.usize(..16) } else { 0 };
+    let mut draw = || {
+        let (domain, how) = (rng.usize(..plan.domains.len()), Move::draw(&mut rng));
+        let kind = FaultKind::Operator(Operator::Migrate { domain, how });
+        Fault { at: rng.u64(20 * S..plan.mended_at.max(21 * S)), host: rng.usize(..plan.hosts.len()), kind }
+    };
+    let faults: Vec<_> = (0..count).map(|_| draw()).collect();
+    faults.into_iter().filter(|fault| fault.at < plan.mended_at).collect()
 }
 
 /// Most seeds mix two to five classes, some all; some are of one of the special ones.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Move;
 use crate::time::MS;
 
 /// A place in the list of hosts.
@@ -75,6 +76,13 @@ pub enum Operator {
     StartHere {
         /// Which.
         domain: DomainIndex,
+    },
+    /// A user, or an orchestrator, asks libvirt to migrate a domain to this host, from wherever it runs.
+    Migrate {
+        /// Which.
+        domain: DomainIndex,
+        /// How it goes.
+        how: Move,
     },
     /// A disk chain changes (an external snapshot): the definition of before is old.
     Snapshot {

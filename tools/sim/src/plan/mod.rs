@@ -6,6 +6,7 @@ mod directed;
 mod draw;
 mod fault;
 mod faults;
+mod moves;
 mod scenes;
 
 use std::fmt::Write;
@@ -17,6 +18,7 @@ use leasefence_core::terms::Terms;
 pub use class::Class;
 pub use draw::Options;
 pub use fault::{Damage, Direction, DomainIndex, Fault, FaultKind, HostIndex, Operator, Sector};
+pub use moves::{Move, MoveEnd};
 
 use crate::time::S;
 

@@ -4,6 +4,7 @@
 mod ends;
 mod late_writes;
 mod leases;
+mod migrations;
 mod slots;
 mod stalls;
 mod takeovers;
@@ -64,6 +65,7 @@ impl Scene<'_> {
             Class::Hangs => self.hangs(),
             Class::Strangers => self.strangers(),
             Class::Users => self.users(),
+            Class::Migrations => self.migrations(),
             _ => self.files(),
         }
         self.plan.faults.sort_by_key(|fault| fault.at);

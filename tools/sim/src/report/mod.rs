@@ -61,7 +61,7 @@ pub fn summary(first: u64, totals: &Totals, speed: &Speed) -> String {
     format!(
         "{} seeds from {first}: {} violated{outside}\n\
          {:.1} simulated hours, {:.1} s of CPU, {:.1} s on the wall: {:.0} simulated hours a CPU minute\n\
-         {} runs, {} recoveries, {} fences, {} verdicts, {} resets, {} events\n",
+         {} runs, {} recoveries, {} migrations, {} fences, {} verdicts, {} resets, {} events\n",
         totals.seeds,
         totals.findings.len(),
         speed.simulated_hours,
@@ -70,6 +70,7 @@ pub fn summary(first: u64, totals: &Totals, speed: &Speed) -> String {
         speed.simulated_hours_per_cpu_minute,
         counts.runs,
         counts.recoveries,
+        counts.moves,
         counts.fences,
         counts.verdicts,
         counts.resets,
@@ -162,6 +163,7 @@ pub fn json(first: u64, totals: &Totals, speed: &Speed, entries: &[Entry]) -> St
         "speed": speed,
         "runs": counts.runs,
         "recoveries": counts.recoveries,
+        "migrations": counts.moves,
         "fences": counts.fences,
         "verdicts": counts.verdicts,
         "resets": counts.resets,

@@ -272,8 +272,7 @@ impl World {
                 self.start_of_a_user(host, id, domain, opened, token_is_new);
             }
             Command::AskActivity { domain, opened } => self.activity_asked(host, domain, opened),
-            // Nothing migrates in this world.
-            Command::Migration { .. } => {}
+            Command::Migration { domain, step } => self.migration_step(host, domain, step),
             Command::Reply(id, reply) if self.hosts[host].asking.contains_key(&id) => {
                 self.hook_is_answered(host, id, &reply);
             }

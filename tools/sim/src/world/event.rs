@@ -4,8 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use leasefence_core::ids::{DomainId, Term};
-use leasefence_core::member::RequestId;
+use leasefence_core::member::{MigrationNews, RequestId};
 use leasefence_core::time::Instant;
+
+use super::moves::Arrival;
 
 /// Something that is due. Numbers tell a thing from a later one of its kind: what is out of date does nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +42,8 @@ pub(crate) enum Event {
     UserStart { domain: usize },
     HookLate { host: usize, id: RequestId },
     HookGoesOn { host: usize, boot: u32, domain: usize, step: HookStep },
+    Moves { number: usize },
+    Word { host: usize, process: u32, domain: usize, word: Word },
     End,
 }
 
@@ -52,8 +56,23 @@ pub(crate) enum HookStep {
     Start,
     /// QEMU is being run.
     Runs,
+    /// In the place of a migration: its CPUs are about to run.
+    Cpus { run: usize },
     /// Its CPUs run.
     Started { run: usize },
+    /// A migration to this host.
+    Arrives { number: usize, step: Arrival },
+}
+
+/// What an agent is told of a domain that moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Word {
+    /// By libvirt: its CPUs are stopped for its migration.
+    Suspended,
+    /// By libvirt: they run.
+    Resumed,
+    /// What it had asked for.
+    Answer(MigrationNews),
 }
 
 /// A start that an agent's process has permitted.

@@ -254,10 +254,6 @@ impl World {
         }
     }
 
-    fn running(&self, domain: usize) -> Option<usize> {
-        self.domains[domain].runs.last().copied().filter(|run| self.runs[*run].killed.is_none())
-    }
-
     /// A bug in the agent writes an end that lies far beyond any lease, and the process dies of another.
     fn agent_goes_mad(&mut self, host: HostIndex) {
         let now = self.hosts[host].clock.now(self.at).instant;
@@ -377,6 +373,8 @@ impl World {
             }
             Operator::Start { domain } => self.user_starts(domain),
             Operator::StartHere { domain } => self.user_starts_on(domain, host),
+            Operator::Migrate { domain, how } => self.migration_asked(host, domain, how),
+            Operator::Snapshot { domain } if self.has_job(domain) => {}
             Operator::Snapshot { domain } => {
                 if let Some(run) = self.running(domain) {
                     self.domains[domain].chain += 1;

@@ -2,13 +2,12 @@
 //! it wrote waits in the host's kernel where the way is cut, and on the storage until that applies it.
 
 use leasefence_core::fencing::{DomainProcess, HalfReading, StorageKind};
-use leasefence_core::format::WatchdogClass;
 use leasefence_core::ids::{DomainId, Term};
 use leasefence_core::member::destroy_needs_libvirt;
 
 use super::event::Event;
 use super::fencer::run_of;
-use super::run::{Ended, Run, Writes};
+use super::run::{Cpus, Ended, Run, Writes};
 use super::{DataStorage, Lane, World};
 use crate::invariants::Happened;
 use crate::time::{MS, S};
@@ -19,8 +18,37 @@ const EXIT: u64 = 30 * MS;
 const TELL: u64 = 500 * MS;
 
 impl World {
-    /// A process of a domain appears.
+    /// A process of a domain appears, and its CPUs run.
     pub(crate) fn begin_run(&mut self, domain: usize, host: usize, term: Option<Term>, chain: u64) -> usize {
+        let number = self.add_process(domain, host, term, chain);
+        self.counts.runs += 1;
+        self.counts.recoveries += u64::from(term.is_some());
+        self.tell_host(host, "runs", || format!("domain {domain} begins, {}", by(term)));
+        self.cold_start_runs(number);
+        self.beat_soon(host);
+        self.libvirt_changed(host);
+        number
+    }
+
+    /// The CPUs of a process run that waited for no migration.
+    pub(super) fn cold_start_runs(&mut self, run: usize) {
+        let (at, this) = (self.at, &mut self.runs[run]);
+        (this.cpus, this.ran_at) = (Cpus::Run, Some(at));
+        let (domain, recovers) = (this.domain, this.term.is_some());
+        self.domains[domain].stopped_by_user = false;
+        // What a user starts is protected from its first lease on.
+        self.domains[domain].leased &= recovers;
+        self.happened(&Happened::Began { run });
+    }
+
+    /// A process of a domain appears, its CPUs stopped.
+    pub(super) fn add_process(
+        &mut self,
+        domain: usize,
+        host: usize,
+        term: Option<Term>,
+        chain: u64,
+    ) -> usize {
         let number = self.runs.len();
         let this = &self.hosts[host];
         let run = Run {
@@ -38,6 +66,13 @@ impl World {
             told: false,
             writes: [Writes::default(); 2],
             ended_by: None,
+            comes_in: false,
+            cpus: Cpus::Wait,
+            ran_at: None,
+            handed_over: None,
+            halted: None,
+            resumed: None,
+            lost: false,
         };
         let process = DomainProcess {
             domain: self.domains[domain].id,
@@ -45,21 +80,12 @@ impl World {
             start_time: this.clock.now(self.at).instant.boot_ns / (10 * MS),
             scan: 0,
         };
-        self.counts.runs += 1;
-        self.counts.recoveries += u64::from(term.is_some());
-        self.tell_host(host, "runs", || format!("domain {domain} begins, {}", by(term)));
         self.runs.push(run);
         self.domains[domain].runs.push(number);
-        self.domains[domain].stopped_by_user = false;
-        // What a user starts is protected from its first lease on.
-        self.domains[domain].leased &= term.is_some();
         let this = &mut self.hosts[host];
         this.guests.push(number);
         this.processes.push(process);
         this.known.insert(domain, chain);
-        self.happened(&Happened::Began { run: number });
-        self.beat_soon(host);
-        self.libvirt_changed(host);
         number
     }
 
@@ -113,6 +139,7 @@ impl World {
         let (host, domain) = (self.runs[run].host, self.runs[run].domain);
         self.tell_host(host, "kill", || format!("domain {domain} {who}"));
         self.happened(&Happened::Killed { run });
+        self.has_died(run);
         let after = self.below(EXIT);
         self.queue.at(self.at + after, Event::Exit { run });
     }
@@ -129,8 +156,10 @@ impl World {
             let id = self.domains[domain].id;
             let own = self.hosts[host].page.iter().flat_map(|page| &page.own);
             let seen = own.into_iter().any(|lease| lease.domain == id && lease.ran);
-            self.domains[domain].leased &= seen || self.runs[run].term.is_some();
+            let moved = matches!(why, Ended::Migrated | Ended::Destroyed);
+            self.domains[domain].leased &= seen || moved || self.runs[run].term.is_some();
             self.tell_host(host, "ends", || format!("domain {domain}: {why:?}"));
+            self.has_died(run);
             self.queue.at(self.at, Event::Exit { run });
         }
     }
@@ -175,7 +204,7 @@ impl World {
         self.plan.hook && self.runs[run].ended_by == Some(Ended::Stopped)
     }
 
-    fn waits_for_storage(&self, run: usize) -> bool {
+    pub(super) fn waits_for_storage(&self, run: usize) -> bool {
         let cut = self.hosts[self.runs[run].host].data_cut > 0;
         cut || self.storages_of(run).any(|storage| self.storages[storage].stalled_until > self.at)
     }
@@ -203,7 +232,9 @@ impl World {
     /// What a process that is gone has written: with a file system of this kernel all of it has landed; over a network it
     /// is on its way, or waits in this kernel while the way is cut.
     fn writes_on_their_way(&mut self, run: usize) {
-        let local = |world: &Self, storage| world.drains_itself(run) || !world.is_remote(storage);
+        // One whose CPUs never ran has written nothing; QEMU hands over only what has landed.
+        let has_none = self.drains_itself(run) || self.runs[run].cpus != Cpus::Run;
+        let local = |world: &Self, storage| has_none || !world.is_remote(storage);
         for (place, storage) in self.places_of(run) {
             if local(self, storage) {
                 self.lands(run, place, self.at, self.at);
@@ -257,8 +288,11 @@ impl World {
         for run in 0..self.runs.len() {
             let this = &self.runs[run];
             if this.host == host && this.boot == self.hosts[host].boot && this.quiet.is_none() {
-                let cut = this.exited.is_some();
-                self.runs[run].killed.get_or_insert(self.at);
+                let cut = this.exited.is_some() || this.cpus != Cpus::Run;
+                if this.killed.is_none() {
+                    self.runs[run].killed = Some(self.at);
+                    self.has_died(run);
+                }
                 self.runs[run].exited.get_or_insert(self.at);
                 if cut {
                     self.places_of(run).for_each(|(place, _)| self.lands(run, place, self.at, self.at));
@@ -267,39 +301,6 @@ impl World {
                 }
             }
         }
-    }
-
-    /// A user starts a domain for the first time, or again after a user stopped it; never where it may still run.
-    pub(crate) fn user_starts(&mut self, domain: usize) {
-        self.user_starts_on(domain, self.plan.domains[domain].host);
-    }
-
-    /// The same, on a certain host.
-    pub(crate) fn user_starts_on(&mut self, domain: usize, host: usize) {
-        let first = self.domains[domain].runs.is_empty();
-        let may = first || self.domains[domain].stopped_by_user;
-        if self.plan.hook {
-            return self.hook_is_asked(host, domain);
-        }
-        let busy = self.domains[domain].runs.last().is_some_and(|run| self.runs[*run].may_write(self.at));
-        // Without the hook nothing keeps a user from starting what may be recovered at any moment: users look first.
-        if !may || busy || self.may_be_recovered(domain) {
-            return;
-        }
-        let this = &self.hosts[host];
-        // Without the hook a start at the moment of a fence has no token: users start where a lease is held, or before any.
-        let ended = this.fencer.half.armed_since_boot && (!self.holds(host) || self.end_has_passed(host));
-        // Nor does anything reset a host without a watchdog whose agent is away when it starts: a hook would deny that too.
-        let unwatched = self.plan.hosts[host].watchdog == WatchdogClass::None;
-        let denied = ended || unwatched && this.agent.paused_until > self.at;
-        if this.stands_still() || this.libvirt_hung > 0 || this.agent.member.is_none() || denied {
-            if first {
-                self.queue.at(self.at + S, Event::UserStart { domain });
-            }
-            return;
-        }
-        let chain = self.domains[domain].chain;
-        self.begin_run(domain, host, None, chain);
     }
 
     pub(crate) fn tell_storage(&mut self, event: &'static str, text: impl FnOnce() -> String) {

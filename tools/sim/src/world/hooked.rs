@@ -8,6 +8,7 @@ use leasefence_core::time::Instant;
 
 use super::World;
 use super::event::{Event, HookStep};
+use super::moves::Arrival;
 use crate::time::{MS, S};
 
 /// The hook's own deadline.
@@ -32,22 +33,30 @@ impl World {
         self.ask_hook(host, domain, HookStep::Prepare);
     }
 
-    fn runs_there(&self, host: usize, domain: usize) -> bool {
+    pub(super) fn runs_there(&self, host: usize, domain: usize) -> bool {
         self.hosts[host].guests.iter().any(|run| self.runs[*run].domain == domain)
     }
 
-    fn ask_hook(&mut self, host: usize, domain: usize, step: HookStep) {
+    pub(super) fn ask_hook(&mut self, host: usize, domain: usize, step: HookStep) {
         self.asked += 1;
         // Above those of the operators.
         let id = RequestId((1 << 32) + self.asked);
+        let report = || {
+            let mut report = self.report(host, domain, self.domains[domain].chain);
+            (report.running, report.definition_version) = (false, 0);
+            Box::new(report)
+        };
         let operation = match step {
-            HookStep::Prepare => {
-                let mut report = self.report(host, domain, self.domains[domain].chain);
-                (report.running, report.definition_version) = (false, 0);
-                HookOperation::Prepare(Box::new(report))
+            HookStep::Arrives { step: Arrival::Begin, .. } => HookOperation::Migrate(report()),
+            HookStep::Prepare | HookStep::Arrives { step: Arrival::Prepare, .. } => {
+                HookOperation::Prepare(report())
             }
-            HookStep::Start | HookStep::Runs => HookOperation::Start,
-            HookStep::Started { .. } => HookOperation::Started,
+            HookStep::Started { .. } | HookStep::Arrives { step: Arrival::Started, .. } => {
+                HookOperation::Started
+            }
+            HookStep::Start | HookStep::Runs | HookStep::Cpus { .. } | HookStep::Arrives { .. } => {
+                HookOperation::Start
+            }
         };
         let question = HookQuestion { domain: self.domains[domain].id, exempt: false, operation };
         self.hosts[host].asking.insert(id, Asking { domain, step });
@@ -63,8 +72,10 @@ impl World {
 
     pub(crate) fn hook_is_answered(&mut self, host: usize, id: RequestId, reply: &Reply) {
         let Some(asking) = self.hosts[host].asking.remove(&id) else { return };
-        if !reply.ok {
-            self.denied(host, asking, &reply.text);
+        match asking.step {
+            _ if !reply.ok => self.denied(host, asking, &reply.text),
+            HookStep::Arrives { number, step: Arrival::Started } => self.arrival_is_ready(number),
+            _ => {}
         }
     }
 
@@ -72,12 +83,13 @@ impl World {
         self.tell_host(host, "denied", || format!("domain {domain} at {step:?}: {why}"));
         match step {
             HookStep::Started { run } => self.kill_run(run, "by libvirt, whose hook denied it"),
+            HookStep::Arrives { number, step } => self.arrival_denied(number, step),
             _ => self.start_is_over(host, domain),
         }
     }
 
     /// Nothing comes of it: libvirt cleans up, and tells its hook.
-    fn start_is_over(&mut self, host: usize, domain: usize) {
+    pub(super) fn start_is_over(&mut self, host: usize, domain: usize) {
         self.hosts[host].starting.remove(&domain);
         self.hook_tells_of_release(host, self.domains[domain].id);
     }
@@ -85,7 +97,9 @@ impl World {
     /// An agent that is stopped for longer than the hook waits hears nothing of it.
     pub(crate) fn hook_tells_of_release(&mut self, host: usize, domain: DomainId) {
         let heard = self.hosts[host].agent.paused_until <= self.at;
-        if self.plan.hook && heard {
+        // Where nothing else asks it, migrations do.
+        let asks = self.plan.hook || self.moves.iter().any(|moving| self.domains[moving.domain].id == domain);
+        if asks && heard {
             self.asked += 1;
             let id = RequestId((1 << 32) + self.asked);
             let question = HookQuestion { domain, exempt: false, operation: HookOperation::Release };
@@ -115,9 +129,14 @@ impl World {
             return;
         };
         let boot = self.hosts[host].boot;
-        let next = if step == HookStep::Prepare { HookStep::Start } else { HookStep::Runs };
+        let next = match step {
+            HookStep::Prepare => HookStep::Start,
+            HookStep::Arrives { number, step } => HookStep::Arrives { number, step: step.next() },
+            _ => HookStep::Runs,
+        };
         // Libvirt hangs while it prepares: from the last question on QEMU is run at once.
-        let hangs = if next == HookStep::Start { self.hosts[host].start_hangs.take() } else { None };
+        let prepares = matches!(next, HookStep::Start | HookStep::Arrives { step: Arrival::Start, .. });
+        let hangs = if prepares { self.hosts[host].start_hangs.take() } else { None };
         let after = hangs.unwrap_or_else(|| MS + self.below(STEP));
         self.queue.at(self.at + after, Event::HookGoesOn { host, boot, domain: number, step: next });
     }
@@ -138,6 +157,11 @@ impl World {
                 self.hosts[host].starts_fail -= 1;
                 self.start_is_over(host, domain);
             }
+            HookStep::Arrives { number, step } => self.arrival_goes_on(number, step),
+            HookStep::Runs if self.may_be_in_the_place_of_a_migration(host, domain) => {
+                self.cold_start_in_its_place(host, domain);
+            }
+            HookStep::Cpus { run } => self.cold_start_goes_on(host, boot, run),
             HookStep::Runs => {
                 let chain = self.domains[domain].chain;
                 let run = self.begin_run(domain, host, None, chain);

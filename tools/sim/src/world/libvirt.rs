@@ -13,7 +13,7 @@ use leasefence_core::time::Instant;
 
 use super::World;
 use super::event::{Barrier, Event, Start};
-use super::run::Ended;
+use super::run::{Cpus, Ended};
 use crate::invariants::Happened;
 use crate::time::{MS, S};
 
@@ -68,6 +68,14 @@ impl World {
         self.hosts[host].agent.running = guarded(&reports).collect();
         self.give(host, Input::Capacity { memory_mib });
         self.give(host, Input::Domains(reports));
+        self.give(host, Input::CpusRun(self.cpus_run(host)));
+    }
+
+    /// The domains whose CPUs run, as libvirt says: it knows nothing of a signal.
+    fn cpus_run(&self, host: usize) -> Vec<DomainId> {
+        let runs = self.hosts[host].guests.iter().map(|run| &self.runs[*run]);
+        let listed = runs.filter(|run| run.cpus == Cpus::Run && !run.told);
+        listed.map(|run| self.domains[run.domain].id).collect()
     }
 
     pub(crate) fn report(&self, host: usize, domain: usize, chain: u64) -> DomainReport {
@@ -108,6 +116,8 @@ impl World {
         let reason = match self.runs[run].ended_by {
             Some(Ended::Stopped) => StopReason::Shutdown,
             Some(Ended::Crashed) | None => StopReason::Crashed,
+            Some(Ended::Migrated) => StopReason::Migrated,
+            Some(Ended::Destroyed) => StopReason::Destroyed,
         };
         let domain = self.domains[self.runs[run].domain].id;
         self.give(host, Input::Stopped { domain, reason });

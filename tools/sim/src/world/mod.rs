@@ -3,6 +3,7 @@
 
 mod agent;
 mod clock;
+mod cpus;
 mod event;
 mod faults;
 mod fencer;
@@ -15,6 +16,7 @@ mod looks;
 mod memory;
 mod mend;
 mod moment;
+mod moves;
 mod observer;
 mod path;
 mod power;
@@ -23,6 +25,7 @@ mod run;
 mod sights;
 mod storage;
 mod truth;
+mod users;
 mod watchdog;
 
 use leasefence_core::fencing::StorageKind;
@@ -35,6 +38,7 @@ use lease_file::LeaseFile;
 pub(crate) use lease_file::{LateWrite, STATE_AT, version_in};
 use looks::Looks;
 pub(crate) use looks::Writing;
+use moves::Moving;
 use observer::ObserverProcess;
 use path::{Client, Path};
 pub use run::Run;
@@ -91,6 +95,8 @@ pub struct Counts {
     pub runs: u64,
     /// Runs that a recovery began.
     pub recoveries: u64,
+    /// Domains that came in by a live migration, and ran.
+    pub moves: u64,
     /// Latched ends.
     pub fences: u64,
     /// Incarnations that somebody called gone.
@@ -104,6 +110,7 @@ impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.runs += other.runs;
         self.recoveries += other.recoveries;
+        self.moves += other.moves;
         self.fences += other.fences;
         self.verdicts += other.verdicts;
         self.resets += other.resets;
@@ -126,6 +133,8 @@ pub struct World {
     pub(crate) domains: Vec<Domain>,
     pub(crate) storages: Vec<DataStorage>,
     pub(crate) runs: Vec<Run>,
+    /// All migrations, in order.
+    pub(crate) moves: Vec<Moving>,
     pub(crate) observer: Option<ObserverProcess>,
     pub(crate) counts: Counts,
     pub(crate) story: Story,
@@ -179,6 +188,7 @@ impl World {
                 .map(|(kind, hold)| DataStorage { kind: *kind, hold: *hold, stalled_until: 0 })
                 .collect(),
             runs: Vec::new(),
+            moves: Vec::new(),
             observer: plan.cluster.observer.then(|| ObserverProcess::new(plan.seed)),
             counts: Counts::default(),
             story: Story::new(keeps_story, plan.hosts.len()),
@@ -280,6 +290,8 @@ impl World {
             Event::UserStart { domain } => self.user_starts(domain),
             Event::HookLate { host, id } => self.hook_gives_up(host, id),
             Event::HookGoesOn { host, boot, domain, step } => self.start_goes_on(host, boot, domain, step),
+            Event::Moves { number } => self.migration_moves(number),
+            Event::Word { host, process, domain, word } => self.word_comes(host, process, domain, word),
             Event::End => self.end(),
         }
     }

@@ -6,7 +6,7 @@ use leasefence_core::time::Instant;
 
 use super::World;
 use super::event::Event;
-use super::run::Run;
+use super::run::{Cpus, Run};
 use crate::time::MS;
 
 /// How long an attempt to show a storage quiet takes.
@@ -115,6 +115,7 @@ impl World {
             && self.plan.is_reset_at_last(this.host)
             && host.data_cut > 0
             && host.unkillable == 0
+            && this.cpus == Cpus::Run
             && (this.killed.is_some() && this.ended_by.is_none() && this.exited.is_none())
             && self.places_of(run).any(waits)
     }

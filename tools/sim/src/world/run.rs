@@ -14,6 +14,17 @@ pub struct Writes {
     pub forced: bool,
 }
 
+/// What the CPUs of a process do.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Cpus {
+    /// They have never run: it waits for a migration, or libvirt still sets it up. It has written nothing.
+    Wait,
+    /// They run.
+    Run,
+    /// Libvirt has stopped them in order to migrate it away: all that it wrote has landed.
+    HandedOver,
+}
+
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -25,7 +36,7 @@ pub struct Run {
     pub boot: u32,
     /// Under which incarnation; none while the host has none.
     pub incarnation: Option<Incarnation>,
-    /// Under which term Leasefence started it; none: a user did.
+    /// Under which term Leasefence started it; none: a user did, or it has come in.
     pub term: Option<Term>,
     /// Its disk chain.
     pub chain: u64,
@@ -45,6 +56,20 @@ pub struct Run {
     pub writes: [Writes; 2],
     /// A user or the guest ended it, or it crashed; none: it was killed.
     pub ended_by: Option<Ended>,
+    /// Its command line says that it waits for a migration (`-incoming`).
+    pub comes_in: bool,
+    /// What its CPUs do.
+    pub cpus: Cpus,
+    /// When they ran first; none: never.
+    pub ran_at: Option<u64>,
+    /// When libvirt stopped them last in order to migrate it away.
+    pub handed_over: Option<u64>,
+    /// Its agent has stopped its process (SIGSTOP), and which process of it did.
+    pub halted: Option<u32>,
+    /// Since when libvirt has let it go on after it had handed it over, and its agent has not let it go on since.
+    pub resumed: Option<u64>,
+    /// It has come in and run, and ended before its host's own entry of it had landed.
+    pub lost: bool,
 }
 
 /// Why a run ended by itself.
@@ -54,10 +79,14 @@ pub enum Ended {
     Stopped,
     /// A crash.
     Crashed,
+    /// Libvirt, once it had moved.
+    Migrated,
+    /// A user, by ending its process.
+    Destroyed,
 }
 
 impl Run {
-    /// True while a write of it may still land.
+    /// True while a write of it may still land, or it has a process that may be let write.
     #[must_use]
     pub fn may_write(&self, at: u64) -> bool {
         self.quiet.is_none_or(|quiet| quiet > at)
@@ -67,5 +96,17 @@ impl Run {
     #[must_use]
     pub fn may_write_as_assumed(&self, at: u64) -> bool {
         self.quiet_as_assumed.is_none_or(|quiet| quiet > at)
+    }
+
+    /// True while a write of it may still land as things are: not of one that waits for a migration, or has been handed over.
+    #[must_use]
+    pub fn writes_now(&self, at: u64) -> bool {
+        self.may_write(at) && self.cpus == Cpus::Run
+    }
+
+    /// True while its guest runs.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.killed.is_none() && self.cpus == Cpus::Run && self.halted.is_none()
     }
 }
