@@ -91,6 +91,8 @@ impl Cluster {
         self.on_each(|host| {
             self.lab.exec_for(host, &self.storage.set_up(), PATIENCE)?;
             self.lab.exec_for(host, "dpkg -i /lab/leasefence.deb", PATIENCE)?;
+            // As the package asks for: libvirt looks for its hook when it starts.
+            self.lab.exec_for(host, "systemctl restart libvirtd", PATIENCE)?;
             let write = format!("cat >{CONFIGURATION} <<'TEXT'\n{}TEXT", self.configuration());
             self.lab.exec(host, &write)?;
             Ok(())
