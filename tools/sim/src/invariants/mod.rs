@@ -43,6 +43,8 @@ pub(crate) enum Happened {
     Began { run: usize },
     /// The CPUs of a process run that was there: it has come in, or goes on after its migration.
     Resumed { run: usize, by: By },
+    /// A process is set up for a user's start whose CPUs run later.
+    SetUp { run: usize },
     /// A run was killed.
     Killed { run: usize },
     /// Bytes reached the lease file.

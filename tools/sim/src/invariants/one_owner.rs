@@ -19,7 +19,7 @@ impl Judge for OneOwner {
     }
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
-        if let Happened::Began { run } = *happened
+        if let Happened::Began { run } | Happened::SetUp { run } = *happened
             && world.runs[run].term.is_none()
         {
             // A user's start of a domain of which no entry is left begins with the first term.

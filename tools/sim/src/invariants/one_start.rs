@@ -19,7 +19,7 @@ impl Judge for OneStart {
     }
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
-        let Happened::Began { run } = *happened else { return None };
+        let (Happened::Began { run } | Happened::SetUp { run }) = *happened else { return None };
         let run = &world.runs[run];
         let Some(term) = run.term else {
             // A user's start of a domain of which no entry is left begins with the first term.

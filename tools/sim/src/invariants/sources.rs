@@ -13,10 +13,15 @@ const BY_LIST: u64 = 8 * S;
 /// A libvirt that does not say whether it migrates a domain is waited for so long (ARCHITECTURE 11, Migration).
 const SILENT: u64 = 30 * S;
 
+/// A restarted agent waits for what the one before had under way before it reads back what it owns (R11; the world's `unknown_hold`).
+const RELOADS: u64 = 22 * S;
+
 /// Remembers since when each host's agent has been free to see it, and which process of it.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     free: BTreeMap<usize, (u32, u64)>,
+    /// Since when that process is known.
+    known: BTreeMap<usize, (u32, u64)>,
 }
 
 impl Judge for Sources {
@@ -54,6 +59,10 @@ impl Sources {
             && world.holds(host)
             && world.reads_since(host) > S;
         let process = this.agent.process;
+        let known = self.known.entry(host).or_insert((process, world.at));
+        if known.0 != process {
+            *known = (process, world.at);
+        }
         let since =
             self.free.get(&host).filter(|(of, _)| *of == process).map_or(world.at, |(_, since)| *since);
         if free {
@@ -68,12 +77,13 @@ impl Sources {
         let process = world.hosts[run.host].agent.process;
         let free = self.free.get(&run.host).filter(|(of, _)| *of == process);
         let (Some(resumed), Some((_, free))) = (run.resumed, free) else { return false };
+        let loads = self.known.get(&run.host).is_some_and(|(_, since)| *since + RELOADS > world.at);
         let path = &world.clients[run.host].path;
         // What hindered it right before may have cost it the event.
         let seen = *free + S < resumed;
         let within = if seen { BY_EVENT } else { BY_LIST } + 16 * (path.slow + path.latency);
         let silent =
             !seen && world.hosts[run.host].hindered_at + SILENT > world.at && resumed + SILENT > world.at;
-        run.runs() && !silent && world.at > within + resumed.max(*free)
+        run.runs() && !silent && !loads && world.at > within + resumed.max(*free)
     }
 }

@@ -76,7 +76,19 @@ impl World {
         // In maintenance an agent may be stopped for as long as it likes.
         let stopped_until = last.map_or(0, |run| self.hosts[run.host].agent.paused_until);
         let had_time = ended > this.chained_at.max(stopped_until) + LONG;
-        self.plan.domains[domain].ha && can_run && !this.stopped_by_user && (had_time || is_named())
+        let should = can_run && !this.stopped_by_user && !self.waits_for_good(domain);
+        self.plan.domains[domain].ha && should && (had_time || is_named())
+    }
+
+    /// Left out (ARCHITECTURE 11, Migration): a source that stands still, whose agent was started again since, and which libvirt
+    /// migrates: it stands still in that migration until somebody gives it up.
+    fn waits_for_good(&self, domain: usize) -> bool {
+        let stands = |run: &usize| {
+            let this = &self.runs[*run];
+            let anew = this.halted.is_some_and(|by| by != self.hosts[this.host].agent.process);
+            self.is_there(*run) && anew
+        };
+        self.has_job(domain) && self.domains[domain].runs.iter().any(stands)
     }
 
     /// True while its guest runs somewhere.

@@ -4,6 +4,7 @@ use leasefence_core::format::WatchdogClass;
 
 use super::World;
 use super::event::{Event, HookStep};
+use crate::invariants::Happened;
 use crate::time::{MS, S};
 
 /// From QEMU's first moment until libvirt has set it up.
@@ -48,6 +49,7 @@ impl World {
         let run = self.add_process(domain, host, None, self.domains[domain].chain);
         self.hosts[host].starting.remove(&domain);
         self.tell_host(host, "runs", || format!("domain {domain} is set up, in the place of its migration"));
+        self.happened(&Happened::SetUp { run });
         self.beat_soon(host);
         self.libvirt_changed(host);
         let (boot, after) = (self.hosts[host].boot, SETS_UP + self.below(SETS_UP));
