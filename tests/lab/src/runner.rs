@@ -10,7 +10,7 @@ use crate::beside::Turns;
 use crate::cluster::{Cluster, PATIENCE};
 use crate::guest;
 use crate::lab::Lab;
-use crate::machine::{MACHINES, hypervisors};
+use crate::machine::{MACHINES, Role};
 use crate::report::{self, Entry};
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
@@ -132,14 +132,19 @@ impl Runner {
         }
     }
 
-    /// What the hosts say of a scenario that failed, beside the report: the machines may be made anew.
+    /// What the machines say of a scenario that failed, beside the report: they may be made anew.
     fn keep_logs(&self, scenario: &Scenario, storage: Storage) {
         let directory = self.lab.report_dir();
         fs::create_dir_all(&directory).ok();
-        for host in hypervisors().filter(|host| self.lab.is_on(host)) {
-            let ask = "leasefence status; journalctl -b -o short-monotonic --no-pager -u 'leasefence-*' -u libvirtd | tail -n 400";
-            if let Ok(text) = self.lab.exec(host, ask) {
-                let path = directory.join(format!("{}-{storage}-{host}.log", scenario.name));
+        for machine in MACHINES.iter().filter(|machine| self.lab.is_on(machine.name)) {
+            let ask = match machine.role {
+                Role::Hypervisor => {
+                    "leasefence status; journalctl -b -o short-monotonic --no-pager -u 'leasefence-*' -u libvirtd | tail -n 400; dmesg | tail -n 100"
+                }
+                Role::Storage => "journalctl -b -o short-monotonic --no-pager | tail -n 400",
+            };
+            if let Ok(text) = self.lab.exec(machine.name, ask) {
+                let path = directory.join(format!("{}-{storage}-{}.log", scenario.name, machine.name));
                 fs::write(path, text).ok();
             }
         }
