@@ -11,8 +11,15 @@ use crate::ids::{DomainId, Incarnation, Slot, Term};
 pub enum Standing {
     /// It has run elsewhere under a higher term: what runs here is old.
     Overtaken(Incarnation),
-    /// It may run there: a live host has it as incoming, under this term.
-    Arriving(Incarnation, Term),
+    /// It may run there: a live host has it as incoming.
+    Arriving {
+        /// Which; of several that seem live the one that was let in last: an older one is of a host that this one takes for gone.
+        who: Incarnation,
+        /// The term that it has reserved.
+        term: Term,
+        /// False where another host's sector is unreadable, which may be the one that was let in last.
+        is_last: bool,
+    },
     /// Nobody knows: this slot's sector is unreadable.
     Unknown(Slot),
     /// A destination that is gone has it as incoming: the own entry must be above that first, since a late write of it may
@@ -38,12 +45,13 @@ impl Standing {
         let above = others().find(|(_, entry)| counts_for_top(entry.state) && entry.term > mine.term);
         let incoming = |is_gone| {
             let is = move |who: Incarnation| gone(who) == is_gone;
-            others().find(move |(who, entry)| entry.state == LeaseState::Incoming && is(*who))
+            let incoming = others().filter(|(_, entry)| entry.state == LeaseState::Incoming);
+            incoming.filter(|(who, _)| is(*who)).max_by_key(|(_, entry)| entry.term)
         };
         Some(if let Some((who, _)) = above {
             Self::Overtaken(*who)
         } else if let Some((who, entry)) = incoming(false) {
-            Self::Arriving(*who, entry.term)
+            Self::Arriving { who: *who, term: entry.term, is_last: scan.unreadable(me.slot).is_none() }
         } else if let Some(slot) = scan.unreadable(me.slot) {
             Self::Unknown(slot)
         } else if incoming(true).is_some_and(|(_, entry)| entry.term > mine.term) {

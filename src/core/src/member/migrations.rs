@@ -21,7 +21,8 @@ pub(super) enum Beside {
 }
 
 impl Beside {
-    /// True when a destination that a look shows is another one: of two at most one is let in, so the one before has failed.
+    /// True when the destination that was let in last is another one. Beside a live one none is let in, so the one before has failed or is
+    /// gone; and what was let in while this one stands still has not got its memory.
     pub(super) fn is_over(self, who: Incarnation, term: Term) -> bool {
         match self {
             Self::Unknown => false,

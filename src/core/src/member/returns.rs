@@ -56,14 +56,18 @@ impl Member {
             // Nothing speaks for a migration but that one host's sector cannot be read: no guest stands still for that.
             Standing::Unknown(_) if !self.is_outgoing(domain) => self.look_again(now, domain, LOOK_LATER),
             // What it was stopped for has failed, and a further migration of it waits for it.
-            Standing::Arriving(who, term) if back.halted && back.beside.is_over(who, term) => {
+            Standing::Arriving { who, term, is_last: true }
+                if back.halted && back.beside.is_over(who, term) =>
+            {
                 self.goes_on_to_leave(now, domain);
             }
-            Standing::Arriving(..) | Standing::Unknown(_) if back.unseen => {
+            Standing::Arriving { .. } | Standing::Unknown(_) if back.unseen => {
                 self.leave_alone(now, domain, back);
             }
-            Standing::Arriving(who, term) => self.halt(now, domain, Beside::Destination(who, term)),
-            Standing::Unknown(_) => self.halt(now, domain, back.beside),
+            Standing::Arriving { who, term, is_last: true } => {
+                self.halt(now, domain, Beside::Destination(who, term));
+            }
+            Standing::Arriving { .. } | Standing::Unknown(_) => self.halt(now, domain, back.beside),
             // In maintenance nothing is acquired; and nobody runs it but this host. It is looked at until that is over.
             Standing::BelowTheGone if self.leasing.as_ref().is_some_and(|l| l.leases.is_closed()) => {
                 self.let_go_on(now, domain, Return { goes_on: false, ..back });

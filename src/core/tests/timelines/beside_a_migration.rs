@@ -1,6 +1,9 @@
 //! What the simulator found where something else happens beside a live migration (PROTOCOL 4).
 
+use std::time::Duration;
+
 use leasefence_core::format::{LeasePage, LeaseState, RecordCopy};
+use leasefence_core::ids::Incarnation;
 use leasefence_core::member::{DomainReport, HookOperation, Input, MigrationNews, RequestId, StopReason};
 
 use crate::disk::Path;
@@ -106,7 +109,7 @@ fn a_source_that_stands_still_goes_on_when_it_is_migrated_to_another_host_before
         world.until(2, "it is erased", |world| state(world, 1).is_none());
         prepares(&mut world, 2);
         world.hosts[0].signals_lost = signals_lost;
-        world.path(0, Path::Works(std::time::Duration::from_millis(2)));
+        world.path(0, Path::Works(Duration::from_millis(2)));
         world.until(3, "it goes on", |world| !world.hosts[0].halted.contains(&guest(1)));
         moves_to_host_2(&mut world);
     }
@@ -120,12 +123,12 @@ fn a_source_that_waits_for_its_page_goes_on_when_it_is_migrated_to_the_same_host
     prepares(&mut world, 1);
     suspends(&mut world);
     fails_and_is_stopped(&mut world);
-    world.path(0, Path::LandsLate(std::time::Duration::from_millis(500)));
+    world.path(0, Path::LandsLate(Duration::from_millis(500)));
     let layout = world.layout();
     let beside = (2..u8::MAX).find(|number| layout.page_of(guest(*number)) == layout.page_of(guest(1)));
     let other = world.user_asks(0, beside.expect("another guest of its page"));
     world.run(300);
-    world.path(0, Path::Works(std::time::Duration::from_millis(2)));
+    world.path(0, Path::Works(Duration::from_millis(2)));
     let _denied = world.answer(0, other);
     destination_gives_up(&mut world, 1);
     world.until(3, "it is erased", |world| state(world, 1).is_none());
@@ -184,4 +187,71 @@ fn a_source_whose_agent_was_away_when_one_migration_failed_and_the_next_began_is
     world.start_agent(0);
     world.until(20, "held", |world| world.state(0) == "held");
     moves_to_host_2(&mut world);
+}
+
+/// A destination runs the domain while its source takes another one, which is dead, for live still: the last reply of the one that runs
+/// is lost, and the source stands still. `order`: whether the dead one has the lower slot.
+fn runs_beside_one_that_is_dead(order: bool) -> (World, usize, Incarnation) {
+    let mut world = world(3);
+    let (dead, dest) = if (world.slot(1) < world.slot(2)) == order { (1, 2) } else { (2, 1) };
+    let life = world.incarnation(dead);
+    prepares(&mut world, dead);
+    world.run(500);
+    world.hosts[dead].power_off();
+    world.hosts[0].migrates.remove(&guest(1));
+    world.run(3_000);
+    // The source's own reads pause: its stall clocks begin anew.
+    world.path(0, Path::Cut);
+    world.run(3_500);
+    world.path(0, Path::Works(Duration::from_millis(2)));
+    world.until(30, "the destination's verdict", |world| world.evidence(dest, life).is_some());
+    world.run(600);
+    prepares(&mut world, dest);
+    suspends(&mut world);
+    world.path(dest, Path::Cut);
+    world.tolerates_two_writers = true;
+    let incarnation = world.hosts[dest].waiting.remove(&guest(1)).expect("it waits there");
+    world.hosts[dest].guests.insert(guest(1), incarnation);
+    let at = world.at;
+    world.hosts[dest].tell(at, Input::Resumed(guest(1)));
+    fails_and_is_stopped(&mut world);
+    assert!(world.evidence(0, life).is_none(), "{}", world.story());
+    world.tolerates_two_writers = false;
+    (world, dest, life)
+}
+
+/// Catches: a source that takes the destination it sees once another is gone for one that was let in since.
+#[test]
+fn a_source_does_not_go_on_beside_its_destination_once_an_older_one_is_called_gone() {
+    for order in [true, false] {
+        let (mut world, dest, life) = runs_beside_one_that_is_dead(order);
+        world.until(12, "the source's verdict", |world| world.evidence(0, life).is_some());
+        world.run(1_500);
+        assert_eq!(world.runs_on(1), [dest], "{}", world.story());
+    }
+}
+
+/// Catches: the same, where the sector of the destination that runs it is unreadable, and an older one is all that is seen.
+#[test]
+fn a_source_does_not_go_on_beside_its_destination_while_that_ones_sector_is_unreadable() {
+    for order in [true, false] {
+        let (mut world, dest, ..) = runs_beside_one_that_is_dead(order);
+        let (layout, slot) = (world.layout(), world.slot(dest));
+        let mut saved = Vec::new();
+        for page in 0..layout.pages() {
+            for copy in RecordCopy::BOTH {
+                let place = layout.lease_page(page, slot, copy);
+                let start = usize::try_from(place.offset).expect("small");
+                saved.push((start, world.disk.0[start..start + place.len].to_vec()));
+                world.disk.0[start + 100] ^= 0xff;
+            }
+        }
+        world.run(700);
+        assert_eq!(world.runs_on(1), [dest], "damaged\n{}", world.story());
+        for (start, bytes) in saved {
+            world.disk.0[start..start + bytes.len()].copy_from_slice(&bytes);
+        }
+        world.run(700);
+        assert_eq!(world.runs_on(1), [dest], "mended\n{}", world.story());
+    }
 }

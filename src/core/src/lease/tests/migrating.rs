@@ -214,7 +214,11 @@ fn how_a_source_stands_goes_by_what_its_destination_has_written() {
     let above = who(1, 1);
     let table = [
         (None, false, Standing::Top),
-        (Some((LeaseState::Incoming, 5)), false, Standing::Arriving(above, Term(5))),
+        (
+            Some((LeaseState::Incoming, 5)),
+            false,
+            Standing::Arriving { who: above, term: Term(5), is_last: true },
+        ),
         (Some((LeaseState::Incoming, 5)), true, Standing::BelowTheGone),
         (Some((LeaseState::Own, 5)), false, Standing::Overtaken(above)),
         (Some((LeaseState::Own, 5)), true, Standing::Overtaken(above)),
