@@ -7,7 +7,7 @@ use leasefence_core::ids::{DomainId, Incarnation, Term};
 use super::{Happened, Judge};
 use crate::world::World;
 
-/// Remembers who was permitted to start a domain under which term.
+/// Remembers who was permitted to start a domain under which term, until no entry of it is left: terms begin anew then.
 #[derive(Debug, Default)]
 pub(super) struct OneOwner {
     owners: BTreeMap<(DomainId, Term), Incarnation>,
@@ -19,12 +19,11 @@ impl Judge for OneOwner {
     }
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
-        if let Happened::Began { run } | Happened::SetUp { run } = *happened
-            && world.runs[run].term.is_none()
-        {
-            // A user's start of a domain of which no entry is left begins with the first term.
-            let id = world.domains[world.runs[run].domain].id;
-            self.owners.retain(|(domain, _), _| *domain != id);
+        if let Happened::Landed { offset, .. } = *happened {
+            for domain in world.left_without_entry(offset) {
+                let id = world.domains[domain].id;
+                self.owners.retain(|(domain, _), _| *domain != id);
+            }
         }
         let Happened::Permitted { host, domain, term } = *happened else { return None };
         let me = world.hosts[host].life()?;

@@ -7,7 +7,7 @@ use leasefence_core::ids::Term;
 use super::{Happened, Judge};
 use crate::world::World;
 
-/// Remembers the highest term of each domain.
+/// Remembers the highest term of each domain, until no entry of it is left: terms begin anew then.
 #[derive(Debug, Default)]
 pub(super) struct OneStart {
     highest: BTreeMap<usize, Term>,
@@ -19,13 +19,15 @@ impl Judge for OneStart {
     }
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
+        if let Happened::Landed { offset, .. } = *happened {
+            for domain in world.left_without_entry(offset) {
+                self.highest.remove(&domain);
+            }
+        }
         let (Happened::Began { run } | Happened::SetUp { run }) = *happened else { return None };
         let run = &world.runs[run];
-        let Some(term) = run.term else {
-            // A user's start of a domain of which no entry is left begins with the first term.
-            self.highest.remove(&run.domain);
-            return None;
-        };
+        // A user's start is no restart.
+        let term = run.term?;
         let before = self.highest.insert(run.domain, term)?;
         (term <= before).then(|| {
             format!(

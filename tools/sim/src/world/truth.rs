@@ -225,13 +225,47 @@ impl World {
     /// A used slot whose sector of the domain's page has been unreadable in both copies for so long that every scan of an
     /// acquire that ends now has seen it.
     pub(crate) fn damaged_beside(&self, domain: DomainId) -> Option<Slot> {
-        let layout = &self.file.layout;
         self.damaged_at.filter(|since| self.at - since > 3 * S)?;
+        self.unreadable_beside(domain)
+    }
+
+    fn unreadable_beside(&self, domain: DomainId) -> Option<Slot> {
+        let layout = &self.file.layout;
         layout.slots().find(|slot| {
             let records = RecordCopy::BOTH.iter().filter_map(|copy| self.file.record(*slot, *copy));
             let used = records.into_iter().any(|record| record.state != HostState::Free);
             used && self.file.lease_pages(layout.page_of(domain), *slot).next().is_none()
         })
+    }
+
+    /// The domains of a lease page of which no slot has an entry now that this has landed in it: their next start begins with the
+    /// first term, whether or not anything comes to run under that.
+    pub(crate) fn left_without_entry(&self, offset: u64) -> Vec<usize> {
+        let Some((page, ..)) = self.file.sector_at(offset) else { return Vec::new() };
+        let is_left = |domain: &usize| {
+            let id = self.domains[*domain].id;
+            let here = self.file.layout.page_of(id) == page;
+            here && self.entries_of(*domain).is_empty() && self.unreadable_beside(id).is_none()
+        };
+        (0..self.domains.len()).filter(is_left).collect()
+    }
+
+    /// The lease pages into whose sector of this host a write may still land, as its agent's half of the page says: an agent that is
+    /// started now does not read those back yet (R11).
+    pub(crate) fn pages_not_read_back(&self, host: usize) -> Vec<u8> {
+        let this = &self.hosts[host];
+        let (Some(life), Some(half)) = (this.life(), &this.page) else { return Vec::new() };
+        let layout = &self.file.layout;
+        let is_unknown = |page: &u8| {
+            let mut places = RecordCopy::BOTH.iter().map(|copy| layout.lease_page(*page, life.slot, *copy));
+            places.any(|place| half.unknown.iter().any(|write| write.offset == place.offset))
+        };
+        (0..layout.pages()).filter(is_unknown).collect()
+    }
+
+    /// The lease page that holds the entries of a domain.
+    pub(crate) fn page_of(&self, domain: usize) -> u8 {
+        self.file.layout.page_of(self.domains[domain].id)
     }
 
     /// For how long the host's agent and its path have been free of faults that strike them, as far as is known.
