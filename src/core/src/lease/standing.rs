@@ -3,6 +3,7 @@
 
 use super::own::OwnPage;
 use super::view::{KeyView, PageScan, counts_for_top};
+use crate::fencing::OwnLease;
 use crate::format::LeaseState;
 use crate::ids::{DomainId, Incarnation, Slot, Term};
 
@@ -27,6 +28,9 @@ pub enum Standing {
     BelowTheGone,
     /// Nobody stands above it.
     Top,
+    /// What the own entry says is not read back yet. By the list of the agent before this one another live host owns it (true), or
+    /// nobody is seen to have it.
+    Unread(bool),
 }
 
 impl Standing {
@@ -59,6 +63,23 @@ impl Standing {
         } else {
             Self::Top
         })
+    }
+
+    /// The same while the own sector is not read back: what live hosts have above the term that the agent before this one has listed.
+    /// That may be old: nothing is killed for it, and only the own sector says that the domain may go on.
+    pub(super) fn of_listed(
+        scan: &PageScan,
+        me: Slot,
+        listed: &OwnLease,
+        gone: &dyn Fn(Incarnation) -> bool,
+    ) -> Self {
+        let live = || scan.others(me).filter(|(who, entry)| entry.domain == listed.domain && !gone(*who));
+        let incoming = live().find(|(_, entry)| entry.state == LeaseState::Incoming);
+        let owned = live().any(|(_, entry)| entry.state == LeaseState::Own && entry.term > listed.term);
+        match incoming {
+            Some((who, entry)) if !owned => Self::Arriving(who, entry.term),
+            _ => Self::Unread(owned),
+        }
     }
 }
 

@@ -60,7 +60,7 @@ impl PageScan {
     }
 
     /// The entries of the other hosts, each with the incarnation in its sector's header.
-    fn others(&self, me: Slot) -> impl Iterator<Item = (Incarnation, &LeaseEntry)> {
+    pub(super) fn others(&self, me: Slot) -> impl Iterator<Item = (Incarnation, &LeaseEntry)> {
         let valid = self.sectors.iter().filter_map(move |sector| match sector {
             SectorView::Valid(page) if page.incarnation.slot != me => Some(page),
             _ => None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::returns::LOOK_AGAIN;
 use super::{LogLevel, Member, MigrationNews};
 use crate::ids::DomainId;
-use crate::lease::{PageScan, page_of};
+use crate::lease::{Leases, PageScan, page_of};
 use crate::time::{Now, ObserverDeadline};
 
 /// Of a domain that has left, and that no other host is seen to have, an unreadable sector is read again for so long.
@@ -29,7 +29,8 @@ impl Member {
     /// may not know that it has moved.
     pub(super) fn domain_resumed(&mut self, now: &Now, domain: DomainId) {
         self.arrivals_run(now, &[domain]);
-        if self.leasing.as_ref().is_some_and(|leasing| leasing.leases.owns(domain)) {
+        let is_its = |leases: &Leases| leases.owns(domain) || leases.is_unread(domain);
+        if self.leasing.as_ref().is_some_and(|leasing| is_its(&leasing.leases)) {
             let unseen = !self.is_outgoing(domain);
             self.look_at_return(now, domain, unseen);
         }
@@ -93,7 +94,7 @@ impl Member {
         let Some(layout) = self.header.as_ref().map(|header| header.layout) else { return };
         let leases = &mut leasing.leases;
         leasing.migrations.departed.retain(|domain, _| leases.owns(*domain));
-        leasing.migrations.returns.retain(|domain, _| leases.owns(*domain));
+        leasing.migrations.returns.retain(|domain, _| leases.owns(*domain) || leases.is_unread(*domain));
         let departed = leasing.migrations.departed.iter_mut().map(|(domain, (_, due))| (domain, due));
         let returned = leasing.migrations.returns.iter_mut().map(|(domain, back)| (domain, &mut back.due));
         for (domain, due) in departed.chain(returned) {

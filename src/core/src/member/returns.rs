@@ -35,7 +35,7 @@ impl Member {
     }
 
     pub(super) fn decide_return(&mut self, now: &Now, domain: DomainId, back: Return, standing: Standing) {
-        if matches!(standing, Standing::Top | Standing::BelowTheGone)
+        if matches!(standing, Standing::Top | Standing::BelowTheGone | Standing::Unread(false))
             && let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain))
         {
             back.beside = Beside::Nobody;
@@ -80,6 +80,21 @@ impl Member {
                 }
             }
             Standing::Top => self.let_go_on(now, domain, back),
+            Standing::Unread(true) if back.unseen && !back.is_silent(now) => self.ask_job(now, domain),
+            // What the list says may be old: whether it is to be killed the own sector tells.
+            Standing::Unread(true) if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) => {
+                self.halt(now, domain, Beside::Unknown);
+            }
+            Standing::Unread(true) => self.look_again(now, domain, LOOK_LATER),
+            Standing::Unread(false) if back.halted => self.look_again(now, domain, LOOK_AGAIN),
+            // The next migration of it is another one, of which libvirt is asked anew.
+            Standing::Unread(false) => {
+                if let Some(leasing) = &mut self.leasing {
+                    let again = Return { goes_on: back.goes_on, ..Return::new(now.instant, true) };
+                    leasing.migrations.returns.insert(domain, again);
+                }
+                self.look_again(now, domain, LOOK_LATER);
+            }
         }
     }
 
@@ -178,7 +193,7 @@ impl Member {
 }
 
 impl Return {
-    fn new(now: Instant, unseen: bool) -> Self {
+    pub(super) fn new(now: Instant, unseen: bool) -> Self {
         Self {
             since: now,
             due: now,

@@ -2,8 +2,10 @@
 //! entry, which ends once its process is gone. Who waits for what is the member's business.
 
 use super::Leases;
+use crate::fencing::OwnLease;
 use crate::format::{LeaseEntry, LeaseState};
 use crate::ids::{DomainId, Incarnation, Term};
+use crate::lease::jobs::PageSlot;
 use crate::lease::own::Edit;
 use crate::lease::page_of;
 use crate::lease::standing::{Standing, is_elsewhere};
@@ -71,8 +73,25 @@ impl Leases {
         since: Instant,
         gone: &dyn Fn(Incarnation) -> bool,
     ) -> Option<Standing> {
-        let own = self.page(scan.page).filter(|_| self.is_recent(scan, domain, since))?;
-        Standing::of(scan, own, domain, gone)
+        if !self.is_recent(scan, domain, since) {
+            return None;
+        }
+        match self.page(scan.page) {
+            Some(own) => Standing::of(scan, own, domain, gone),
+            None => Some(Standing::of_listed(scan, self.config.me.slot, self.unread(domain)?, gone)),
+        }
+    }
+
+    /// True for a domain that was owned when the agent before this one ended, and of which the own sector is not read back yet.
+    #[must_use]
+    pub fn is_unread(&self, domain: DomainId) -> bool {
+        self.unread(domain).is_some()
+    }
+
+    fn unread(&self, domain: DomainId) -> Option<&OwnLease> {
+        let slot = self.pages.get(usize::from(page_of(&self.config.layout, domain)))?;
+        let listed = || self.listed_before.iter().find(|own| own.domain == domain);
+        if *slot == PageSlot::NotLoaded { listed() } else { None }
     }
 
     /// The entry of a domain that was migrated away ends, by a scan that began at or after `since`: as an orphan where the

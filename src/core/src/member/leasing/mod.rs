@@ -6,12 +6,12 @@ mod turn;
 
 use std::collections::BTreeMap;
 
-use super::migrations::Migrations;
+use super::migrations::{Migrations, Return};
 use super::phase::Phase;
 use super::user_starts::UserStarts;
 use super::{Member, RecoveryStatus};
 use crate::evidence::{Evidence, Verdict};
-use crate::fencing::StartToken;
+use crate::fencing::{OwnLease, StartToken};
 use crate::format::{LeaseFlags, LeasePage, LeaseState};
 use crate::ids::{DomainId, Incarnation, Slot};
 use crate::lease::{LeaseContext, LeasePolicy, Leases, LeasesConfig, OwnPage, PageScan, SectorView};
@@ -58,6 +58,11 @@ impl Member {
         let mut leases = Leases::after_restart(config, &listed);
         leases.adopt_tokens(&self.half.tokens);
         self.begin_leasing(own, leases);
+        // Libvirt may have resumed one of them, and it may be long until the own sectors may be read back.
+        if let Some(leasing) = &mut self.leasing {
+            let look = |own: &OwnLease| (own.domain, Return::new(Instant::default(), true));
+            leasing.migrations.returns.extend(listed.iter().map(look));
+        }
     }
 
     fn leases_config(&mut self, me: Incarnation) -> Option<LeasesConfig> {

@@ -1,6 +1,7 @@
 //! An agent that is away, or restarted, in the middle of a migration.
 
-use leasefence_core::format::LeaseState;
+use leasefence_core::fencing::UnknownWrite;
+use leasefence_core::format::{LeaseState, RecordCopy};
 
 use super::steps::*;
 use crate::world::{World, guest};
@@ -146,6 +147,71 @@ fn a_source_that_was_resumed_while_its_agent_was_away_is_killed_once_its_domain_
     world.until(20, "it is killed", |world| world.count(0, "destroy") > 0);
     world.tolerates_two_writers = false;
     world.run(5_000);
+    has_moved(&world);
+}
+
+/// The source's agent is restarted while an old write into its own sectors may still land: for 20 s it may not read them back.
+fn source_may_not_read_its_entries_back() -> World {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    let (layout, slot, now) = (world.layout(), world.slot(0), world.hosts[0].now(world.at).instant);
+    restarts_agent(&mut world, 0, |host| {
+        let places = (0..layout.pages()).map(|page| layout.lease_page(page, slot, RecordCopy::A));
+        let unknown = places.map(|place| UnknownWrite { offset: place.offset, issued: now });
+        host.page.as_mut().expect("it has run").unknown.extend(unknown);
+    });
+    world.run(3_000);
+    assert_eq!((world.count(0, "halted"), world.runs_on(1)), (0, vec![0]), "{}", world.story());
+    world
+}
+
+/// Catches: a source that runs beside its destination until its restarted agent may read its entries back. (Simulator, `migrations`
+/// seeds 1795752785524928 and 1795753417375724.)
+#[test]
+fn a_source_is_stopped_though_its_restarted_agent_may_not_read_its_entries_back_yet() {
+    let mut world = source_may_not_read_its_entries_back();
+    suspends(&mut world);
+    source_resumes(&mut world);
+    world.run(1_000);
+    assert!(world.hosts[0].halted.contains(&guest(1)), "{}", world.story());
+    runs_there(&mut world, 1);
+    world.run(5_000);
+    assert_eq!((world.count(0, "destroy"), world.runs_on(1)), (0, vec![1]), "{}", world.story());
+    world.until(30, "it is killed", |world| world.count(0, "destroy") > 0);
+    world.run(5_000);
+    has_moved(&world);
+}
+
+/// Catches: a source that is stopped for good on the strength of what the agent before had listed.
+#[test]
+fn a_source_that_is_stopped_before_its_entries_are_read_back_goes_on_once_they_are() {
+    let mut world = source_may_not_read_its_entries_back();
+    suspends(&mut world);
+    source_resumes(&mut world);
+    world.run(1_000);
+    destination_gives_up(&mut world, 1);
+    world.run(3_000);
+    assert!(world.hosts[0].halted.contains(&guest(1)), "{}", world.story());
+    world.until(30, "it goes on", |world| world.runs_on(1) == [0]);
+    world.run(5_000);
+    assert_eq!((world.runs_on(1), world.count(0, "destroy")), (vec![0], 0), "{}", world.story());
+}
+
+/// Catches: a healthy migration that is stopped since the one before it has failed in that time.
+#[test]
+fn the_next_migration_goes_on_though_the_entries_of_its_source_are_not_read_back_yet() {
+    let mut world = source_may_not_read_its_entries_back();
+    world.hosts[0].migrates.clear();
+    world.until(3, "libvirt has been asked", |world| world.hosts[0].halted.contains(&guest(1)));
+    destination_gives_up(&mut world, 1);
+    world.run(5_000);
+    let before = world.count(0, "halted");
+    prepares(&mut world, 1);
+    world.run(3_000);
+    goes_over(&mut world, 1);
+    assert_eq!(world.count(0, "halted"), before, "{}", world.story());
+    has_moved(&world);
+    world.run(30_000);
     has_moved(&world);
 }
 
