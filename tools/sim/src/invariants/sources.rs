@@ -17,18 +17,6 @@ const SILENT: u64 = 30 * S;
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     free: BTreeMap<usize, (u32, u64)>,
-    back: BTreeMap<usize, ReadBack>,
-}
-
-/// What a restarted agent knows of its own entries: not those of a page into whose own sector a write of the one before may still
-/// land (R11; ARCHITECTURE 11, Migration).
-#[derive(Debug, Default)]
-struct ReadBack {
-    process: u32,
-    /// The pages into which one might, at every look at this process.
-    not_yet: Vec<u8>,
-    /// When each was last seen so.
-    until: BTreeMap<u8, u64>,
 }
 
 impl Judge for Sources {
@@ -66,14 +54,6 @@ impl Sources {
             && world.holds(host)
             && world.reads_since(host) > S;
         let process = this.agent.process;
-        let unknown = world.pages_not_read_back(host);
-        let back = self.back.entry(host).or_default();
-        if back.process != process {
-            *back = ReadBack { process, not_yet: unknown.clone(), ..ReadBack::default() };
-        }
-        // What the process itself has written since says nothing.
-        back.not_yet.retain(|page| unknown.contains(page));
-        back.until.extend(back.not_yet.iter().map(|page| (*page, world.at)));
         let since =
             self.free.get(&host).filter(|(of, _)| *of == process).map_or(world.at, |(_, since)| *since);
         if free {
@@ -88,15 +68,12 @@ impl Sources {
         let process = world.hosts[run.host].agent.process;
         let free = self.free.get(&run.host).filter(|(of, _)| *of == process);
         let (Some(resumed), Some((_, free))) = (run.resumed, free) else { return false };
-        let back = self.back.get(&run.host).filter(|back| back.process == process);
-        let read_back = back.and_then(|back| back.until.get(&world.page_of(run.domain)));
-        let free = read_back.map_or(*free, |until| *free.max(until));
         let path = &world.clients[run.host].path;
         // What hindered it right before may have cost it the event.
-        let seen = free + S < resumed;
+        let seen = *free + S < resumed;
         let within = if seen { BY_EVENT } else { BY_LIST } + 16 * (path.slow + path.latency);
         let silent =
             !seen && world.hosts[run.host].hindered_at + SILENT > world.at && resumed + SILENT > world.at;
-        run.runs() && !silent && world.at > within + resumed.max(free)
+        run.runs() && !silent && world.at > within + resumed.max(*free)
     }
 }

@@ -250,24 +250,6 @@ impl World {
         (0..self.domains.len()).filter(is_left).collect()
     }
 
-    /// The lease pages into whose sector of this host a write may still land, as its agent's half of the page says: an agent that is
-    /// started now does not read those back yet (R11).
-    pub(crate) fn pages_not_read_back(&self, host: usize) -> Vec<u8> {
-        let this = &self.hosts[host];
-        let (Some(life), Some(half)) = (this.life(), &this.page) else { return Vec::new() };
-        let layout = &self.file.layout;
-        let is_unknown = |page: &u8| {
-            let mut places = RecordCopy::BOTH.iter().map(|copy| layout.lease_page(*page, life.slot, *copy));
-            places.any(|place| half.unknown.iter().any(|write| write.offset == place.offset))
-        };
-        (0..layout.pages()).filter(is_unknown).collect()
-    }
-
-    /// The lease page that holds the entries of a domain.
-    pub(crate) fn page_of(&self, domain: usize) -> u8 {
-        self.file.layout.page_of(self.domains[domain].id)
-    }
-
     /// For how long the host's agent and its path have been free of faults that strike them, as far as is known.
     pub(crate) fn reads_since(&self, host: usize) -> u64 {
         let host = &self.hosts[host];
