@@ -74,11 +74,16 @@ impl Standing {
         gone: &dyn Fn(Incarnation) -> bool,
     ) -> Self {
         let live = || scan.others(me).filter(|(who, entry)| entry.domain == listed.domain && !gone(*who));
-        let incoming = live().find(|(_, entry)| entry.state == LeaseState::Incoming);
+        let incoming = live().filter(|(_, entry)| entry.state == LeaseState::Incoming);
         let owned = live().any(|(_, entry)| entry.state == LeaseState::Own && entry.term > listed.term);
-        match incoming {
-            Some((who, entry)) if !owned => Self::Arriving(who, entry.term),
-            _ => Self::Unread(owned),
+        let unreadable = scan.unreadable(me);
+        match (incoming.max_by_key(|(_, entry)| entry.term), unreadable) {
+            _ if owned => Self::Unread(true),
+            (Some((who, entry)), _) => {
+                Self::Arriving { who, term: entry.term, is_last: unreadable.is_none() }
+            }
+            (None, Some(slot)) => Self::Unknown(slot),
+            (None, None) => Self::Unread(false),
         }
     }
 }
