@@ -3,8 +3,6 @@
 //! gone whose domains run.
 
 #[cfg(test)]
-mod beside_a_migration;
-#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod disk;

@@ -1,6 +1,7 @@
 //! Live migration: the lease goes with the domain, whoever dies in the middle, and nothing but the migration comes in (PROTOCOL 4).
 
 mod agent_away;
+mod beside;
 mod coming_in;
 mod failing;
 mod resumed_source;

@@ -2,41 +2,16 @@
 
 use std::time::Duration;
 
-use leasefence_core::format::{LeasePage, LeaseState, RecordCopy};
+use leasefence_core::format::LeaseState;
 use leasefence_core::ids::Incarnation;
-use leasefence_core::member::{DomainReport, HookOperation, Input, MigrationNews, RequestId, StopReason};
+use leasefence_core::member::HookOperation;
 
+use super::steps::{
+    begin, damage, destination_gives_up, goes_over, prepares, runs_there, source_resumes, state, suspends,
+    world,
+};
 use crate::disk::Path;
-use crate::host::report;
 use crate::world::{World, guest};
-
-/// What a host's entry of guest 1 says on storage.
-fn state(world: &World, index: usize) -> Option<LeaseState> {
-    let (layout, slot) = (world.layout(), world.slot(index));
-    let pages = (0..layout.pages()).filter_map(|page| {
-        let place = layout.lease_page(page, slot, RecordCopy::A);
-        let start = usize::try_from(place.offset).expect("small");
-        LeasePage::decode(&place, &world.disk.0[start..start + place.len]).ok()
-    });
-    pages.into_iter().find_map(|page| page.get(guest(1)).map(|entry| entry.state))
-}
-
-/// Guest 1 runs on host 0, under its lease.
-fn world(hosts: u8) -> World {
-    let mut world = World::held(hosts);
-    let asked = world.user_asks(0, 1);
-    assert!(world.answer(0, asked).0);
-    world.user_starts(0, 1);
-    world.run(3_000);
-    assert_eq!(state(&world, 0), Some(LeaseState::Own), "{}", world.story());
-    world
-}
-
-fn begin(world: &mut World, to: usize) -> RequestId {
-    let kind = world.hosts[to].storage_kind;
-    let report = DomainReport { running: false, ..report(&guest(1), false, Some(kind)) };
-    world.hook(to, 1, HookOperation::Migrate(Box::new(report)))
-}
 
 /// Catches: a start that takes over what is just being acquired for a migration, is permitted beside the running source under an
 /// incoming entry, and leaves that behind for ever: nobody recovers the domain after that. (Simulator, `migrations` seed 11.)
@@ -60,39 +35,6 @@ fn a_start_that_is_asked_for_while_a_migrations_lease_is_being_acquired_is_denie
         world.until(60, "it is recovered", |world| !world.runs_on(1).is_empty());
     }
     assert!(denied > 0, "none came in between");
-}
-
-/// Libvirt's first steps on the destination, all of which must be permitted: its process waits for the guest.
-fn prepares(world: &mut World, to: usize) {
-    let asked = begin(world, to);
-    let (permitted, why) = world.answer(to, asked);
-    assert!(permitted, "{why}\n{}", world.story());
-    for step in [None, Some(HookOperation::Start), Some(HookOperation::Started)] {
-        if step == Some(HookOperation::Started) {
-            let incarnation = world.incarnation(to);
-            world.hosts[to].waiting.insert(guest(1), incarnation);
-            world.hosts[to].came_in.insert(guest(1));
-        }
-        let asked = match step {
-            Some(step) => world.hook(to, 1, step),
-            None => world.user_asks(to, 1),
-        };
-        assert!(world.answer(to, asked).0, "{}", world.story());
-    }
-    world.hosts[0].migrates.insert(guest(1));
-}
-
-fn suspends(world: &mut World) {
-    world.hosts[0].suspended.insert(guest(1));
-    let (at, news) = (world.at, MigrationNews::Suspended);
-    world.hosts[0].tell(at, Input::Migration { domain: guest(1), news });
-    world.run(10);
-}
-
-fn destination_gives_up(world: &mut World, to: usize) {
-    world.hosts[to].waiting.remove(&guest(1));
-    world.hosts[to].came_in.remove(&guest(1));
-    world.hook(to, 1, HookOperation::Release);
 }
 
 /// Catches: a source that stands still for good beside its next destination, which waits for its memory: it was stopped on account of
@@ -142,10 +84,7 @@ fn a_source_that_waits_for_its_page_goes_on_when_it_is_migrated_to_the_same_host
 
 /// Libvirt resumes the source, whose destination has not given up yet.
 fn fails_and_is_stopped(world: &mut World) {
-    world.hosts[0].suspended.remove(&guest(1));
-    world.hosts[0].migrates.remove(&guest(1));
-    let at = world.at;
-    world.hosts[0].tell(at, Input::Resumed(guest(1)));
+    source_resumes(world);
     world.run(600);
     assert!(world.hosts[0].halted.contains(&guest(1)), "{}", world.story());
 }
@@ -155,19 +94,7 @@ fn moves_to_host_2(world: &mut World) {
     let before = world.count(0, "halted");
     world.run(5_000);
     assert_eq!((world.count(0, "halted"), world.runs_on(1)), (before, vec![0]), "{}", world.story());
-    suspends(world);
-    let incarnation = world.hosts[2].waiting.remove(&guest(1)).expect("it waits there");
-    world.hosts[2].guests.insert(guest(1), incarnation);
-    let at = world.at;
-    world.hosts[2].tell(at, Input::Resumed(guest(1)));
-    world.run(100);
-    let source = &mut world.hosts[0];
-    source.guests.remove(&guest(1));
-    source.suspended.clear();
-    source.migrates.clear();
-    let at = world.at;
-    world.hosts[0].tell(at, Input::Stopped { domain: guest(1), reason: StopReason::Migrated });
-    world.run(3_000);
+    goes_over(world, 2);
     assert_eq!((world.runs_on(1), state(world, 2)), (vec![2], Some(LeaseState::Own)), "{}", world.story());
 }
 
@@ -210,10 +137,7 @@ fn runs_beside_one_that_is_dead(order: bool) -> (World, usize, Incarnation) {
     suspends(&mut world);
     world.path(dest, Path::Cut);
     world.tolerates_two_writers = true;
-    let incarnation = world.hosts[dest].waiting.remove(&guest(1)).expect("it waits there");
-    world.hosts[dest].guests.insert(guest(1), incarnation);
-    let at = world.at;
-    world.hosts[dest].tell(at, Input::Resumed(guest(1)));
+    runs_there(&mut world, dest);
     fails_and_is_stopped(&mut world);
     assert!(world.evidence(0, life).is_none(), "{}", world.story());
     world.tolerates_two_writers = false;
@@ -236,21 +160,12 @@ fn a_source_does_not_go_on_beside_its_destination_once_an_older_one_is_called_go
 fn a_source_does_not_go_on_beside_its_destination_while_that_ones_sector_is_unreadable() {
     for order in [true, false] {
         let (mut world, dest, ..) = runs_beside_one_that_is_dead(order);
-        let (layout, slot) = (world.layout(), world.slot(dest));
-        let mut saved = Vec::new();
-        for page in 0..layout.pages() {
-            for copy in RecordCopy::BOTH {
-                let place = layout.lease_page(page, slot, copy);
-                let start = usize::try_from(place.offset).expect("small");
-                saved.push((start, world.disk.0[start..start + place.len].to_vec()));
-                world.disk.0[start + 100] ^= 0xff;
-            }
-        }
+        let slot = world.slot(dest);
+        damage(&mut world, |damaged, _| damaged == slot);
         world.run(700);
         assert_eq!(world.runs_on(1), [dest], "damaged\n{}", world.story());
-        for (start, bytes) in saved {
-            world.disk.0[start..start + bytes.len()].copy_from_slice(&bytes);
-        }
+        // The same again is what was there.
+        damage(&mut world, |damaged, _| damaged == slot);
         world.run(700);
         assert_eq!(world.runs_on(1), [dest], "mended\n{}", world.story());
     }
