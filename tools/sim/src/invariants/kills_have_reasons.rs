@@ -32,7 +32,7 @@ impl Judge for KillsHaveReasons {
             Happened::Killed { run } => {
                 let run = &world.runs[run];
                 // A source whose domain has run on its destination is no guest of this host any more, nor is what waits there in vain.
-                let old = world.has_run_since(run) || run.ran_at.is_none();
+                let old = world.has_run_since(run) || run.comes_in && run.ran_at.is_none();
                 (!old && self.in_maintenance(world, run.host)).then(|| {
                     format!("domain {} is killed on host-{}, which is disarmed", run.domain, run.host)
                 })
