@@ -49,6 +49,8 @@ pub(crate) enum Happened {
     Killed { run: usize },
     /// Bytes reached the lease file.
     Landed { client: usize, offset: u64, len: usize },
+    /// No entry of a domain is left: its next start begins with the first term.
+    Forgotten { domain: usize },
     /// A client issues a write into a lease page.
     Issued { client: usize },
     /// An observer took the answer of the storage: what it knows may have changed.

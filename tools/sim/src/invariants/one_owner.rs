@@ -19,11 +19,9 @@ impl Judge for OneOwner {
     }
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
-        if let Happened::Landed { offset, .. } = *happened {
-            for domain in world.left_without_entry(offset) {
-                let id = world.domains[domain].id;
-                self.owners.retain(|(domain, _), _| *domain != id);
-            }
+        if let Happened::Forgotten { domain } = *happened {
+            let id = world.domains[domain].id;
+            self.owners.retain(|(domain, _), _| *domain != id);
         }
         let Happened::Permitted { host, domain, term } = *happened else { return None };
         let me = world.hosts[host].life()?;

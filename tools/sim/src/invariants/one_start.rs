@@ -19,10 +19,8 @@ impl Judge for OneStart {
     }
 
     fn judge(&mut self, world: &World, happened: &Happened) -> Option<String> {
-        if let Happened::Landed { offset, .. } = *happened {
-            for domain in world.left_without_entry(offset) {
-                self.highest.remove(&domain);
-            }
+        if let Happened::Forgotten { domain } = *happened {
+            self.highest.remove(&domain);
         }
         let (Happened::Began { run } | Happened::SetUp { run }) = *happened else { return None };
         let run = &world.runs[run];

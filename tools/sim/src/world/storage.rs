@@ -301,5 +301,8 @@ impl World {
         self.note_protected(offset);
         self.moment_of_landing(client, offset);
         self.happened(&Happened::Landed { client, offset, len: data.len() });
+        for domain in self.left_without_entry(offset) {
+            self.happened(&Happened::Forgotten { domain });
+        }
     }
 }
