@@ -21,8 +21,8 @@ pub(crate) struct Decisions {
 }
 
 impl Decisions {
-    /// Logs a note, and keeps it unless it is one of those that each renewal brings. A warning that only says again what was said
-    /// last is said once a minute.
+    /// Logs a note, and keeps it unless it is one of those that each renewal brings. A warning in the same words is said once a
+    /// minute: each pass brings those of a storage that is gone.
     pub(crate) fn note(&mut self, now: &Now, note: &Note) {
         let Note { level, event, text } = note;
         if *level == LogLevel::Warn && self.was_just_said(now, note) {
@@ -49,9 +49,9 @@ impl Decisions {
     }
 
     fn was_just_said(&self, now: &Now, note: &Note) -> bool {
-        self.kept.back().is_some_and(|last| {
-            let age_ms = (now.wall_ns / 1_000_000).saturating_sub(last.at_unix_ms);
-            last.event == note.event && last.text == note.text && age_ms < AGAIN_MS
+        self.kept.iter().rev().any(|said| {
+            let age_ms = (now.wall_ns / 1_000_000).checked_sub(said.at_unix_ms);
+            said.event == note.event && said.text == note.text && age_ms.is_some_and(|age| age < AGAIN_MS)
         })
     }
 
@@ -76,8 +76,22 @@ mod tests {
         assert_eq!([0, 1, 59].map(|second| note(second, LogLevel::Warn, "no answer")), [1; 3]);
         assert_eq!(note(60, LogLevel::Warn, "no answer"), 2, "a minute is over");
         assert_eq!(note(61, LogLevel::Warn, "another"), 3, "it is another");
-        assert_eq!(note(62, LogLevel::Warn, "no answer"), 4, "another was said in between");
-        assert_eq!(note(63, LogLevel::Error, "no answer"), 5, "an error is always said");
-        assert_eq!(note(64, LogLevel::Error, "no answer"), 6);
+        assert_eq!(note(62, LogLevel::Warn, "no answer"), 3, "said two seconds ago");
+        assert_eq!(note(63, LogLevel::Error, "no answer"), 4, "an error is always said");
+        assert_eq!(note(64, LogLevel::Error, "no answer"), 5);
+    }
+
+    /// A storage that is gone fails the scan of each pass, and the write of one copy and of the other by turns.
+    #[test]
+    fn warnings_that_take_turns_are_each_said_once_a_minute() {
+        let mut decisions = Decisions::default();
+        for second in 0..120_u64 {
+            let copy = format!("no answer at copy {}", second % 2);
+            for (event, text) in [("renewal-unknown", copy), ("scan-failed", "no answer".to_owned())] {
+                let now = Now { wall_ns: second * 1_000_000_000, ..Now::default() };
+                decisions.note(&now, &Note { level: LogLevel::Warn, event, text });
+            }
+        }
+        assert_eq!(decisions.list().len(), 6, "three warnings in two minutes");
     }
 }
