@@ -20,7 +20,7 @@ use leasefence_lab::runner::Runner;
 use leasefence_lab::scenario::Scenario;
 use leasefence_lab::scenarios;
 use leasefence_lab::storage::Storage;
-use leasefence_lab::switch::{self, Effect, Request};
+use leasefence_lab::switch::{self, Effect, Plugged, Request};
 
 use args::{Cli, Command, CutArgs, RunArgs, Storages, UpArgs};
 
@@ -102,6 +102,13 @@ fn status(lab: &Lab) -> Outcome {
         return Ok(());
     };
     println!("{:8} on, {} frames, {} dropped", "switch", answer.frames, answer.dropped);
+    for card in answer.cards {
+        let Plugged { machine, network, sent, for_it, lost, waiting } = card;
+        let word = network.word();
+        println!(
+            "{word:8} {machine}: sent {sent} frames, {for_it} were for it, {lost} lost, {waiting} bytes wait"
+        );
+    }
     for rule in answer.rules {
         let name = |name: Option<String>| name.unwrap_or_else(|| "any".into());
         let effect = match rule.effect {

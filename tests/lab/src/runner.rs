@@ -15,6 +15,7 @@ use crate::report::{self, Entry};
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
 use crate::storage::Storage;
+use crate::switch::Request;
 use crate::witness::Witness;
 
 /// Where the labs of this machine take turns.
@@ -136,17 +137,24 @@ impl Runner {
     fn keep_logs(&self, scenario: &Scenario, storage: Storage) {
         let directory = self.lab.report_dir();
         fs::create_dir_all(&directory).ok();
+        let keep = |who: &str, text: String| {
+            fs::write(directory.join(format!("{}-{storage}-{who}.log", scenario.name)), text).ok();
+        };
         for machine in MACHINES.iter().filter(|machine| self.lab.is_on(machine.name)) {
             let ask = match machine.role {
                 Role::Hypervisor => {
                     "leasefence status; journalctl -b -o short-monotonic --no-pager -u 'leasefence-*' -u libvirtd | tail -n 400; dmesg | tail -n 100"
                 }
-                Role::Storage => "journalctl -b -o short-monotonic --no-pager | tail -n 400",
+                Role::Storage => {
+                    "journalctl -b -o short-monotonic --no-pager | tail -n 400; ip -s link; ip neigh; ss -tn"
+                }
             };
             if let Ok(text) = self.lab.exec(machine.name, ask) {
-                let path = directory.join(format!("{}-{storage}-{}.log", scenario.name, machine.name));
-                fs::write(path, text).ok();
+                keep(machine.name, text);
             }
+        }
+        if let Ok(switch) = self.lab.switch().ask(&Request::Show) {
+            keep("switch", format!("{switch:#?}\n"));
         }
     }
 

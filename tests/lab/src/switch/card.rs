@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
+use super::control::Plugged;
 use crate::machine::Network;
 
 /// Bytes that are held for a card that does not read; what comes then is lost, as on a wire.
@@ -24,6 +25,9 @@ pub(crate) struct Card {
     under_way: VecDeque<(Instant, Vec<u8>)>,
     output: Vec<u8>,
     queued: usize,
+    sent: u64,
+    for_it: u64,
+    lost: u64,
 }
 
 impl Card {
@@ -37,6 +41,9 @@ impl Card {
             under_way: VecDeque::new(),
             output: Vec::new(),
             queued: 0,
+            sent: 0,
+            for_it: 0,
+            lost: 0,
         })
     }
 
@@ -56,17 +63,27 @@ impl Card {
         while let Some(length) = frame_length(&self.input).filter(|length| *length <= self.input.len()) {
             let rest = self.input.split_off(length);
             frames.push(std::mem::replace(&mut self.input, rest));
+            self.sent += 1;
         }
         Ok(frames)
     }
 
     /// Takes a frame for this card, to arrive at an instant.
     pub(crate) fn send(&mut self, frame: &[u8], at: Instant) {
-        if self.queued + frame.len() <= LONGEST_QUEUE {
-            self.queued += frame.len();
-            let place = self.under_way.partition_point(|(other, _)| *other <= at);
-            self.under_way.insert(place, (at, frame.to_vec()));
+        self.for_it += 1;
+        if self.queued + frame.len() > LONGEST_QUEUE {
+            self.lost += 1;
+            return;
         }
+        self.queued += frame.len();
+        let place = self.under_way.partition_point(|(other, _)| *other <= at);
+        self.under_way.insert(place, (at, frame.to_vec()));
+    }
+
+    /// For people.
+    pub(crate) fn shown(&self) -> Plugged {
+        let Self { machine, network, sent, for_it, lost, queued, .. } = *self;
+        Plugged { machine: machine.to_owned(), network, sent, for_it, lost, waiting: queued }
     }
 
     /// When the next frame arrives.

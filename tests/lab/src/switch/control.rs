@@ -44,6 +44,25 @@ pub struct Answer {
     pub frames: u64,
     /// Frames that it has dropped.
     pub dropped: u64,
+    /// The cards that are plugged in.
+    pub cards: Vec<Plugged>,
+}
+
+/// A card that is plugged in, and what has passed it since.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Plugged {
+    /// Whose it is.
+    pub machine: String,
+    /// The network that it is on.
+    pub network: Network,
+    /// Frames that it has sent.
+    pub sent: u64,
+    /// Frames for it, those that are on their way and those that were lost since it did not read among them.
+    pub for_it: u64,
+    /// Frames for it that were lost since it did not read.
+    pub lost: u64,
+    /// Bytes that it has not read yet.
+    pub waiting: usize,
 }
 
 /// Whoever asks the switch.

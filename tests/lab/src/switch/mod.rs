@@ -9,6 +9,6 @@ mod control;
 mod rules;
 mod wires;
 
-pub use control::{Answer, Request, SwitchClient, SwitchError};
+pub use control::{Answer, Plugged, Request, SwitchClient, SwitchError};
 pub use rules::{Effect, Rule};
 pub use wires::run;

@@ -166,7 +166,12 @@ impl Switch {
             Ok(Request::Show) => {}
             Err(_) => return,
         }
-        let answer = Answer { rules: self.rules.all().to_vec(), frames: self.frames, dropped: self.dropped };
+        let answer = Answer {
+            rules: self.rules.all().to_vec(),
+            frames: self.frames,
+            dropped: self.dropped,
+            cards: self.cards.iter().map(Card::shown).collect(),
+        };
         if let Ok(text) = serde_json::to_string(&answer) {
             writeln!(stream, "{text}").ok();
         }
