@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use leasefence_core::ids::BootId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
@@ -18,6 +19,8 @@ use crate::page::Page;
 
 /// The most links held open at once: one agent, its successor, and a few strangers. The oldest goes first.
 const MOST_LINKS: usize = 8;
+
+const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Names the agent that made an offer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +84,9 @@ impl LinkServer {
     /// Takes new connections and returns the next agent that waits for a page, if any. Links whose peer is gone, who may not
     /// take part, or who speak another protocol, are closed.
     pub fn poll(&mut self) -> Option<Offer> {
+        if !self.is_asked() {
+            return None;
+        }
         while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             self.admit(socket);
         }
@@ -101,6 +107,16 @@ impl LinkServer {
             }
         });
         offer
+    }
+
+    /// True when somebody connects, speaks or has gone. `accept` is not asked: where nobody connects, the kernel makes a socket
+    /// and a file for it before it looks, in each beat, and where memory has run out it waits for some (R7).
+    fn is_asked(&self) -> bool {
+        let mut all: [_; MOST_LINKS + 1] = std::array::from_fn(|place| {
+            let socket = self.links.get(place).map_or(&self.listener, |link| &link.socket);
+            PollFd::new(socket, PollFlags::IN)
+        });
+        poll(&mut all, Some(&NO_WAIT)) != Ok(0)
     }
 
     fn admit(&mut self, socket: OwnedFd) {
@@ -128,5 +144,33 @@ impl LinkServer {
             self.links.retain(|link| link.id != id.0);
             LinkError::Socket { doing: "answering on", path: self.path.clone(), source }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
+
+    use super::*;
+
+    const LOOKS: u64 = 20_000;
+
+    /// The kernel numbers its sockets, on each processor by itself.
+    fn next_number() -> u64 {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        rustix::fs::fstat(socket.unwrap()).unwrap().st_ino
+    }
+
+    #[test]
+    fn a_look_at_nobody_makes_no_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = LinkServer::bind(&directory.path().join("fencer.sock")).unwrap();
+        let mut here = CpuSet::new();
+        here.set(sched_getcpu());
+        sched_setaffinity(None, &here).unwrap();
+        let first = next_number();
+        assert!((0..LOOKS).all(|_| server.poll().is_none()));
+        let made = next_number() - first;
+        assert!(made < LOOKS / 2, "{made} sockets in {LOOKS} looks");
     }
 }
