@@ -16,8 +16,8 @@ pub const UUID: &str = "6c656173-6566-4e63-a000-000000000101";
 pub const DISK_MEBIBYTES: u32 = 64;
 
 /// It writes without a pause, and would take all that an emulated machine has. All that it has under way, sixteen writes, still
-/// goes out within a tenth of a second.
-const WRITES_PER_SECOND: u32 = 200;
+/// goes out within a third of a second.
+const WRITES_PER_SECOND: u32 = 50;
 
 /// Its definition, on the storage's disk. QEMU's image lock stands, as on any real host.
 #[must_use]
