@@ -1,5 +1,6 @@
 //! The last resort: a host on which neither fencer nor agent runs any more is reset by its watchdog, which nobody pets. Its guest
-//! and what that had in flight go with it, so the path may heal at once.
+//! and what that had in flight go with it, so the path may heal at once. It comes some 15 s before the verdict: a host that boots
+//! faster than that holds a lease again first, and starts its guest itself.
 
 use crate::cluster::WATCHDOG;
 use crate::resets::By;
@@ -9,14 +10,14 @@ use leasefence_demo::story::Kind;
 
 pub(super) const FENCER: Scenario = Scenario::new(
     "watchdog-fencer",
-    "is cut off from its storage with its fencer and agent stopped: its watchdog resets it in time, its guest starts once elsewhere, and it comes back",
+    "is cut off from its storage with its fencer and agent stopped: its watchdog resets it in time, its guest starts once, and it comes back",
     |stage| play(stage, By::Watchdog),
 );
 
 /// Its kernel is well, so that a software watchdog does as much.
 pub(super) const SOFTDOG: Scenario = Scenario::new(
     "watchdog-softdog",
-    "has a softdog, and is cut off from its storage with its fencer and agent stopped: that resets it in time, its guest starts once elsewhere, and it comes back",
+    "has a softdog, and is cut off from its storage with its fencer and agent stopped: that resets it in time, its guest starts once, and it comes back",
     |stage| {
         let found = "grep -lx 'Software Watchdog' /sys/class/watchdog/watchdog*/identity";
         let path = stage.on_victim(found)?;
@@ -44,7 +45,7 @@ fn play(stage: &mut Stage<'_>, by: By) -> Result<(), Failure> {
     stage.on_victim("systemctl kill --kill-whom=main --signal=STOP leasefence-agent leasefence-fencer")?;
     stage.sees_reset(by)?;
     stage.heal()?;
-    stage.sees_takeover()?;
+    stage.sees_verdicts()?;
     stage.sees_return()?;
     stage.sees_guest_on_one_host()
 }
