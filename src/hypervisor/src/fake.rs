@@ -248,7 +248,7 @@ impl Hypervisor for FakeHypervisor {
         })
     }
 
-    fn has_job(&self, domain: DomainId) -> Result<bool, HypervisorError> {
+    fn migrates_away(&self, domain: DomainId) -> Result<bool, HypervisorError> {
         self.activity(domain).map(|_| false)
     }
 

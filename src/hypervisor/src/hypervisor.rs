@@ -70,11 +70,12 @@ pub trait Hypervisor: Send + Sync {
     /// As [`Hypervisor::domain`]: an unknown domain has neither a process nor a job.
     fn activity(&self, domain: DomainId) -> Result<Activity, HypervisorError>;
 
-    /// Whether a long job, such as a migration of the domain to another host, is under way.
+    /// Whether a migration of the domain to another host is under way, from before its destination is asked to take it. Another job,
+    /// such as a backup, is none; one of which libvirt does not say what it is counts as one.
     ///
     /// # Errors
     /// As [`Hypervisor::domain`].
-    fn has_job(&self, domain: DomainId) -> Result<bool, HypervisorError>;
+    fn migrates_away(&self, domain: DomainId) -> Result<bool, HypervisorError>;
 
     /// Writes how the domain is guarded into its metadata, of its run and of its configuration.
     ///

@@ -362,3 +362,24 @@ fn a_start_under_way_is_not_off_without_a_job() {
     assert_eq!(activity.map(Activity::is_running), Ok(true));
     starting.join().expect("started");
 }
+
+/// Catches: a backup that is taken for a migration, whose source is then left to run beside its destination.
+#[test]
+#[ignore = "inside private_libvirtd"]
+fn a_backup_is_a_job_and_no_migration() {
+    inside();
+    let _daemon = Daemon::start();
+    let (libvirt, _events) = connected();
+    libvirt.start(id(1), &guest_xml(id(1), "one", &raw_disk("a.raw"), "raw")).expect("runs");
+    assert_eq!(libvirt.migrates_away(id(1)), Ok(false), "there is no job");
+    // It waits for somebody to fetch the disk.
+    let backup = "/run/backup.xml";
+    let server = "<server transport='unix' socket='/run/backup.socket'/>";
+    std::fs::write(backup, format!("<domainbackup mode='pull'>{server}</domainbackup>")).expect("written");
+    virsh(&["backup-begin", "one", backup]);
+    let job = virsh(&["domjobinfo", "one"]);
+    assert!(job.contains("Backup"), "{job}");
+    assert_eq!(libvirt.migrates_away(id(1)), Ok(false));
+    virsh(&["domjobabort", "one"]);
+    assert_eq!(libvirt.migrates_away(id(9)), Err(HypervisorError::NoSuchDomain(id(9))));
+}

@@ -27,7 +27,7 @@ impl Engine {
             }
             MigrationStep::AskJob => {
                 let hypervisor = self.parts.hypervisor.clone();
-                self.ask_on_a_thread(domain, move || MigrationNews::Job(hypervisor.has_job(domain).ok()));
+                self.ask_on_a_thread(domain, move || MigrationNews::Job(hypervisor.migrates_away(domain).ok()));
             }
             MigrationStep::Halt => {
                 let done = self.fencer.as_mut().map(|fencer| fencer.halt(domain));

@@ -1,4 +1,4 @@
-//! Libvirt's callbacks into this process: the only place where its C interface is used directly.
+//! Libvirt's callbacks into this process. Beside `job`, the only place where its C interface is used directly.
 //!
 //! A callback runs on the event loop's thread, or on that of any call: it puts a word into a channel and returns.
 

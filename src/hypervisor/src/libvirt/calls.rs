@@ -90,12 +90,6 @@ pub(super) fn activity(connect: &Connect, domain: DomainId) -> Result<Activity, 
     }
 }
 
-pub(super) fn has_job(connect: &Connect, domain: DomainId) -> Result<bool, HypervisorError> {
-    let job = find(connect, domain)?.get_job_info();
-    let job = job.map_err(|error| about(domain, "asking for a domain's job", &error))?;
-    Ok(u32::try_from(job.r#type) != Ok(sys::VIR_DOMAIN_JOB_NONE))
-}
-
 pub(super) fn set_protection(
     connect: &Connect,
     domain: DomainId,
@@ -211,7 +205,7 @@ fn xml(handle: &Handle, flags: u32, doing: &str) -> Result<String, HypervisorErr
     })
 }
 
-fn about(domain: DomainId, doing: &str, error: &Error) -> HypervisorError {
+pub(super) fn about(domain: DomainId, doing: &str, error: &Error) -> HypervisorError {
     match error.code() {
         ErrorNumber::NoDomain => HypervisorError::NoSuchDomain(domain),
         _ => refused(&format!("{doing} ({domain})"), error),

@@ -6,6 +6,7 @@
 mod callbacks;
 mod calls;
 mod event_loop;
+mod job;
 mod keeper;
 mod lost_starts;
 mod session;
@@ -165,8 +166,8 @@ impl Hypervisor for Libvirt {
         self.shared.lost_starts.believe(domain, asked_over, answer)
     }
 
-    fn has_job(&self, domain: DomainId) -> Result<bool, HypervisorError> {
-        self.ask("asking for a domain's job", move |connect| calls::has_job(connect, domain))
+    fn migrates_away(&self, domain: DomainId) -> Result<bool, HypervisorError> {
+        self.ask("asking for a domain's job", move |connect| job::migrates_away(connect, domain))
     }
 
     fn set_protection(&self, domain: DomainId, protection: Protection) -> Result<(), HypervisorError> {
