@@ -5,6 +5,8 @@
 //!
 //! [`SectorWrite`]: super::write::SectorWrite
 
+use std::collections::BTreeMap;
+
 use crate::format::{LeaseEntry, LeaseFlags, LeasePage, LeaseState, Place};
 use crate::ids::{BootId, DomainId, Incarnation, Sequence, Term};
 use crate::planted::planted;
@@ -53,6 +55,13 @@ fn want(content: &mut LeasePage, domain: DomainId, want_term: Term, incoming: bo
     content.insert(LeaseEntry { want_term, flags, ..base }).is_ok()
 }
 
+fn note_incoming(came_in: &mut BTreeMap<DomainId, Term>, content: &LeasePage) {
+    for entry in content.entries().filter(|entry| entry.state == LeaseState::Incoming) {
+        let highest = came_in.entry(entry.domain).or_default();
+        *highest = entry.term.max(*highest);
+    }
+}
+
 /// The own sector of one page.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct OwnPage {
@@ -62,13 +71,16 @@ pub struct OwnPage {
     revision: u64,
     /// The revision that both copies hold, acknowledged; none when that is not known.
     stored: Option<u64>,
+    /// The highest term under which each domain may have been seen as incoming here, also long after that was erased: an entry for
+    /// each domain that was ever to come in.
+    came_in: BTreeMap<DomainId, Term>,
 }
 
 impl OwnPage {
     /// The sector as a claim or rejoin has just written it to both copies, acknowledged.
     #[must_use]
     pub fn written(page: u8, content: LeasePage) -> Self {
-        Self { page, content, revision: 0, stored: Some(0) }
+        Self { page, content, revision: 0, stored: Some(0), came_in: BTreeMap::new() }
     }
 
     /// The sector as a restarted agent of the same incarnation finds it. Its wants are cleared: those who waited for them
@@ -80,7 +92,9 @@ impl OwnPage {
             Edit::NoWant(*domain).apply(&mut content);
         }
         let stored = (agree && wanted.is_empty()).then_some(0);
-        Self { page, content, revision: 0, stored }
+        let mut came_in = BTreeMap::new();
+        note_incoming(&mut came_in, &content);
+        Self { page, content, revision: 0, stored, came_in }
     }
 
     /// Which page.
@@ -125,7 +139,14 @@ impl OwnPage {
         for edit in edits {
             edit.apply(&mut content);
         }
+        note_incoming(&mut self.came_in, &content);
         (content, self.revision)
+    }
+
+    /// The term that the next `incoming` of a domain must be above, whatever others have of it: an earlier one of this host's may
+    /// have been seen, and one that says the same would be taken for that. None that this process knows of: zero.
+    pub(super) fn incoming_floor(&self, domain: DomainId) -> Term {
+        self.came_in.get(&domain).copied().unwrap_or_default()
     }
 
     /// Both copies of a snapshot were acknowledged.
@@ -186,6 +207,7 @@ impl OwnPage {
 impl crate::marks::Marks for OwnPage {
     fn each_mark(&mut self, f: &mut dyn FnMut(crate::marks::Mark<'_>)) {
         self.content.each_mark(f);
+        self.came_in.values_mut().for_each(|term| term.each_mark(f));
     }
 }
 

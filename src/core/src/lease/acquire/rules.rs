@@ -12,7 +12,8 @@ use crate::planted::planted;
 /// The top of a key: whose, which term, which state.
 pub(super) type TopId = Option<(Incarnation, Term, LeaseState)>;
 
-/// S1 for one key: the term to want, 1 + the highest of all terms and wants seen, the dead hosts' too; and the top.
+/// S1 for one key: the term to want, 1 + the highest of all terms and wants seen, the dead hosts' too, and for `incoming` of the own
+/// earlier ones; and the top.
 pub(super) fn first(
     ctx: &LeaseContext<'_>,
     own: &OwnPage,
@@ -31,7 +32,12 @@ pub(super) fn first(
     }
     check(ctx, scan, &view, me, source_of(ctx, &view, &request.kind))?;
     check_kind(ctx, &view, &request.kind, me)?;
-    let term = view.highest().0.checked_add(1).map(Term);
+    // Of a host's attempts to let the domain in each has its own term: its source tells them apart by that.
+    let floor = match request.kind {
+        AcquireKind::Incoming(_) => own.incoming_floor(request.domain),
+        _ => Term(0),
+    };
+    let term = view.highest().max(floor).0.checked_add(1).map(Term);
     let no_term = || Attempt::End(AcquireOutcome::NotRecoverable("its terms are used up".into()));
     Ok((term.ok_or_else(no_term)?, view.top_id()))
 }

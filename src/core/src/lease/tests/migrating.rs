@@ -110,6 +110,35 @@ fn an_incoming_whose_write_is_unknown_lets_nobody_in_and_is_erased_once_that_is_
     }
 }
 
+/// Catches: a destination that has given up and takes the domain again under the same term, so that its source, which has not
+/// looked in between, goes on waiting for the attempt that has failed.
+#[test]
+fn each_attempt_of_a_host_to_let_a_domain_in_has_a_term_of_its_own() {
+    let mut lab = lab();
+    let mut host = lab.host(who(1, 1));
+    for term in 5..8 {
+        assert_eq!(won(lab.acquire(&mut host, incoming(1))).term, Term(term));
+        lab.with(&mut host, |ctx, leases| leases.erase_incoming(ctx, domain(1)));
+        lab.run(&mut host);
+        assert_eq!(lab.says(1, 1), None);
+    }
+    // Also one whose write came to nothing as far as is known: its source may have seen it.
+    host.leases.acquire(incoming(1));
+    lab.run_through_write(&mut host, 2);
+    let write = lab.run_to_write(&mut host, 1);
+    lab.finish(&mut host, &write, Fate::LandsUnacknowledged);
+    assert_eq!(outcome(&lab.run(&mut host)), AcquireOutcome::Unknown);
+    lab.settle_unknown(&mut host);
+    lab.run(&mut host);
+    assert_eq!(won(lab.acquire(&mut host, incoming(1))).term, Term(9));
+    // What an agent that is started again finds there, it remembers as well.
+    let mut host = lab.restarted(who(1, 1));
+    lab.run(&mut host);
+    lab.with(&mut host, |ctx, leases| leases.erase_incoming(ctx, domain(1)));
+    lab.run(&mut host);
+    assert_eq!(won(lab.acquire(&mut host, incoming(1))).term, Term(10));
+}
+
 /// What comes in here, and what the source's leases are told.
 fn arrived(lab: &mut Lab) -> Host {
     let mut host = lab.host(who(1, 1));

@@ -7,8 +7,8 @@ use leasefence_core::ids::Incarnation;
 use leasefence_core::member::HookOperation;
 
 use super::steps::{
-    begin, damage, destination_gives_up, goes_over, prepares, runs_there, source_resumes, state, suspends,
-    world,
+    begin, damage, destination_gives_up, entry, goes_over, prepares, restarts_agent, runs_there,
+    source_resumes, state, suspends, world,
 };
 use crate::disk::Path;
 use crate::world::{World, guest};
@@ -53,18 +53,51 @@ fn a_source_that_stands_still_goes_on_when_it_is_migrated_to_another_host_before
         world.hosts[0].signals_lost = signals_lost;
         world.path(0, Path::Works(Duration::from_millis(2)));
         world.until(3, "it goes on", |world| !world.hosts[0].halted.contains(&guest(1)));
-        moves_to_host_2(&mut world);
+        moves_to(&mut world, 2);
     }
 }
 
-/// Catches: the same, where the same host takes it again under the same term: the source has seen in between that nobody has it, and
-/// waited for a write of its page whose outcome is unknown. (Simulator, `migrations` seed 1587.)
+/// Catches: the same, where the same host takes it again: a term that says the same is no other attempt.
+#[test]
+fn a_source_that_stands_still_goes_on_when_it_is_migrated_to_the_same_host_again_before_it_has_looked() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    fails_and_is_stopped(&mut world);
+    world.path(0, Path::Cut);
+    destination_gives_up(&mut world, 1);
+    world.run(3_200);
+    prepares(&mut world, 1);
+    world.path(0, Path::Works(Duration::from_millis(2)));
+    world.until(3, "it goes on", |world| !world.hosts[0].halted.contains(&guest(1)));
+    moves_to(&mut world, 1);
+}
+
+/// Catches: the same, where that host's agent was started again meanwhile, and takes it under the same term: the source has seen in between
+/// that nobody has it, and waited for a write of its page whose outcome is unknown. (Simulator, `migrations` seed 1587.)
 #[test]
 fn a_source_that_waits_for_its_page_goes_on_when_it_is_migrated_to_the_same_host_again() {
     let mut world = world(3);
     prepares(&mut world, 1);
     suspends(&mut world);
     fails_and_is_stopped(&mut world);
+    page_is_unknown(&mut world);
+    destination_gives_up(&mut world, 1);
+    world.until(3, "it is erased", |world| state(world, 1).is_none());
+    world.run(500);
+    restarts_agent(&mut world, 1, |_| ());
+    world.run(3_000);
+    assert!(world.hosts[0].halted.contains(&guest(1)), "its page is written\n{}", world.story());
+    let before = entry(&world, 0).expect("own").term;
+    prepares(&mut world, 1);
+    assert_eq!(entry(&world, 1).expect("incoming").term, leasefence_core::ids::Term(before.0 + 1));
+    world.until(3, "it goes on", |world| !world.hosts[0].halted.contains(&guest(1)));
+    world.run(5_000);
+    assert_eq!(world.runs_on(1), [0], "{}", world.story());
+}
+
+/// A write of the source's lease page fails, and may land yet: none is written before that is over.
+fn page_is_unknown(world: &mut World) {
     world.path(0, Path::LandsLate(Duration::from_millis(500)));
     let layout = world.layout();
     let beside = (2..u8::MAX).find(|number| layout.page_of(guest(*number)) == layout.page_of(guest(1)));
@@ -72,14 +105,6 @@ fn a_source_that_waits_for_its_page_goes_on_when_it_is_migrated_to_the_same_host
     world.run(300);
     world.path(0, Path::Works(Duration::from_millis(2)));
     let _denied = world.answer(0, other);
-    destination_gives_up(&mut world, 1);
-    world.until(3, "it is erased", |world| state(world, 1).is_none());
-    world.run(3_500);
-    assert!(world.hosts[0].halted.contains(&guest(1)), "its page is written\n{}", world.story());
-    prepares(&mut world, 1);
-    world.until(3, "it goes on", |world| !world.hosts[0].halted.contains(&guest(1)));
-    world.run(5_000);
-    assert_eq!(world.runs_on(1), [0], "{}", world.story());
 }
 
 /// Libvirt resumes the source, whose destination has not given up yet.
@@ -89,13 +114,13 @@ fn fails_and_is_stopped(world: &mut World) {
     assert!(world.hosts[0].halted.contains(&guest(1)), "{}", world.story());
 }
 
-/// The migration to host 2, whose process waits, goes on undisturbed.
-fn moves_to_host_2(world: &mut World) {
+/// The migration to this host, whose process waits, goes on undisturbed.
+fn moves_to(world: &mut World, to: usize) {
     let before = world.count(0, "halted");
     world.run(5_000);
     assert_eq!((world.count(0, "halted"), world.runs_on(1)), (before, vec![0]), "{}", world.story());
-    goes_over(world, 2);
-    assert_eq!((world.runs_on(1), state(world, 2)), (vec![2], Some(LeaseState::Own)), "{}", world.story());
+    goes_over(world, to);
+    assert_eq!((world.runs_on(1), state(world, to)), (vec![to], Some(LeaseState::Own)), "{}", world.story());
 }
 
 /// Catches: a source that is stopped in the middle of a migration, since its page still says that its CPUs were stopped for the one
@@ -113,7 +138,7 @@ fn a_source_whose_agent_was_away_when_one_migration_failed_and_the_next_began_is
     prepares(&mut world, 2);
     world.start_agent(0);
     world.until(20, "held", |world| world.state(0) == "held");
-    moves_to_host_2(&mut world);
+    moves_to(&mut world, 2);
 }
 
 /// A destination runs the domain while its source takes another one, which is dead, for live still: the last reply of the one that runs
