@@ -208,3 +208,35 @@ fn one_whose_memory_follows_it_is_owned_where_it_runs() {
     let why = cluster.hosts[0].virsh(&["start", "guest"]).unwrap_err().to_string();
     assert!(why.contains("busy: host-2 owns it"), "{why}");
 }
+
+/// What a source goes by that asks for libvirt's job: an answer to a question that was asked after its destination was seen is no older
+/// than that migration, since libvirt has begun the source's job by the time it asks the destination's hook.
+#[test]
+fn libvirt_has_the_sources_job_before_it_asks_the_destinations_hook() {
+    if !can_run_hosts("the job of a migration") {
+        return;
+    }
+    let _alone = alone();
+    let (cluster, _guest) = with_a_guest();
+    for more in [&[][..], &["--p2p"]] {
+        let from = cluster.runner("guest").unwrap();
+        let to = 1 - from;
+        cluster.hosts[to].signal("leasefence-agent", Signal::SIGSTOP).unwrap();
+        let (asked, job, said) = thread::scope(|scope| {
+            let migration = scope.spawn(|| migrate_with(&cluster, from, to, more));
+            // By its name among libvirt's hooks.
+            let asks = || cluster.hosts[to].process("leasefence").ok();
+            let asked = wait::until("the destination's hook", PATIENCE, asks);
+            let job = cluster.hosts[from].virsh(&["domjobinfo", "guest"]);
+            cluster.hosts[to].signal("leasefence-agent", Signal::SIGCONT).unwrap();
+            (asked, job, migration.join().unwrap())
+        });
+        println!("{more:?}: {said:?}\n{job:?}");
+        asked.unwrap();
+        assert!(job.unwrap().contains("Outgoing migration"));
+        // Where the hook has been answered too late, it is where it was.
+        let runner = if said.0.is_ok() { to } else { from };
+        wait_for_lease(&cluster, runner, "own");
+        thread::sleep(Duration::from_secs(3));
+    }
+}

@@ -25,9 +25,12 @@ impl Engine {
                     incoming: waits_for_a_migration(&process),
                 });
             }
-            MigrationStep::AskJob => {
+            MigrationStep::AskJob { beside } => {
                 let hypervisor = self.parts.hypervisor.clone();
-                self.ask_on_a_thread(domain, move || MigrationNews::Job(hypervisor.migrates_away(domain).ok()));
+                self.ask_on_a_thread(domain, move || MigrationNews::Job {
+                    beside,
+                    migrates: hypervisor.migrates_away(domain).ok(),
+                });
             }
             MigrationStep::Halt => {
                 let done = self.fencer.as_mut().map(|fencer| fencer.halt(domain));

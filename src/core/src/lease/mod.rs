@@ -34,7 +34,7 @@ pub use own::{Edit, OwnPage, for_next_generation};
 pub use proof::{GoneProof, shows};
 pub use reread::{CopyRead, Reread};
 pub use scan::PageRead;
-pub use standing::Standing;
+pub use standing::{Destination, Standing};
 pub use table::{HoldRule, Taken, ended, own_entry};
 pub use types::{
     AcquireKind, AcquireOutcome, AcquireRequest, Conflict, DomainSpec, EndReason, LeaseContext, LeaseEvent,

@@ -4,20 +4,34 @@
 use super::own::OwnPage;
 use super::view::{KeyView, PageScan, counts_for_top};
 use crate::fencing::OwnLease;
-use crate::format::LeaseState;
+use crate::format::{LeaseEntry, LeaseState};
 use crate::ids::{DomainId, Incarnation, Slot, Term};
+
+/// One attempt to let a domain in, and what came of it: no two of a domain are alike, but those of one host whose agent was started
+/// again between them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Destination {
+    /// Whose entry.
+    pub who: Incarnation,
+    /// The term that its incoming has reserved, and that its own has.
+    pub term: Term,
+}
+
+impl Destination {
+    fn of(who: Incarnation, entry: &LeaseEntry) -> Self {
+        Self { who, term: entry.term }
+    }
+}
 
 /// What the other hosts say of a domain that is owned here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Standing {
     /// It has run elsewhere under a higher term: what runs here is old.
-    Overtaken(Incarnation),
+    Overtaken(Destination),
     /// It may run there: a live host has it as incoming.
     Arriving {
-        /// Which; of several that seem live the one that was let in last: an older one is of a host that this one takes for gone.
-        who: Incarnation,
-        /// The term that it has reserved.
-        term: Term,
+        /// Of several that seem live the one that was let in last: an older one is of a host that this one takes for gone.
+        destination: Destination,
         /// False where another host's sector is unreadable, which may be the one that was let in last.
         is_last: bool,
     },
@@ -28,9 +42,9 @@ pub enum Standing {
     BelowTheGone,
     /// Nobody stands above it.
     Top,
-    /// What the own entry says is not read back yet. By the list of the agent before this one another live host owns it (true), or
-    /// nobody is seen to have it.
-    Unread(bool),
+    /// What the own entry says is not read back yet. By the list of the agent before this one this live host owns it, or nobody is
+    /// seen to have it.
+    Unread(Option<Destination>),
 }
 
 impl Standing {
@@ -46,16 +60,18 @@ impl Standing {
         let view = KeyView::of(scan, own, domain);
         let mine = view.mine(me).filter(|mine| mine.state == LeaseState::Own)?;
         let others = || view.entries.iter().filter(|(who, _)| *who != me);
-        let above = others().find(|(_, entry)| counts_for_top(entry.state) && entry.term > mine.term);
+        let above = others().filter(|(_, entry)| counts_for_top(entry.state) && entry.term > mine.term);
+        let above = above.max_by_key(|(_, entry)| entry.term);
         let incoming = |is_gone| {
             let is = move |who: Incarnation| gone(who) == is_gone;
             let incoming = others().filter(|(_, entry)| entry.state == LeaseState::Incoming);
             incoming.filter(|(who, _)| is(*who)).max_by_key(|(_, entry)| entry.term)
         };
-        Some(if let Some((who, _)) = above {
-            Self::Overtaken(*who)
+        Some(if let Some((who, entry)) = above {
+            Self::Overtaken(Destination::of(*who, entry))
         } else if let Some((who, entry)) = incoming(false) {
-            Self::Arriving { who: *who, term: entry.term, is_last: scan.unreadable(me.slot).is_none() }
+            let is_last = scan.unreadable(me.slot).is_none();
+            Self::Arriving { destination: Destination::of(*who, entry), is_last }
         } else if let Some(slot) = scan.unreadable(me.slot) {
             Self::Unknown(slot)
         } else if incoming(true).is_some_and(|(_, entry)| entry.term > mine.term) {
@@ -75,15 +91,15 @@ impl Standing {
     ) -> Self {
         let live = || scan.others(me).filter(|(who, entry)| entry.domain == listed.domain && !gone(*who));
         let incoming = live().filter(|(_, entry)| entry.state == LeaseState::Incoming);
-        let owned = live().any(|(_, entry)| entry.state == LeaseState::Own && entry.term > listed.term);
+        let owned = live().filter(|(_, entry)| entry.state == LeaseState::Own && entry.term > listed.term);
+        let owned = owned.map(|(who, entry)| Destination::of(who, entry)).max_by_key(|last| last.term);
+        let incoming = incoming.map(|(who, entry)| Destination::of(who, entry)).max_by_key(|last| last.term);
         let unreadable = scan.unreadable(me);
-        match (incoming.max_by_key(|(_, entry)| entry.term), unreadable) {
-            _ if owned => Self::Unread(true),
-            (Some((who, entry)), _) => {
-                Self::Arriving { who, term: entry.term, is_last: unreadable.is_none() }
-            }
-            (None, Some(slot)) => Self::Unknown(slot),
-            (None, None) => Self::Unread(false),
+        match (owned, incoming, unreadable) {
+            (Some(_), ..) => Self::Unread(owned),
+            (None, Some(destination), _) => Self::Arriving { destination, is_last: unreadable.is_none() },
+            (None, None, Some(slot)) => Self::Unknown(slot),
+            (None, None, None) => Self::Unread(None),
         }
     }
 }

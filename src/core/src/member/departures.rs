@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::migrations::Told;
 use super::returns::LOOK_AGAIN;
 use super::{LogLevel, Member, MigrationNews};
 use crate::ids::DomainId;
@@ -20,7 +21,7 @@ impl Member {
         for domain in domains {
             let looked_at = self.leasing.as_ref().is_some_and(|l| l.migrations.returns.contains_key(domain));
             if self.is_outgoing(*domain) && !looked_at {
-                self.look_at_return(now, *domain, true);
+                self.look_at_return(now, *domain, Told::Nothing);
             }
         }
     }
@@ -31,8 +32,8 @@ impl Member {
         self.arrivals_run(now, &[domain]);
         let is_its = |leases: &Leases| leases.owns(domain) || leases.is_unread(domain);
         if self.leasing.as_ref().is_some_and(|leasing| is_its(&leasing.leases)) {
-            let unseen = !self.is_outgoing(domain);
-            self.look_at_return(now, domain, unseen);
+            let told = if self.is_outgoing(domain) { Told::Resumed } else { Told::Nothing };
+            self.look_at_return(now, domain, told);
         }
     }
 
@@ -48,14 +49,14 @@ impl Member {
             MigrationNews::Process { process, incoming } => {
                 self.process_looked_at(now, domain, &process, incoming);
             }
-            MigrationNews::Job(migrates) => self.job_told(now, domain, migrates),
+            MigrationNews::Job { beside, migrates } => self.job_told(now, domain, beside, migrates),
         }
     }
 
     /// A restarted agent found an entry.
     pub(super) fn migration_found(&mut self, now: &Now, domain: DomainId, incoming: bool, outgoing: bool) {
         if !incoming {
-            self.look_at_return(now, domain, true);
+            self.look_at_return(now, domain, Told::Nothing);
         } else if let Some(leasing) = &mut self.leasing {
             leasing.migrations.arrivals.entry(domain).or_default();
         }
@@ -70,7 +71,7 @@ impl Member {
     /// Libvirt answers again: what it did meanwhile nobody has told.
     pub(super) fn look_after_a_gap(&mut self, now: &Now) {
         let own = self.leasing.as_ref().map(|leasing| leasing.leases.own_leases()).unwrap_or_default();
-        own.into_iter().for_each(|own| self.look_at_return(now, own.domain, true));
+        own.into_iter().for_each(|own| self.look_at_return(now, own.domain, Told::Nothing));
     }
 
     /// The process of a domain that was migrated away is gone.

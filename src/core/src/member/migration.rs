@@ -1,6 +1,7 @@
 //! What a live migration needs of the driver, and what the driver tells of it.
 
 use crate::fencing::DomainProcess;
+use crate::lease::Destination;
 
 /// One thing to do for a domain that migrates.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -8,8 +9,11 @@ pub enum MigrationStep {
     /// Read the command line of this process, on a thread: whether it waits for a migration (`-incoming`). Answer
     /// [`MigrationNews::Process`].
     LookAt(DomainProcess),
-    /// Ask libvirt, on a thread, whether it migrates the domain away just now. Answer [`MigrationNews::Job`].
-    AskJob,
+    /// Ask libvirt, on a thread, whether it migrates the domain away just now. Answer [`MigrationNews::Job`], with this mark.
+    AskJob {
+        /// Which destination was seen before it is asked; none where one could not be read.
+        beside: Option<Destination>,
+    },
     /// Stop every process of the domain (SIGSTOP by pidfd): it may run on another host. Asked for again and again: the fencer's
     /// half may have shown none of them.
     Halt,
@@ -30,6 +34,11 @@ pub enum MigrationNews {
         /// What its command line says.
         incoming: Option<bool>,
     },
-    /// Whether libvirt migrates it away; none when libvirt does not say.
-    Job(Option<bool>),
+    /// What libvirt says of its job.
+    Job {
+        /// The mark of the question.
+        beside: Option<Destination>,
+        /// Whether libvirt migrates it away; none when libvirt does not say.
+        migrates: Option<bool>,
+    },
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::RequestId;
 use super::arrival::Arrival;
-use crate::ids::{DomainId, Incarnation, Term};
+use crate::ids::DomainId;
+use crate::lease::Destination;
 use crate::time::{HolderDeadline, Instant};
 
 /// On whose account a source stands still.
@@ -14,8 +15,8 @@ pub(super) enum Beside {
     /// It is not known.
     #[default]
     Unknown,
-    /// This destination's, which has reserved this term.
-    Destination(Incarnation, Term),
+    /// This one's.
+    Destination(Destination),
     /// Nobody's any more: a look has shown that no live host has it. It waits for its own page.
     Nobody,
 }
@@ -23,11 +24,35 @@ pub(super) enum Beside {
 impl Beside {
     /// True when the destination that was let in last is another one. Beside a live one none is let in, so the one before has failed or is
     /// gone; and what was let in while this one stands still has not got its memory.
-    pub(super) fn is_over(self, who: Incarnation, term: Term) -> bool {
+    pub(super) fn is_over(self, last: Destination) -> bool {
         match self {
             Self::Unknown => false,
-            Self::Destination(before, reserved) => (before, reserved) != (who, term),
+            Self::Destination(before) => before != last,
             Self::Nobody => true,
+        }
+    }
+}
+
+/// What libvirt has told of a source that may run though it was migrated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Told {
+    /// Nothing: while libvirt migrates it away just now, it is as it should be.
+    Nothing,
+    /// That it does not migrate it, asked after this destination was seen (none: after one that could not be read). Libvirt has its
+    /// job from before it lets the destination ask its hook: so that migration is over here, and of a later one this says nothing.
+    Idle(Option<Destination>),
+    /// That it has resumed it.
+    Resumed,
+}
+
+impl Told {
+    /// True while libvirt may be migrating it away to this destination; none where the last one may be one that cannot be read: what
+    /// has been said once counts for that.
+    pub(super) fn may_migrate_to(self, destination: Option<Destination>) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Idle(asked) => destination.is_some() && asked != destination,
+            Self::Resumed => false,
         }
     }
 }
@@ -39,8 +64,8 @@ pub(super) struct Return {
     pub(super) since: Instant,
     /// When to look again.
     pub(super) due: Instant,
-    /// Nobody has seen libvirt resume it: while libvirt migrates it away just now, it is as it should be.
-    pub(super) unseen: bool,
+    /// What libvirt has told of it.
+    pub(super) told: Told,
     /// Since when libvirt has been asked whether it does, and has not answered.
     pub(super) unanswered: Option<Instant>,
     /// Its processes were stopped.

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::migrations::{Beside, Return};
+use super::migrations::{Beside, Return, Told};
 use super::{Command, LogLevel, Member, MigrationStep};
 use crate::ids::DomainId;
-use crate::lease::{AcquireKind, AcquireRequest, Standing, shows};
+use crate::lease::{AcquireKind, AcquireRequest, Destination, Standing, shows};
 use crate::time::{Instant, Now};
 
 /// Between two looks at the key.
@@ -22,11 +22,11 @@ pub(super) const STANDS_STILL: &str =
     "it may run on the host that it was to move to, and is stopped (SIGSTOP) here until that is known";
 
 impl Member {
-    pub(super) fn look_at_return(&mut self, now: &Now, domain: DomainId, unseen: bool) {
+    pub(super) fn look_at_return(&mut self, now: &Now, domain: DomainId, told: Told) {
         let Some(leasing) = &mut self.leasing else { return };
-        let new = Return::new(now.instant, unseen);
+        let new = Return::new(now.instant, told);
         let known = leasing.migrations.returns.entry(domain).or_insert(new);
-        if known.unseen {
+        if known.told == Told::Nothing || (told == Told::Resumed && known.told != told) {
             // What was read before this says nothing of it.
             let Return { halted, beside, unanswered, .. } = *known;
             *known = Return { halted, beside, unanswered, ..new };
@@ -35,20 +35,22 @@ impl Member {
     }
 
     pub(super) fn decide_return(&mut self, now: &Now, domain: DomainId, back: Return, standing: Standing) {
-        if matches!(standing, Standing::Top | Standing::BelowTheGone | Standing::Unread(false))
+        if matches!(standing, Standing::Top | Standing::BelowTheGone | Standing::Unread(None))
             && let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain))
         {
             back.beside = Beside::Nobody;
         }
         match standing {
             // By post-copy it runs there, and needs what is here, until libvirt has sent the rest of its memory.
-            Standing::Overtaken(_) if back.unseen && !back.is_silent(now) => {
-                self.ask_job(now, domain);
+            Standing::Overtaken(by) | Standing::Unread(Some(by))
+                if back.told.may_migrate_to(Some(by)) && !back.is_silent(now) =>
+            {
+                self.ask_job(now, domain, Some(by));
             }
-            Standing::Overtaken(who) => {
+            Standing::Overtaken(by) => {
                 self.look_again(now, domain, LOOK_LATER);
                 if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) {
-                    let who = self.name_of(who);
+                    let who = self.name_of(by.who);
                     let reason = format!("it was migrated to {who}, which has run it since");
                     self.desk.push(Command::Destroy { domain, reason });
                 }
@@ -56,16 +58,21 @@ impl Member {
             // Nothing speaks for a migration but that one host's sector cannot be read: no guest stands still for that.
             Standing::Unknown(_) if !self.is_outgoing(domain) => self.look_again(now, domain, LOOK_LATER),
             // What it was stopped for has failed, and a further migration of it waits for it.
-            Standing::Arriving { who, term, is_last: true }
-                if back.halted && back.beside.is_over(who, term) =>
+            Standing::Arriving { destination, is_last: true }
+                if back.halted && back.beside.is_over(destination) =>
             {
                 self.goes_on_to_leave(now, domain);
             }
-            Standing::Arriving { .. } | Standing::Unknown(_) if back.unseen => {
-                self.leave_alone(now, domain, back);
+            Standing::Arriving { destination, is_last }
+                if back.told.may_migrate_to(is_last.then_some(destination)) =>
+            {
+                self.leave_alone(now, domain, back, Some(destination));
             }
-            Standing::Arriving { who, term, is_last: true } => {
-                self.halt(now, domain, Beside::Destination(who, term));
+            Standing::Unknown(_) if back.told.may_migrate_to(None) => {
+                self.leave_alone(now, domain, back, None);
+            }
+            Standing::Arriving { destination, is_last: true } => {
+                self.halt(now, domain, Beside::Destination(destination));
             }
             Standing::Arriving { .. } | Standing::Unknown(_) => self.halt(now, domain, back.beside),
             // In maintenance nothing is acquired; and nobody runs it but this host. It is looked at until that is over.
@@ -80,17 +87,16 @@ impl Member {
                 }
             }
             Standing::Top => self.let_go_on(now, domain, back),
-            Standing::Unread(true) if back.unseen && !back.is_silent(now) => self.ask_job(now, domain),
             // What the list says may be old: whether it is to be killed the own sector tells.
-            Standing::Unread(true) if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) => {
+            Standing::Unread(Some(_)) if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) => {
                 self.halt(now, domain, Beside::Unknown);
             }
-            Standing::Unread(true) => self.look_again(now, domain, LOOK_LATER),
-            Standing::Unread(false) if back.halted => self.look_again(now, domain, LOOK_AGAIN),
+            Standing::Unread(Some(_)) => self.look_again(now, domain, LOOK_LATER),
+            Standing::Unread(None) if back.halted => self.look_again(now, domain, LOOK_AGAIN),
             // The next migration of it is another one, of which libvirt is asked anew.
-            Standing::Unread(false) => {
+            Standing::Unread(None) => {
                 if let Some(leasing) = &mut self.leasing {
-                    let again = Return { goes_on: back.goes_on, ..Return::new(now.instant, true) };
+                    let again = Return { goes_on: back.goes_on, ..Return::new(now.instant, Told::Nothing) };
                     leasing.migrations.returns.insert(domain, again);
                 }
                 self.look_again(now, domain, LOOK_LATER);
@@ -105,33 +111,42 @@ impl Member {
     }
 
     /// Libvirt migrates it, as far as is known. What was told to go on is told so twice, lest the one signal reaches nobody.
-    fn leave_alone(&mut self, now: &Now, domain: DomainId, back: Return) {
+    fn leave_alone(&mut self, now: &Now, domain: DomainId, back: Return, beside: Option<Destination>) {
         if back.goes_on {
             self.desk.push(Command::Migration { domain, step: MigrationStep::GoOn });
         }
         if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
             back.goes_on = false;
         }
-        self.ask_job(now, domain);
+        self.ask_job(now, domain, beside);
     }
 
-    fn ask_job(&mut self, now: &Now, domain: DomainId) {
+    fn ask_job(&mut self, now: &Now, domain: DomainId, beside: Option<Destination>) {
         self.look_again(now, domain, LOOK_LATER);
         if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
             back.unanswered.get_or_insert(now.instant);
         }
-        self.desk.push(Command::Migration { domain, step: MigrationStep::AskJob });
+        self.desk.push(Command::Migration { domain, step: MigrationStep::AskJob { beside } });
     }
 
-    /// Libvirt says whether it migrates the domain away. A libvirt that does not say so is asked again: a source that is stopped in
-    /// the middle of its migration would stand still for good.
-    pub(super) fn job_told(&mut self, now: &Now, domain: DomainId, migrates: Option<bool>) {
+    /// Libvirt, asked after this destination was seen, says whether it migrates the domain away. A libvirt that does not say so is
+    /// asked again: a source that is stopped in the middle of its migration would stand still for good.
+    pub(super) fn job_told(
+        &mut self,
+        now: &Now,
+        domain: DomainId,
+        beside: Option<Destination>,
+        migrates: Option<bool>,
+    ) {
         let back = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain));
         let Some(back) = back else { return };
-        match migrates {
-            Some(false) => *back = Return { since: now.instant, due: now.instant, unseen: false, ..*back },
-            Some(true) => back.unanswered = None,
-            None => {}
+        if migrates.is_some() {
+            back.unanswered = None;
+        }
+        // What it has said of a destination that was seen says more than of none.
+        let says_more = beside.is_some() || back.told == Told::Nothing;
+        if migrates == Some(false) && back.told != Told::Resumed && says_more {
+            (back.since, back.due, back.told) = (now.instant, now.instant, Told::Idle(beside));
         }
     }
 
@@ -157,7 +172,7 @@ impl Member {
     fn goes_on_to_leave(&mut self, now: &Now, domain: DomainId) {
         let Some(leasing) = &mut self.leasing else { return };
         leasing.leases.outgoing(domain, false);
-        let again = Return { goes_on: true, ..Return::new(now.instant, true) };
+        let again = Return { goes_on: true, ..Return::new(now.instant, Told::Nothing) };
         leasing.migrations.returns.insert(domain, again);
         self.look_again(now, domain, LOOK_AGAIN);
         self.publish();
@@ -179,7 +194,7 @@ impl Member {
         } else {
             leasing.leases.outgoing(domain, false);
             // A migration that begins before the second look is another one, and not to be stopped.
-            let again = Return { goes_on: true, ..Return::new(now.instant, true) };
+            let again = Return { goes_on: true, ..Return::new(now.instant, Told::Nothing) };
             leasing.migrations.returns.insert(domain, again);
             self.look_again(now, domain, LOOK_AGAIN);
         }
@@ -193,11 +208,11 @@ impl Member {
 }
 
 impl Return {
-    pub(super) fn new(now: Instant, unseen: bool) -> Self {
+    pub(super) fn new(now: Instant, told: Told) -> Self {
         Self {
             since: now,
             due: now,
-            unseen,
+            told,
             unanswered: None,
             halted: false,
             beside: Beside::Unknown,

@@ -86,6 +86,8 @@ pub(crate) struct Host {
     pub(crate) signals_lost: u8,
     /// So many questions whether it does are not answered.
     pub(crate) jobs_untold: u8,
+    /// The answer to the next one is so long on its way, in milliseconds.
+    pub(crate) job_told_late: u64,
     pub(crate) libvirt_away: bool,
     /// The way to the guests' storage is cut: a barrier is not answered.
     pub(crate) data_cut: bool,
@@ -153,6 +155,7 @@ impl Host {
             migrates: BTreeSet::new(),
             signals_lost: 0,
             jobs_untold: 0,
+            job_told_late: 0,
             libvirt_away: false,
             data_cut: false,
             barriers_refused: false,
@@ -264,11 +267,15 @@ impl Host {
                 let incoming = (!self.helpers_only).then(|| self.came_in.contains(&domain));
                 MigrationNews::Process { process, incoming }
             }
-            MigrationStep::AskJob if self.jobs_untold > 0 => {
+            MigrationStep::AskJob { beside } if self.jobs_untold > 0 => {
                 self.jobs_untold -= 1;
-                MigrationNews::Job(None)
+                MigrationNews::Job { beside, migrates: None }
             }
-            MigrationStep::AskJob => MigrationNews::Job(Some(self.migrates.contains(&domain))),
+            MigrationStep::AskJob { beside } => {
+                let news = MigrationNews::Job { beside, migrates: Some(self.migrates.contains(&domain)) };
+                let late = std::mem::take(&mut self.job_told_late) * 1_000_000;
+                return self.tell(at + 2_000_000 + late, Input::Migration { domain, news });
+            }
             MigrationStep::Halt | MigrationStep::GoOn if self.signals_lost > 0 => {
                 self.signals_lost -= 1;
                 return;

@@ -78,12 +78,15 @@ impl World {
                 let incoming = run.map(|run| self.runs[run].comes_in);
                 self.answer_agent(host, domain, MigrationNews::Process { process, incoming }, 0);
             }
-            MigrationStep::AskJob if self.hosts[host].libvirt_hung > 0 => {
-                self.answer_agent(host, domain, MigrationNews::Job(None), NO_ANSWER);
+            MigrationStep::AskJob { beside } if self.hosts[host].libvirt_hung > 0 => {
+                let news = MigrationNews::Job { beside, migrates: None };
+                self.answer_agent(host, domain, news, NO_ANSWER);
             }
-            MigrationStep::AskJob => {
-                let migrates = self.migrates_away(host, domain);
-                self.answer_agent(host, domain, MigrationNews::Job(Some(migrates)), 0);
+            MigrationStep::AskJob { beside } => {
+                let migrates = Some(self.migrates_away(host, domain));
+                // Now and then the thread that has asked is not run for a while: by then it may be otherwise.
+                let later = if self.rng.u8(..6) == 0 { self.below(4 * S) } else { 0 };
+                self.answer_agent(host, domain, MigrationNews::Job { beside, migrates }, later);
             }
             MigrationStep::Halt => {
                 let process = self.hosts[host].agent.process;

@@ -5,7 +5,8 @@ use crate::fencing::OwnLease;
 use crate::format::{LeaseFlags, LeaseState};
 use crate::ids::{DomainId, Term};
 use crate::lease::{
-    AcquireKind, AcquireOutcome, AcquireRequest, Conflict, DomainSpec, LeaseEvent, Leases, Standing,
+    AcquireKind, AcquireOutcome, AcquireRequest, Conflict, Destination, DomainSpec, LeaseEvent, Leases,
+    Standing,
 };
 
 fn incoming(n: u8) -> AcquireRequest {
@@ -241,18 +242,15 @@ fn standing(lab: &mut Lab, source: &mut Host) -> Option<Standing> {
 #[test]
 fn how_a_source_stands_goes_by_what_its_destination_has_written() {
     let above = who(1, 1);
+    let destination = Destination { who: above, term: Term(5) };
     let table = [
         (None, false, Standing::Top),
-        (
-            Some((LeaseState::Incoming, 5)),
-            false,
-            Standing::Arriving { who: above, term: Term(5), is_last: true },
-        ),
+        (Some((LeaseState::Incoming, 5)), false, Standing::Arriving { destination, is_last: true }),
         (Some((LeaseState::Incoming, 5)), true, Standing::BelowTheGone),
-        (Some((LeaseState::Own, 5)), false, Standing::Overtaken(above)),
-        (Some((LeaseState::Own, 5)), true, Standing::Overtaken(above)),
-        (Some((LeaseState::Stopped, 5)), false, Standing::Overtaken(above)),
-        (Some((LeaseState::Orphan, 5)), true, Standing::Overtaken(above)),
+        (Some((LeaseState::Own, 5)), false, Standing::Overtaken(destination)),
+        (Some((LeaseState::Own, 5)), true, Standing::Overtaken(destination)),
+        (Some((LeaseState::Stopped, 5)), false, Standing::Overtaken(destination)),
+        (Some((LeaseState::Orphan, 5)), true, Standing::Overtaken(destination)),
         (Some((LeaseState::Orphan, 3)), false, Standing::Top),
     ];
     for (other, gone, expected) in table {

@@ -6,7 +6,7 @@ mod turn;
 
 use std::collections::BTreeMap;
 
-use super::migrations::{Migrations, Return};
+use super::migrations::{Migrations, Return, Told};
 use super::phase::Phase;
 use super::user_starts::UserStarts;
 use super::{Member, RecoveryStatus};
@@ -60,7 +60,7 @@ impl Member {
         self.begin_leasing(own, leases);
         // Libvirt may have resumed one of them, and it may be long until the own sectors may be read back.
         if let Some(leasing) = &mut self.leasing {
-            let look = |own: &OwnLease| (own.domain, Return::new(Instant::default(), true));
+            let look = |own: &OwnLease| (own.domain, Return::new(Instant::default(), Told::Nothing));
             leasing.migrations.returns.extend(listed.iter().map(look));
         }
     }

@@ -141,6 +141,26 @@ fn a_source_whose_agent_was_away_when_one_migration_failed_and_the_next_began_is
     moves_to(&mut world, 2);
 }
 
+/// Catches: a healthy migration whose source is stopped by what libvirt has said of the one before: that it migrates nothing, said
+/// before this one began and taken after.
+#[test]
+fn an_answer_of_libvirts_that_is_older_than_the_migration_does_not_stop_its_source() {
+    let mut world = world(3);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    restarts_agent(&mut world, 0, |host| {
+        host.suspended.clear();
+        host.migrates.clear();
+        host.job_told_late = 700;
+    });
+    // It sees its destination, and asks.
+    world.until(3, "it is asked", |world| world.hosts[0].job_told_late == 0);
+    destination_gives_up(&mut world, 1);
+    world.until(1, "it is erased", |world| state(world, 1).is_none());
+    prepares(&mut world, 2);
+    moves_to(&mut world, 2);
+}
+
 /// A destination runs the domain while its source takes another one, which is dead, for live still: the last reply of the one that runs
 /// is lost, and the source stands still. `order`: whether the dead one has the lower slot.
 fn runs_beside_one_that_is_dead(order: bool) -> (World, usize, Incarnation) {
