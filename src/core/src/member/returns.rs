@@ -38,7 +38,8 @@ impl Member {
         if matches!(standing, Standing::Top | Standing::BelowTheGone | Standing::Unread(None))
             && let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain))
         {
-            back.beside = Beside::Nobody;
+            // What libvirt has told was of a migration that is over: who is let in later, is let in for another one.
+            (back.beside, back.told) = (Beside::Nobody, Told::Nothing);
         }
         match standing {
             // By post-copy it runs there, and needs what is here, until libvirt has sent the rest of its memory.

@@ -107,6 +107,23 @@ fn page_is_unknown(world: &mut World) {
     let _denied = world.answer(0, other);
 }
 
+/// Catches: a source that is stopped in the middle of a migration, since libvirt had resumed it after the one before: it has seen that
+/// nobody has it, and waits for a write of its page. (Simulator, `migrations` seed 6168.)
+#[test]
+fn a_source_that_was_resumed_and_waits_for_its_page_is_not_stopped_in_its_next_migration() {
+    let mut world = world(3);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    page_is_unknown(&mut world);
+    destination_gives_up(&mut world, 1);
+    world.until(3, "it is erased", |world| state(world, 1).is_none());
+    world.run(500);
+    source_resumes(&mut world);
+    world.run(1_000);
+    prepares(&mut world, 2);
+    moves_to(&mut world, 2);
+}
+
 /// Libvirt resumes the source, whose destination has not given up yet.
 fn fails_and_is_stopped(world: &mut World) {
     source_resumes(world);
