@@ -236,7 +236,8 @@ impl Leases {
     }
 
     /// The domains that are owned, for the page; also those whose end is not acknowledged yet: an agent that is restarted
-    /// finds `own` of them on storage, and must know that they ran.
+    /// finds `own` of them on storage, and must know that they ran. Of an own sector that this process has not read back yet: what
+    /// the page has listed before.
     #[must_use]
     pub fn own_leases(&self) -> Vec<OwnLease> {
         self.listed_in_page().collect()
@@ -250,7 +251,8 @@ impl Leases {
 
     fn listed_in_page(&self) -> impl Iterator<Item = OwnLease> {
         let ending = self.ended.values().filter(|own| !self.domains.contains(own.domain));
-        self.domains.to_page().chain(ending.copied())
+        let unread = self.listed_before.iter().filter(|own| self.own_page(own.domain).is_none());
+        self.domains.to_page().chain(ending.copied()).chain(unread.copied())
     }
 
     /// The version of each page, for the own record: a hint to peers that there is something to read.

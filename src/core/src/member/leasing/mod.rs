@@ -171,10 +171,7 @@ impl Member {
     pub(super) fn refresh_half_of_leases(&mut self) {
         let Some(leasing) = &self.leasing else { return };
         self.half.tokens = leasing.tokens();
-        // A restarted agent's list stands until the own sectors are read back.
-        let pages = self.header.as_ref().map_or(0, |header| header.layout.pages());
-        let known = (0..pages).all(|page| leasing.leases.page(page).is_some());
-        if known && !leasing.leases.are_listed(&self.half.own) {
+        if !leasing.leases.are_listed(&self.half.own) {
             self.half.own = leasing.leases.own_leases();
         }
     }
