@@ -158,8 +158,10 @@ impl Member {
         let Some(back) = leasing.migrations.returns.get_mut(&domain) else { return };
         let fresh = !std::mem::replace(&mut back.halted, true);
         (back.goes_on, back.beside) = (false, beside);
-        // An agent that is restarted meanwhile must know that it is this one that goes on.
-        leasing.leases.outgoing(domain, true);
+        // An agent that is restarted meanwhile must know that it is this one that goes on. One that has crashed here has not moved.
+        if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) {
+            leasing.leases.outgoing(domain, true);
+        }
         self.publish();
         // At each look: a signal that reached nobody is no halt.
         self.desk.push(Command::Migration { domain, step: MigrationStep::Halt });

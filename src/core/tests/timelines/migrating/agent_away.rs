@@ -247,6 +247,22 @@ fn the_next_migration_goes_on_though_the_entries_of_its_source_are_not_read_back
     has_moved(&world);
 }
 
+/// Catches: a crashed guest that counts as moved to a stranger, and is never restarted, since a destination was still there when its
+/// source had a new agent. (Simulator, `migrations` seed 22228.)
+#[test]
+fn one_that_has_crashed_while_its_sources_agent_was_away_and_its_destination_waits_is_restarted() {
+    let mut world = world(2);
+    prepares(&mut world, 1);
+    restarts_agent(&mut world, 0, |host| {
+        host.guests.clear();
+        host.migrates.clear();
+    });
+    world.run(600);
+    destination_gives_up(&mut world, 1);
+    world.until(60, "it is restarted", |world| !world.runs_on(1).is_empty());
+    assert!(!world.told(0, "migration", "WITHOUT LEASEFENCE"), "{}", world.story());
+}
+
 /// Catches: one that was moved away while no agent looked, taken for a crash.
 #[test]
 fn a_domain_that_has_moved_while_its_sources_agent_was_away_is_not_started_here() {
