@@ -127,7 +127,7 @@ impl Judges {
             Box::new(kills_have_reasons::KillsHaveReasons::default()),
             Box::new(one_life::OneLife::default()),
             Box::new(one_claim::OneClaim::default()),
-            Box::new(pages::Pages::new(plan.is_scene())),
+            Box::new(pages::Pages::new(plan.is_scene() && !plan.classes.contains(&Class::Migrations))),
             Box::new(page_is_whole::PageIsWhole),
             Box::new(disarms::Disarms),
             Box::new(drops::Drops::default()),

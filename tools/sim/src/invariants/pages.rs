@@ -18,11 +18,11 @@ struct Seen {
 
 /// Remembers the newest version of each sector's copies.
 ///
-/// That a sector goes back is looked at in scenes alone, where only a wrong rule does it: a page write of an agent that
-/// died in the middle of its rejoin still may (ARCHITECTURE 11).
+/// That a sector goes back is looked at where only a wrong rule does it: a page write of an agent that died in the middle of its
+/// rejoin still may (ARCHITECTURE 11), so not in the mixes, nor in the scene of migrations, in which hosts and agents die as in those.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
-    in_a_scene: bool,
+    in_order: bool,
     copies: BTreeMap<u64, Seen>,
 }
 
@@ -49,7 +49,7 @@ impl Judge for Pages {
         let seen = Seen { version: (page.incarnation.generation, page.sequence), entries };
         let before = self.copies.remove(&offset);
         let wrong = before.as_ref().and_then(|before| {
-            if self.in_a_scene && seen.version < before.version {
+            if self.in_order && seen.version < before.version {
                 return Some(format!(
                     "host-{client}: an earlier sector of slot {slot} lands over a later one"
                 ));
@@ -63,8 +63,8 @@ impl Judge for Pages {
 }
 
 impl Pages {
-    pub(super) fn new(in_a_scene: bool) -> Self {
-        Self { in_a_scene, ..Self::default() }
+    pub(super) fn new(in_order: bool) -> Self {
+        Self { in_order, ..Self::default() }
     }
 
     fn changed(&self, world: &World, client: usize, before: &Seen, seen: &Seen) -> Option<String> {

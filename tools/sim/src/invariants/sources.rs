@@ -10,8 +10,6 @@ use crate::world::World;
 const BY_EVENT: u64 = 2 * S;
 /// A list after the agent or libvirt was away, a question for libvirt's job, a read, a signal.
 const BY_LIST: u64 = 8 * S;
-/// A libvirt that does not say whether it migrates a domain is waited for so long (ARCHITECTURE 11, Migration).
-const SILENT: u64 = 30 * S;
 
 /// Remembers since when each host's agent has been free to see it, and which process of it.
 #[derive(Debug, Default)]
@@ -72,8 +70,6 @@ impl Sources {
         // What hindered it right before may have cost it the event.
         let seen = *free + S < resumed;
         let within = if seen { BY_EVENT } else { BY_LIST } + 16 * (path.slow + path.latency);
-        let silent =
-            !seen && world.hosts[run.host].hindered_at + SILENT > world.at && resumed + SILENT > world.at;
-        run.runs() && !silent && world.at > within + resumed.max(*free)
+        run.runs() && world.at > within + resumed.max(*free)
     }
 }

@@ -19,11 +19,18 @@ impl World {
     pub(crate) fn fault_strikes(&mut self, number: usize) {
         let fault = self.plan.faults[number];
         let host = fault.host;
-        self.hosts[host].hindered_at = self.at;
+        self.is_hindered(host, fault.kind);
         self.tell_host(host, "fault", || format!("#{number} {:?}", fault.kind));
         if let Some(lasts) = self.strike(host, fault.kind) {
             self.queue.at(self.at + lasts, Event::Over { number });
         }
+    }
+
+    /// A fault begins or ends: of a storage that is lost for all, each host's.
+    fn is_hindered(&mut self, host: HostIndex, kind: FaultKind) {
+        let of_all = matches!(kind, FaultKind::CutAll { .. });
+        let struck = self.hosts.iter_mut().enumerate().filter(|(index, _)| of_all || *index == host);
+        struck.for_each(|(_, struck)| struck.hindered_at = struck.hindered_at.max(self.at));
     }
 
     /// Gives how long it lasts, if it has an end.
@@ -188,7 +195,7 @@ impl World {
         if self.mended {
             return;
         }
-        self.hosts[host].hindered_at = self.at;
+        self.is_hindered(host, fault.kind);
         self.tell_host(host, "over", || format!("#{number}"));
         match fault.kind {
             FaultKind::Cut { direction, .. } => {

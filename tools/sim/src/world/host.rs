@@ -151,7 +151,7 @@ pub(crate) struct Host {
     pub(crate) start_hangs: Option<u64>,
     /// Why its agent could not go on when it last ended.
     pub(crate) refused: Option<String>,
-    /// When a fault struck it last, or was over.
+    /// When a fault struck it last, or was over, or its agent was started again; until when a single write of its agent is under way.
     pub(crate) hindered_at: u64,
     /// What its fencer guarded when its power went, the end before that, and its clocks: a promise outlives its host.
     pub(crate) promised: Option<(FencerHalf, HolderDeadline, Clock)>,

@@ -193,6 +193,11 @@ impl World {
             }
             Phase::HandedOver => self.is_to_be_run(number, waiting),
             Phase::Runs => self.has_run(number, waiting),
+            // Left out: see `has_died`. It was lost while libvirt waited for a process that its agent had stopped.
+            Phase::Resumes if self.runs[waiting].lost => {
+                self.source_ends(source);
+                self.moves[number].phase = Phase::Over;
+            }
             Phase::Resumes if !self.resume(source) => self.moves_after(number, phase, AGAIN),
             Phase::Lost if how.end == MoveEnd::ResumedFirst => self.gives_up(number, Phase::Over),
             Phase::Lost | Phase::Paused => {

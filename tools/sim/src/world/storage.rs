@@ -101,7 +101,12 @@ impl World {
             Some((takes, false)) => {
                 let number = flight.number;
                 self.clients[client].flight = Some(flight);
-                self.queue.at(self.at + takes, Event::Io { client, number });
+                // Nothing else is asked for meanwhile.
+                let until = self.at + takes;
+                if let Some(host) = self.hosts.get_mut(client) {
+                    host.hindered_at = host.hindered_at.max(until);
+                }
+                self.queue.at(until, Event::Io { client, number });
                 return;
             }
             None => {}
