@@ -55,7 +55,9 @@ fn moves_disk(
                  echo 1 >$store/enable; ln -s $store {lun}/disks"
             ),
         )?;
-        cluster.on_each(|host| on(host, &format!("{log} --login && udevadm settle{then}")))?;
+        // The kernel looks for the LUN after the login has returned.
+        let there = format!("udevadm wait --settle --timeout=60 {}", Storage::Iscsi.guest_disk());
+        cluster.on_each(|host| on(host, &format!("{log} --login && {there}{then}")))?;
         cluster.redefine_guest(runner, path)
     })?)
 }
