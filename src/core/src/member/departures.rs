@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::migrations::Told;
+use super::migrations::{Beside, Told};
 use super::returns::LOOK_AGAIN;
 use super::{LogLevel, Member, MigrationNews};
 use crate::ids::DomainId;
@@ -34,6 +34,10 @@ impl Member {
         if self.leasing.as_ref().is_some_and(|leasing| is_its(&leasing.leases)) {
             let told = if self.is_outgoing(domain) { Told::Resumed } else { Told::Nothing };
             self.look_at_return(now, domain, told);
+            // It has not stood still until then: on whose account it does now is not known.
+            if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
+                back.beside = Beside::Unknown;
+            }
         }
     }
 

@@ -26,11 +26,10 @@ impl Member {
         let Some(leasing) = &mut self.leasing else { return };
         let new = Return::new(now.instant, told);
         let known = leasing.migrations.returns.entry(domain).or_insert(new);
-        if known.told == Told::Nothing || (told == Told::Resumed && known.told != told) {
-            // What was read before this says nothing of it.
-            let Return { halted, beside, unanswered, .. } = *known;
-            *known = Return { halted, beside, unanswered, ..new };
-        }
+        // What was read before this says nothing of it.
+        let told = if known.told == Told::Nothing || told == Told::Resumed { told } else { known.told };
+        *known =
+            Return { halted: known.halted, beside: known.beside, unanswered: known.unanswered, told, ..new };
         self.domains.settled = false;
     }
 
@@ -39,7 +38,7 @@ impl Member {
             && let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain))
         {
             // What libvirt has told was of a migration that is over: who is let in later, is let in for another one.
-            (back.beside, back.told) = (Beside::Nobody, Told::Nothing);
+            (back.beside, back.told, back.unanswered) = (Beside::Nobody, Told::Nothing, None);
         }
         match standing {
             // By post-copy it runs there, and needs what is here, until libvirt has sent the rest of its memory.
@@ -57,7 +56,9 @@ impl Member {
                 }
             }
             // Nothing speaks for a migration but that one host's sector cannot be read: no guest stands still for that.
-            Standing::Unknown(_) if !self.is_outgoing(domain) => self.look_again(now, domain, LOOK_LATER),
+            Standing::Unknown(_) if !self.is_outgoing(domain) && !back.halted => {
+                self.look_again(now, domain, LOOK_LATER);
+            }
             // What it was stopped for has failed, and a further migration of it waits for it.
             Standing::Arriving { destination, is_last: true }
                 if back.halted && back.beside.is_over(destination) =>
@@ -75,7 +76,10 @@ impl Member {
             Standing::Arriving { destination, is_last: true } => {
                 self.halt(now, domain, Beside::Destination(destination));
             }
-            Standing::Arriving { .. } | Standing::Unknown(_) => self.halt(now, domain, back.beside),
+            // What runs now may have gone away since it was seen that nobody has it.
+            Standing::Arriving { .. } | Standing::Unknown(_) => {
+                self.halt(now, domain, if back.halted { back.beside } else { Beside::Unknown });
+            }
             // In maintenance nothing is acquired; and nobody runs it but this host. It is looked at until that is over.
             Standing::BelowTheGone if self.leasing.as_ref().is_some_and(|l| l.leases.is_closed()) => {
                 self.let_go_on(now, domain, Return { goes_on: false, ..back });

@@ -45,6 +45,8 @@ impl Leases {
         let slot = match loaded {
             Ok(own) => {
                 self.adopt(ctx, &own);
+                let layout = self.config.layout;
+                self.listed_before.retain(|listed| page_of(&layout, listed.domain) != page);
                 PageSlot::Ready(own)
             }
             Err(error @ LoadError::Read { .. }) => {

@@ -4,6 +4,7 @@ use leasefence_core::fencing::UnknownWrite;
 use leasefence_core::format::{LeaseState, RecordCopy};
 
 use super::steps::*;
+use crate::disk::Path;
 use crate::world::{World, guest};
 
 /// Catches: an agent that forgets what comes in, and kills it or lets it run without its lease.
@@ -279,4 +280,21 @@ fn a_domain_that_has_moved_while_its_sources_agent_was_away_is_not_started_here(
     world.run(20_000);
     assert_eq!(world.runs_on(1), [1], "{}", world.story());
     assert!(world.told(0, "migration", "has moved"), "{}", world.story());
+}
+
+/// Catches: one that the first signal did not reach, and that its entry does not call outgoing, since it may not be read yet.
+#[test]
+fn one_that_is_to_stand_still_does_so_beside_an_unreadable_sector() {
+    let mut world = source_may_not_read_its_entries_back();
+    suspends(&mut world);
+    world.hosts[0].signals_lost = 1;
+    world.tolerates_two_writers = true;
+    source_resumes(&mut world);
+    world.until(2, "the first signal", |world| world.hosts[0].signals_lost == 0);
+    world.path(1, Path::Cut);
+    runs_there(&mut world, 1);
+    let slot = world.slot(1);
+    damage(&mut world, |damaged, _| damaged == slot);
+    world.run(1_500);
+    assert_eq!(world.runs_on(1), [1], "{}", world.story());
 }

@@ -7,8 +7,8 @@ use leasefence_core::ids::Incarnation;
 use leasefence_core::member::HookOperation;
 
 use super::steps::{
-    begin, damage, destination_gives_up, entry, goes_over, prepares, restarts_agent, runs_there,
-    source_resumes, state, suspends, world,
+    begin, damage, destination_gives_up, entry, goes_over, page_is_unknown, prepares, restarts_agent,
+    runs_there, source_resumes, state, suspends, world,
 };
 use crate::disk::Path;
 use crate::world::{World, guest};
@@ -94,17 +94,6 @@ fn a_source_that_waits_for_its_page_goes_on_when_it_is_migrated_to_the_same_host
     world.until(3, "it goes on", |world| !world.hosts[0].halted.contains(&guest(1)));
     world.run(5_000);
     assert_eq!(world.runs_on(1), [0], "{}", world.story());
-}
-
-/// A write of the source's lease page fails, and may land yet: none is written before that is over.
-fn page_is_unknown(world: &mut World) {
-    world.path(0, Path::LandsLate(Duration::from_millis(500)));
-    let layout = world.layout();
-    let beside = (2..u8::MAX).find(|number| layout.page_of(guest(*number)) == layout.page_of(guest(1)));
-    let other = world.user_asks(0, beside.expect("another guest of its page"));
-    world.run(300);
-    world.path(0, Path::Works(Duration::from_millis(2)));
-    let _denied = world.answer(0, other);
 }
 
 /// Catches: a source that is stopped in the middle of a migration, since libvirt had resumed it after the one before: it has seen that

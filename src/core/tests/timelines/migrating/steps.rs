@@ -1,9 +1,12 @@
 //! The steps of a migration of guest 1 from host 0, as libvirt takes them, and what the storage says after them.
 
+use std::time::Duration;
+
 use leasefence_core::format::{LeaseEntry, LeasePage, LeaseState, RecordCopy};
 use leasefence_core::ids::Slot;
 use leasefence_core::member::{DomainReport, HookOperation, Input, MigrationNews, RequestId, StopReason};
 
+use crate::disk::Path;
 use crate::host::{Host, report};
 use crate::world::{World, guest};
 
@@ -150,4 +153,15 @@ pub(crate) fn damage(world: &mut World, is_meant: impl Fn(Slot, [Slot; 2]) -> bo
         let start = usize::try_from(place.offset).expect("small");
         world.disk.0[start + 100] ^= 0xff;
     }
+}
+
+/// A write of the source's lease page fails, and may land yet: none is written before that is over.
+pub(crate) fn page_is_unknown(world: &mut World) {
+    world.path(0, Path::LandsLate(Duration::from_millis(500)));
+    let layout = world.layout();
+    let beside = (2..u8::MAX).find(|number| layout.page_of(guest(*number)) == layout.page_of(guest(1)));
+    let other = world.user_asks(0, beside.expect("another guest of its page"));
+    world.run(300);
+    world.path(0, Path::Works(Duration::from_millis(2)));
+    let _denied = world.answer(0, other);
 }
