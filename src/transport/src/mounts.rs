@@ -111,7 +111,7 @@ fn parse(line: &str) -> Option<Mount> {
 }
 
 /// The kernel writes blanks and backslashes as three octal digits.
-fn unescaped(field: &str) -> OsString {
+pub(crate) fn unescaped(field: &str) -> OsString {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field.as_bytes();
     while let Some((first, after)) = rest.split_first() {

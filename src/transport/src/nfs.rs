@@ -1,10 +1,10 @@
 //! An NFS mount, as the kernel describes it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::mounts::{Mount, mounts};
+use crate::mounts::{Mount, mounts, unescaped};
 
 /// Where an NFS server listens, unless the mount says otherwise (RFC 8881, 2.9).
 const NFS_PORT: u16 = 2049;
@@ -24,6 +24,8 @@ pub struct NfsMount {
     pub hard: bool,
     /// Another mount of the same server that may apply a write twice: then no connection to it is made anew.
     pub old_beside: Option<PathBuf>,
+    /// For how long the server keeps what a silent client has open (NFS 4); none where that is not known.
+    pub lease_time: Option<Duration>,
 }
 
 impl NfsMount {
@@ -42,6 +44,7 @@ impl NfsMount {
             tcp: mount.option("proto").is_none_or(|proto| proto.starts_with("tcp")),
             hard: mount.option("soft").is_none() && mount.option("softerr").is_none(),
             old_beside: None,
+            lease_time: None,
         })
     }
 
@@ -49,6 +52,11 @@ impl NfsMount {
     pub(crate) fn among(self, mountinfo: &str) -> Self {
         let old_beside = self.keepable().and_then(|server| old_mount_of(mountinfo, server));
         Self { old_beside, ..self }
+    }
+
+    /// The same, with what the kernel's statistics of the mount at `point` say. They are kept in memory: no server is asked.
+    pub(crate) fn known_by(self, mountstats: &str, point: &Path) -> Self {
+        Self { lease_time: lease_time(mountstats, point), ..self }
     }
 
     /// True where calls that are sent again are applied once: the sessions of NFS 4.1 and later (RFC 8881, 2.10.6).
@@ -93,8 +101,29 @@ impl NfsMount {
                  that a link cut much shorter than the ttl of {ttl:?} may end the lease."
             ));
         }
+        if let Some(lease_time) = self.lease_time.filter(|lease_time| *lease_time < ttl) {
+            advice.push(format!(
+                "The server of the lease ({source}) has an NFS lease time of {lease_time:?}, less than the ttl of {ttl:?}: newer \
+                 kernels (6.12, not 6.1) give a silent connection up after it, and wait three seconds once the path is back, so \
+                 that a longer link cut may end the lease. Set lease-time to the ttl on the server, and mount it anew."
+            ));
+        }
         advice
     }
+}
+
+/// The server's lease time, in the statistics of a mount of NFS 4.
+fn lease_time(mountstats: &str, point: &Path) -> Option<Duration> {
+    let is_device = |line: &&str| line.starts_with("device ");
+    let is_it = |line: &&str| {
+        let point_of = |line: &str| line.split(' ').nth(4).map(unescaped);
+        is_device(line) && point_of(line).is_some_and(|at| Path::new(&at) == point)
+    };
+    let of_it =
+        mountstats.lines().skip_while(|line| !is_it(line)).skip(1).take_while(|line| !is_device(line));
+    let mut words = of_it.flat_map(|line| line.split([',', '\t']));
+    let seconds = words.find_map(|word| word.strip_prefix("lease_time="))?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// A mount over TCP of this server whose calls may be applied twice: where it lies. Nobody can tell its connection from that of
@@ -169,5 +198,26 @@ mod tests {
             let lease = mount("nfs4", "vers=4.2,proto=tcp,addr=10.0.0.1").expect("nfs").among(&text);
             assert_eq!(lease.advice(TTL).len(), 1, "{old}");
         }
+    }
+
+    #[test]
+    fn a_server_that_gives_up_before_the_ttl_is_named() {
+        let stats = |seconds| {
+            format!(
+                "device proc mounted on /proc with fstype proc\n\
+                 device s:/disks mounted on /disks with fstype nfs4 statvers=1.1\n\tnfsv4:\tbm0=0x1,lease_time=90,lease_expired=0\n\
+                 device s:/ mounted on /my\\040lease with fstype nfs4 statvers=1.1\n\tage:\t3\n\
+                 \tnfsv4:\tbm0=0x1,sessions,lease_time={seconds},lease_expired=0\n\
+                 device t:/ mounted on /t with fstype nfs4 statvers=1.1\n\tnfsv4:\tlease_time=1\n"
+            )
+        };
+        let advice = |stats: &str| {
+            let good = mount("nfs4", "rw,vers=4.1,hard,proto=tcp,addr=10.0.0.1").expect("nfs");
+            good.known_by(stats, Path::new("/my lease")).advice(TTL)
+        };
+        assert_eq!(advice(&stats(12)), Vec::<String>::new());
+        let said = advice(&stats(11));
+        assert!(said.len() == 1 && said[0].contains("lease time of 11s"), "{said:?}");
+        assert_eq!(advice("device s:/ mounted on /my\\040lease with fstype nfs\n"), Vec::<String>::new());
     }
 }

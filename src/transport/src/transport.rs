@@ -1,8 +1,8 @@
 //! Which transport a lease has.
 
-use std::io;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use crate::block::BlockDevice;
 use crate::mounts::{PROC, all_mounts, mount_of, our_mounts};
@@ -32,10 +32,12 @@ impl Transport {
             return Ok(Self::Block(device));
         }
         let proc = Path::new(PROC);
-        let Some(mount) = mount_of(&our_mounts(proc)?, path).and_then(|mount| NfsMount::of(&mount)) else {
+        let mount = mount_of(&our_mounts(proc)?, path);
+        let Some((nfs, mount)) = mount.and_then(|mount| Some((NfsMount::of(&mount)?, mount))) else {
             return Ok(Self::Other);
         };
-        Ok(Self::Nfs(mount.among(&all_mounts(proc)?)))
+        let statistics = fs::read_to_string(proc.join("self/mountstats")).unwrap_or_default();
+        Ok(Self::Nfs(nfs.among(&all_mounts(proc)?).known_by(&statistics, &mount.point)))
     }
 
     /// What in its settings makes a link cut cost more than itself, or is dangerous: a sentence each, with what to do.
