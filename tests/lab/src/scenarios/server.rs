@@ -36,7 +36,7 @@ pub(super) const PAUSED: Scenario = Scenario::new(
 
 pub(super) const RESTARTED: Scenario = Scenario::new(
     "nfsd-restarted",
-    "and all others see their NFS server restarted, with a grace period of 10 s: nobody is fenced",
+    "and all others see their NFS server restarted, with a grace period of 15 s: nobody is fenced",
     |stage| {
         stage.note(Kind::Fault, "systemctl restart nfs-server");
         stage.on_storage("systemctl restart nfs-server")?;
