@@ -8,7 +8,7 @@ use super::user_starts::{ANSWER_WITHIN, Asked};
 use super::{Command, DomainReport, LogLevel, Member, MigrationStep, RequestId};
 use crate::fencing::DomainProcess;
 use crate::ids::DomainId;
-use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, shows};
+use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest};
 use crate::member::domains::spec_of;
 use crate::planted::planted;
 use crate::time::{Instant, Now};
@@ -35,7 +35,7 @@ impl Member {
     ) -> Result<(), String> {
         self.may_start(now)?;
         // Left over of an earlier run, it would be taken for what comes in.
-        if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) {
+        if self.shows_process(domain) {
             return Err("a process of it, of an earlier run, is still there on this host".to_owned());
         }
         let leasing = self.leasing.as_mut().ok_or(NOT_YET)?;

@@ -35,7 +35,7 @@ impl Member {
             let told = if self.is_outgoing(domain) { Told::Resumed } else { Told::Nothing };
             self.look_at_return(now, domain, told);
             // It has not stood still until then: on whose account it does now is not known.
-            if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
+            if let Some(back) = self.returning(domain) {
                 back.beside = Beside::Unknown;
             }
         }

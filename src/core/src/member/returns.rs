@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::migrations::{Beside, Return, Told};
 use super::{Command, LogLevel, Member, MigrationStep};
 use crate::ids::DomainId;
-use crate::lease::{AcquireKind, AcquireRequest, Destination, Standing, shows};
+use crate::lease::{AcquireKind, AcquireRequest, Destination, Standing};
 use crate::time::{Instant, Now};
 
 /// Between two looks at the key.
@@ -35,7 +35,7 @@ impl Member {
 
     pub(super) fn decide_return(&mut self, now: &Now, domain: DomainId, back: Return, standing: Standing) {
         if matches!(standing, Standing::Top | Standing::BelowTheGone | Standing::Unread(None))
-            && let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain))
+            && let Some(back) = self.returning(domain)
         {
             // What libvirt has told was of a migration that is over: who is let in later, is let in for another one.
             (back.beside, back.told, back.unanswered) = (Beside::Nobody, Told::Nothing, None);
@@ -49,7 +49,7 @@ impl Member {
             }
             Standing::Overtaken(by) => {
                 self.look_again(now, domain, LOOK_LATER);
-                if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) {
+                if self.shows_process(domain) {
                     let who = self.name_of(by.who);
                     let reason = format!("it was migrated to {who}, which has run it since");
                     self.desk.push(Command::Destroy { domain, reason });
@@ -93,7 +93,7 @@ impl Member {
             }
             Standing::Top => self.let_go_on(now, domain, back),
             // What the list says may be old: whether it is to be killed the own sector tells.
-            Standing::Unread(Some(_)) if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) => {
+            Standing::Unread(Some(_)) if self.shows_process(domain) => {
                 self.halt(now, domain, Beside::Unknown);
             }
             Standing::Unread(Some(_)) => self.look_again(now, domain, LOOK_LATER),
@@ -109,8 +109,13 @@ impl Member {
         }
     }
 
+    /// An own domain that may run on another host too, and is looked at.
+    pub(super) fn returning(&mut self, domain: DomainId) -> Option<&mut Return> {
+        self.leasing.as_mut()?.migrations.returns.get_mut(&domain)
+    }
+
     fn look_again(&mut self, now: &Now, domain: DomainId, after: Duration) {
-        if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
+        if let Some(back) = self.returning(domain) {
             (back.since, back.due) = (now.instant, now.instant.plus(after));
         }
     }
@@ -120,7 +125,7 @@ impl Member {
         if back.goes_on {
             self.desk.push(Command::Migration { domain, step: MigrationStep::GoOn });
         }
-        if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
+        if let Some(back) = self.returning(domain) {
             back.goes_on = false;
         }
         self.ask_job(now, domain, beside);
@@ -128,7 +133,7 @@ impl Member {
 
     fn ask_job(&mut self, now: &Now, domain: DomainId, beside: Option<Destination>) {
         self.look_again(now, domain, LOOK_LATER);
-        if let Some(back) = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain)) {
+        if let Some(back) = self.returning(domain) {
             back.unanswered.get_or_insert(now.instant);
         }
         self.desk.push(Command::Migration { domain, step: MigrationStep::AskJob { beside } });
@@ -143,8 +148,7 @@ impl Member {
         beside: Option<Destination>,
         migrates: Option<bool>,
     ) {
-        let back = self.leasing.as_mut().and_then(|l| l.migrations.returns.get_mut(&domain));
-        let Some(back) = back else { return };
+        let Some(back) = self.returning(domain) else { return };
         if migrates.is_some() {
             back.unanswered = None;
         }
@@ -158,12 +162,13 @@ impl Member {
     /// It may run on its destination: it stands still here until that is known.
     fn halt(&mut self, now: &Now, domain: DomainId, beside: Beside) {
         self.look_again(now, domain, LOOK_AGAIN);
+        let has_process = self.shows_process(domain);
         let Some(leasing) = &mut self.leasing else { return };
         let Some(back) = leasing.migrations.returns.get_mut(&domain) else { return };
         let fresh = !std::mem::replace(&mut back.halted, true);
         (back.goes_on, back.beside) = (false, beside);
         // An agent that is restarted meanwhile must know that it is this one that goes on. One that has crashed here has not moved.
-        if self.fencer.as_ref().is_some_and(|half| shows(half, domain)) {
+        if has_process {
             leasing.leases.outgoing(domain, true);
         }
         self.publish();

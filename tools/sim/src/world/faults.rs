@@ -30,7 +30,7 @@ impl World {
     fn is_hindered(&mut self, host: HostIndex, kind: FaultKind) {
         let of_all = matches!(kind, FaultKind::CutAll { .. });
         let struck = self.hosts.iter_mut().enumerate().filter(|(index, _)| of_all || *index == host);
-        struck.for_each(|(_, struck)| struck.hindered_at = struck.hindered_at.max(self.at));
+        struck.for_each(|(_, struck)| struck.is_hindered(self.at));
     }
 
     /// Gives how long it lasts, if it has an end.

@@ -224,6 +224,11 @@ impl Host {
         (page.incarnation.generation.0 > 0).then_some(page.incarnation)
     }
 
+    /// Something strikes it now, or until then.
+    pub(crate) fn is_hindered(&mut self, until: u64) {
+        self.hindered_at = self.hindered_at.max(until);
+    }
+
     /// True while nothing of it moves.
     pub(crate) fn stands_still(&self) -> bool {
         !self.powered || self.still_since.is_some()

@@ -104,7 +104,7 @@ impl World {
                 // Nothing else is asked for meanwhile.
                 let until = self.at + takes;
                 if let Some(host) = self.hosts.get_mut(client) {
-                    host.hindered_at = host.hindered_at.max(until);
+                    host.is_hindered(until);
                 }
                 self.queue.at(until, Event::Io { client, number });
                 return;

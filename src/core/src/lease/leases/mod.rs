@@ -74,7 +74,7 @@ pub struct Leases {
     incoming: IncomingDomains,
     /// Entries that were ended in memory and not yet acknowledged.
     ended: BTreeMap<DomainId, OwnLease>,
-    /// The page's own list from before a restart.
+    /// The page's own list from before a restart, of the sectors that are not read back yet.
     listed_before: Vec<OwnLease>,
     /// Its open start tokens.
     tokens: FoundTokens,
@@ -251,8 +251,7 @@ impl Leases {
 
     fn listed_in_page(&self) -> impl Iterator<Item = OwnLease> {
         let ending = self.ended.values().filter(|own| !self.domains.contains(own.domain));
-        let unread = self.listed_before.iter().filter(|own| self.own_page(own.domain).is_none());
-        self.domains.to_page().chain(ending.copied()).chain(unread.copied())
+        self.domains.to_page().chain(ending.copied()).chain(self.listed_before.iter().copied())
     }
 
     /// The version of each page, for the own record: a hint to peers that there is something to read.

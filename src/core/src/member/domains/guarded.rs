@@ -17,6 +17,11 @@ impl Member {
         listed.chain(seen).filter(|domain| !self.is_exempt(*domain)).collect()
     }
 
+    /// True where the fencer's half shows a process of it.
+    pub(in crate::member) fn shows_process(&self, domain: DomainId) -> bool {
+        self.fencer.as_ref().is_some_and(|half| shows(half, domain))
+    }
+
     /// A protected domain that runs here.
     pub(in crate::member) fn a_protected_domain(&self) -> Option<DomainId> {
         self.running_protected().into_iter().next()
@@ -43,9 +48,8 @@ impl Member {
             reports.clone().map(|report| report.domain).filter(|domain| self.is_exempt(*domain)).collect();
         // One that is not there any more may be defined anew, with other storages.
         let owned = |domain: &DomainId| self.half.own.iter().any(|own| own.domain == *domain);
-        let shown = |domain: &DomainId| self.fencer.as_ref().is_some_and(|half| shows(half, *domain));
         let mut covered = std::mem::take(&mut self.half.covered);
-        covered.retain(|domain| owned(domain) || shown(domain));
+        covered.retain(|domain| owned(domain) || self.shows_process(*domain));
         // One whose start is permitted is named before its process shows.
         let starts = self.leasing.iter().flat_map(|leasing| leasing.starts.permitted());
         let running: Vec<_> = reports.filter(|report| report.running).chain(starts).collect();

@@ -42,10 +42,7 @@ fn a_start_that_is_asked_for_while_a_migrations_lease_is_being_acquired_is_denie
 #[test]
 fn a_source_that_stands_still_goes_on_when_it_is_migrated_to_another_host_before_it_has_looked() {
     for signals_lost in 0..2 {
-        let mut world = world(3);
-        prepares(&mut world, 1);
-        suspends(&mut world);
-        fails_and_is_stopped(&mut world);
+        let mut world = stands_still(3);
         world.path(0, Path::Cut);
         destination_gives_up(&mut world, 1);
         world.until(2, "it is erased", |world| state(world, 1).is_none());
@@ -60,10 +57,7 @@ fn a_source_that_stands_still_goes_on_when_it_is_migrated_to_another_host_before
 /// Catches: the same, where the same host takes it again: a term that says the same is no other attempt.
 #[test]
 fn a_source_that_stands_still_goes_on_when_it_is_migrated_to_the_same_host_again_before_it_has_looked() {
-    let mut world = world(2);
-    prepares(&mut world, 1);
-    suspends(&mut world);
-    fails_and_is_stopped(&mut world);
+    let mut world = stands_still(2);
     world.path(0, Path::Cut);
     destination_gives_up(&mut world, 1);
     world.run(3_200);
@@ -77,10 +71,7 @@ fn a_source_that_stands_still_goes_on_when_it_is_migrated_to_the_same_host_again
 /// that nobody has it, and waited for a write of its page whose outcome is unknown. (Simulator, `migrations` seed 1587.)
 #[test]
 fn a_source_that_waits_for_its_page_goes_on_when_it_is_migrated_to_the_same_host_again() {
-    let mut world = world(3);
-    prepares(&mut world, 1);
-    suspends(&mut world);
-    fails_and_is_stopped(&mut world);
+    let mut world = stands_still(3);
     page_is_unknown(&mut world);
     destination_gives_up(&mut world, 1);
     world.until(3, "it is erased", |world| state(world, 1).is_none());
@@ -111,6 +102,15 @@ fn a_source_that_was_resumed_and_waits_for_its_page_is_not_stopped_in_its_next_m
     world.run(1_000);
     prepares(&mut world, 2);
     moves_to(&mut world, 2);
+}
+
+/// A source that was stopped on account of host 1.
+fn stands_still(hosts: u8) -> World {
+    let mut world = world(hosts);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    fails_and_is_stopped(&mut world);
+    world
 }
 
 /// Libvirt resumes the source, whose destination has not given up yet.
