@@ -62,7 +62,7 @@ impl Member {
             return;
         }
         let text = format!("the fencer guards arming {}", self.half.arm_count);
-        self.desk.note(now, LogLevel::Info, "armed", text);
+        self.desk.note(LogLevel::Info, "armed", text);
         self.arm_wanted = false;
         self.enter(now, Phase::Held);
         if let Some(request) = self.arm_request.take() {

@@ -90,7 +90,7 @@ impl Member {
                 if let (Err(why), Some(asker)) = (permitted, asker)
                     && let Err(why) = self.deny_migration(now, (asker, asked.since), domain, why)
                 {
-                    self.deny_start(now, asker, domain, &why);
+                    self.deny_start(asker, domain, &why);
                 }
             }
         }
@@ -156,7 +156,7 @@ impl Member {
         self.domains.ended(domain);
         if known && !self.is_incoming(domain) {
             let text = format!("domain {domain} has not come in: its incoming entry is erased");
-            self.desk.note(now, LogLevel::Info, "migration", text);
+            self.desk.note(LogLevel::Info, "migration", text);
         }
     }
 
@@ -248,7 +248,7 @@ impl Member {
         });
         self.domains.settled = false;
         let text = format!("domain {domain} has come in, and runs here: it is owned here from now on");
-        self.desk.note(now, LogLevel::Info, "migration", text);
+        self.desk.note(LogLevel::Info, "migration", text);
     }
 
     /// Answers the hooks that wait at `started begin`.
@@ -283,7 +283,7 @@ impl Member {
             if ok {
                 self.desk.reply(id, true, "");
             } else {
-                self.deny_start(now, id, domain, "no process of it that waits for a migration was seen here");
+                self.deny_start(id, domain, "no process of it that waits for a migration was seen here");
             }
         }
     }

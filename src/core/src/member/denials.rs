@@ -44,7 +44,7 @@ impl Member {
             let denied = self.leasing.as_mut().and_then(|l| l.migrations.denials.remove(&domain));
             if let Some((id, _, why)) = denied {
                 let why = self.with_owner(domain, why);
-                self.deny_start(now, id, domain, &why);
+                self.deny_start(id, domain, &why);
             }
         }
     }

@@ -67,7 +67,7 @@ impl Member {
         if outgoing {
             let text =
                 format!("domain {domain} was being migrated away when the agent before this one ended");
-            self.desk.note(now, LogLevel::Info, "migration", text);
+            self.desk.note(LogLevel::Info, "migration", text);
         }
         self.domains.settled = false;
     }
@@ -124,7 +124,7 @@ impl Member {
                 leasing.leases.migrated_away(context, scan, domain, since, patient)
             });
             if let Some(seen) = ended.flatten() {
-                self.tell_departed(now, domain, seen);
+                self.tell_departed(domain, seen);
             }
         }
         for (domain, back) in returns {
@@ -137,7 +137,7 @@ impl Member {
         }
     }
 
-    fn tell_departed(&mut self, now: &Now, domain: DomainId, seen: bool) {
+    fn tell_departed(&mut self, domain: DomainId, seen: bool) {
         if let Some(leasing) = &mut self.leasing {
             leasing.migrations.departed.remove(&domain);
         }
@@ -151,7 +151,7 @@ impl Member {
                 ),
             )
         };
-        self.desk.note(now, level, "migration", text);
+        self.desk.note(level, "migration", text);
     }
 
     /// True while an own domain may be taken again, above the term of a destination that is gone.

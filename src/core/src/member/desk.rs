@@ -2,18 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::{Command, Decision, LogLevel, Note, Reply, RequestId};
+use super::{Command, LogLevel, Note, Reply, RequestId};
 use crate::storage::IoId;
-use crate::time::Now;
-
-/// How many decisions `status` shows.
-const DECISIONS_KEPT: usize = 200;
 
 /// The outgoing side of a member.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Desk {
     commands: VecDeque<Command>,
-    decisions: VecDeque<Decision>,
     ios: u64,
 }
 
@@ -35,19 +30,8 @@ impl Desk {
         self.push(Command::Reply(request, Reply { ok, text: text.into() }));
     }
 
-    /// Tells people. All but what is said at each renewal is kept for `status`.
-    pub(super) fn note(&mut self, now: &Now, level: LogLevel, event: &'static str, text: impl Into<String>) {
-        let text = text.into();
-        if level > LogLevel::Debug {
-            if self.decisions.len() == DECISIONS_KEPT {
-                self.decisions.pop_front();
-            }
-            self.decisions.push_back(Decision { at_wall_ns: now.wall_ns, level, event, text: text.clone() });
-        }
-        self.push(Command::Note(Note { level, event, text }));
-    }
-
-    pub(super) fn decisions(&self) -> Vec<Decision> {
-        self.decisions.iter().cloned().collect()
+    /// Tells people.
+    pub(super) fn note(&mut self, level: LogLevel, event: &'static str, text: impl Into<String>) {
+        self.push(Command::Note(Note { level, event, text: text.into() }));
     }
 }

@@ -49,12 +49,7 @@ impl Member {
             Phase::Arming { .. } => self.doomed = Some(reason.to_owned()),
             Phase::Adopting { .. } | Phase::Disarmed if self.doomed.is_none() => {
                 self.doomed = Some(reason.to_owned());
-                self.desk.note(
-                    now,
-                    LogLevel::Warn,
-                    "lease-end",
-                    format!("{reason}: armed, in order to fence"),
-                );
+                self.desk.note(LogLevel::Warn, "lease-end", format!("{reason}: armed, in order to fence"));
                 self.arm(now);
             }
             Phase::Opening
@@ -76,12 +71,7 @@ impl Member {
         let incarnation = holder.incarnation();
         self.doomed = None;
         self.refuse_all(reason);
-        self.desk.note(
-            now,
-            LogLevel::Error,
-            "lease-end",
-            format!("the lease of {incarnation} is over: {reason}"),
-        );
+        self.desk.note(LogLevel::Error, "lease-end", format!("the lease of {incarnation} is over: {reason}"));
         let ending = Ending {
             reason: reason.to_owned(),
             since: *now,
@@ -141,7 +131,7 @@ impl Member {
         if latched && !ending.latch_told {
             ending.latch_told = true;
             self.pass.hurry();
-            self.desk.note(now, LogLevel::Info, "latched", "the fencer has latched the lease's end");
+            self.desk.note(LogLevel::Info, "latched", "the fencer has latched the lease's end");
         }
         if let Some(clean) = clean
             && !ending.clean_told
@@ -150,12 +140,12 @@ impl Member {
             self.pass.hurry();
             let after = clean.at.since_by_faster(ending.since.instant).as_millis();
             let text = format!("the fencer has proven, {after} ms after the end, that no domain is left");
-            self.desk.note(now, LogLevel::Info, "clean", text);
+            self.desk.note(LogLevel::Info, "clean", text);
         }
         if clean.is_some()
             && let Some(what) = self.replaced.clone()
         {
-            self.fatal(now, &what);
+            self.fatal(&what);
             return;
         }
         self.rejoin_when_settled(now);
@@ -192,7 +182,7 @@ impl Member {
         if ending.receipts == [false; 2] {
             let text =
                 "the receipt is written: this incarnation is fenced, its domains may be started elsewhere";
-            self.desk.note(now, LogLevel::Info, "fenced", text);
+            self.desk.note(LogLevel::Info, "fenced", text);
         }
         ending.receipted.get_or_insert(now.instant);
         ending.receipts[usize::from(RecordCopy::of_sequence(written.sequence) == RecordCopy::B)] = true;
@@ -209,7 +199,7 @@ impl Member {
         if silent && no_watchdog && due && !planted!(RenewsWithoutFencer) {
             ending.killed = Some(now.instant);
             let text = "the lease is over and the fencer is silent: the agent kills all domains itself";
-            self.desk.note(now, LogLevel::Error, "kill-all", text);
+            self.desk.note(LogLevel::Error, "kill-all", text);
             self.desk.push(Command::KillAll);
         }
     }
@@ -228,13 +218,13 @@ impl Member {
         match self.phase {
             Phase::Held | Phase::Ending(_) | Phase::Arming { .. } => self.end(now, reason),
             Phase::Weakening(_) | Phase::Resuming if armed => self.end(now, reason),
-            _ => self.fatal(now, reason),
+            _ => self.fatal(reason),
         }
     }
 
     /// This process can take no part any more. The fencer goes on.
-    pub(super) fn fatal(&mut self, now: &Now, reason: &str) {
-        self.desk.note(now, LogLevel::Error, "fatal", reason);
+    pub(super) fn fatal(&mut self, reason: &str) {
+        self.desk.note(LogLevel::Error, "fatal", reason);
         self.desk.push(Command::Fatal(reason.to_owned()));
         self.phase = Phase::Over;
     }

@@ -100,7 +100,7 @@ impl Member {
                     Ok(()) => {
                         let text =
                             format!("slot {slot} is free: an operator said that '{machine}' is off for good");
-                        self.desk.note(now, LogLevel::Warn, "slot-freed", text.clone());
+                        self.desk.note(LogLevel::Warn, "slot-freed", text.clone());
                         self.desk.reply(id, true, text);
                     }
                     Err(error) => self.desk.reply(id, false, error.to_string()),

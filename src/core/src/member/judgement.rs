@@ -57,11 +57,11 @@ impl Member {
     fn tell_read_back(&mut self, now: &Now, back: &ReadBack) {
         for damaged in &back.damaged {
             let text = format!("{damaged}; it is written again");
-            self.desk.note(now, LogLevel::Warn, "own-record-damaged", text);
+            self.desk.note(LogLevel::Warn, "own-record-damaged", text);
         }
         if back.late && !matches!(self.phase, Phase::Ending(_)) {
             let text = "a renewal was acknowledged after the lease's end: it revives nothing";
-            self.desk.note(now, LogLevel::Warn, "renewal-late", text);
+            self.desk.note(LogLevel::Warn, "renewal-late", text);
         }
         if back.renewed.is_some() {
             let latency = self.holder.as_ref().and_then(crate::renewal::Holder::latency).unwrap_or_default();
@@ -69,7 +69,7 @@ impl Member {
                 leasing.recoveries.renewal_took(latency, now.instant);
             }
             let text = format!("renewed in {} ms", latency.as_millis());
-            self.desk.note(now, LogLevel::Debug, "renewal", text);
+            self.desk.note(LogLevel::Debug, "renewal", text);
         }
     }
 
@@ -84,7 +84,7 @@ impl Member {
             if kind == ConvictionKind::Confirmed
                 && let Some(latched) = self.watch.as_mut().and_then(|watch| watch.confirm(target, *now))
             {
-                self.tell_evidence(now, &latched);
+                self.tell_evidence(&latched);
             }
             for request in self.convictions.take_replies(target) {
                 self.desk.reply(
@@ -109,7 +109,7 @@ impl Member {
     }
 
     fn take_evidence(&mut self, now: &Now, latched: &Latched) {
-        self.tell_evidence(now, latched);
+        self.tell_evidence(latched);
         let kind = match latched.evidence {
             Evidence::Expired => ConvictionKind::Expired,
             Evidence::Confirmed => ConvictionKind::Confirmed,
@@ -138,7 +138,7 @@ impl Member {
         self.convictions.fill(is_past);
     }
 
-    fn tell_evidence(&mut self, now: &Now, latched: &Latched) {
+    fn tell_evidence(&mut self, latched: &Latched) {
         if self.incarnation().is_some_and(|own| own.slot == latched.incarnation.slot) {
             return;
         }
@@ -155,7 +155,7 @@ impl Member {
             "{name} ({incarnation}) is gone: {}; {why}: its domains may be started",
             evidence.as_str()
         );
-        self.desk.note(now, LogLevel::Info, "verdict", text);
+        self.desk.note(LogLevel::Info, "verdict", text);
     }
 
     /// Convictions of this incarnation, and requests that it fences itself.

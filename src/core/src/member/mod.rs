@@ -52,9 +52,7 @@ pub use listing::{LISTING_INTERVAL, Listing, destroy_needs_libvirt, guarded};
 pub use migration::{MigrationNews, MigrationStep};
 pub use sight::{FENCER_INTERVAL, Sight};
 pub use starting::{StartActivity, StartGate, StartOutcome, StartStep, Starting};
-pub use status::{
-    ClusterStatus, Decision, DomainStatus, HostStatus, MemberStatus, OwnStatus, RecoveryStatus,
-};
+pub use status::{ClusterStatus, DomainStatus, HostStatus, MemberStatus, OwnStatus, RecoveryStatus};
 
 use crate::evidence::Evidence;
 use crate::fencing::{AgentHalf, FencerHalf};

@@ -119,7 +119,7 @@ impl Member {
     }
 
     /// The write of the own record ended.
-    pub(super) fn record_done(&mut self, now: &crate::time::Now, done: &IoDone) {
+    pub(super) fn record_done(&mut self, done: &IoDone) {
         let Some(holder) = &mut self.holder else { return };
         let acknowledged = holder.written(done);
         if let Some(written) = &mut self.pass.written {
@@ -135,7 +135,7 @@ impl Member {
             }
             let why = done.result.as_ref().err().map_or_else(String::new, ToString::to_string);
             let text = format!("a write of the own record has an unknown outcome: {why}");
-            self.desk.note(now, LogLevel::Warn, "renewal-unknown", text);
+            self.desk.note(LogLevel::Warn, "renewal-unknown", text);
         }
         if self.pass.scan.is_none() {
             self.pass.scan = self.new_scan();
@@ -167,7 +167,7 @@ impl Member {
             IoError::Replaced(what) => self.file_replaced(now, what),
             IoError::Failed(what) => {
                 let text = format!("the host records could not be read: {what}");
-                self.desk.note(now, LogLevel::Warn, "scan-failed", text);
+                self.desk.note(LogLevel::Warn, "scan-failed", text);
             }
         }
     }

@@ -73,12 +73,7 @@ impl Member {
         if !self.fence_requests.open(Ask { id, name: name.to_owned(), request, opened: now.instant }) {
             return Err("four fence requests of this host are open: wait for one of them to end".to_owned());
         }
-        self.desk.note(
-            now,
-            LogLevel::Info,
-            "fence-asked",
-            format!("{name} ({target}) is asked to fence itself"),
-        );
+        self.desk.note(LogLevel::Info, "fence-asked", format!("{name} ({target}) is asked to fence itself"));
         self.pass.hurry();
         Ok(())
     }
@@ -120,17 +115,12 @@ impl Member {
                 needed.as_secs()
             ));
         }
-        self.desk.note(
-            now,
-            LogLevel::Warn,
-            "confirm",
-            format!("{name} ({target}) is said to be off: {reason}"),
-        );
+        self.desk.note(LogLevel::Warn, "confirm", format!("{name} ({target}) is said to be off: {reason}"));
         self.convictions.reply_to(target, id);
         self.convict(now, target, ConvictionKind::Confirmed);
         if self.convictions.waiting() > 0 {
             let text = "all 8 convictions of this host are in use; the confirmation waits for one to be free";
-            self.desk.note(now, LogLevel::Warn, "convictions-full", text);
+            self.desk.note(LogLevel::Warn, "convictions-full", text);
         }
         Ok(())
     }

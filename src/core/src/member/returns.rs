@@ -175,7 +175,7 @@ impl Member {
         // At each look: a signal that reached nobody is no halt.
         self.desk.push(Command::Migration { domain, step: MigrationStep::Halt });
         if fresh {
-            self.desk.note(now, LogLevel::Warn, "migration", format!("domain {domain}: {STANDS_STILL}"));
+            self.desk.note(LogLevel::Warn, "migration", format!("domain {domain}: {STANDS_STILL}"));
         }
     }
 
@@ -190,7 +190,7 @@ impl Member {
         self.publish();
         self.desk.push(Command::Migration { domain, step: MigrationStep::GoOn });
         let text = format!("domain {domain} has not moved, and is being migrated again: it goes on here");
-        self.desk.note(now, LogLevel::Info, "migration", text);
+        self.desk.note(LogLevel::Info, "migration", text);
     }
 
     /// Nobody else has it: it goes on here, once storage says so too. It is told so at two looks, lest the one signal reaches nobody;
@@ -214,7 +214,7 @@ impl Member {
         if was_outgoing && !back.goes_on {
             let text = if back.halted { "goes on here" } else { "stays here" };
             let text = format!("domain {domain} has not moved: it {text}");
-            self.desk.note(now, LogLevel::Info, "migration", text);
+            self.desk.note(LogLevel::Info, "migration", text);
         }
     }
 }

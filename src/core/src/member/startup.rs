@@ -49,7 +49,7 @@ impl Member {
         read.handle_io(done);
         match read.poll() {
             Step::Done(Ok(found)) => self.header_found(now, found),
-            Step::Done(Err(error)) => self.fatal(now, &error.to_string()),
+            Step::Done(Err(error)) => self.fatal(&error.to_string()),
             Step::Io(_) | Step::Wait(_) => {}
         }
     }
@@ -80,7 +80,7 @@ impl Member {
             None
         };
         if let Some(refusal) = refusal {
-            self.fatal(now, &refusal);
+            self.fatal(&refusal);
             return;
         }
         self.warnings.extend(warning);
@@ -168,7 +168,6 @@ impl Member {
     /// The receipt is given: the same machine goes on with the next generation, without a restart of this process.
     pub(super) fn rejoin(&mut self, now: &Now) {
         self.desk.note(
-            now,
             LogLevel::Info,
             "rejoin",
             "the old incarnation is settled: rejoining with the next generation",
@@ -235,7 +234,7 @@ impl Member {
                 self.convictions.restore(record.convictions.iter().flatten().copied());
                 self.resume(now, record.incarnation, issued, terms);
             }
-            JoinOutcome::Refused(error) => self.fatal(now, &error.to_string()),
+            JoinOutcome::Refused(error) => self.fatal(&error.to_string()),
         }
     }
 
@@ -250,7 +249,7 @@ impl Member {
             "joined as {}: slot {}, generation {}",
             record.incarnation, record.incarnation.slot, record.incarnation.generation
         );
-        self.desk.note(now, LogLevel::Info, "joined", text);
+        self.desk.note(LogLevel::Info, "joined", text);
         self.leases_after_rejoin(record.incarnation, pages);
         self.enter(now, Phase::Adopting { resting: HostState::Joining });
     }
@@ -266,12 +265,7 @@ impl Member {
             holder.resume(self.half.lease_end);
         }
         self.holder = Some(holder);
-        self.desk.note(
-            now,
-            LogLevel::Info,
-            "resumed",
-            format!("this agent was restarted within {incarnation}"),
-        );
+        self.desk.note(LogLevel::Info, "resumed", format!("this agent was restarted within {incarnation}"));
         self.enter(now, Phase::Resuming);
     }
 

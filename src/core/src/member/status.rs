@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::evidence::Verdict;
 use crate::ids::{DomainId, Generation, Incarnation, Slot, Term};
-use crate::member::LogLevel;
 use crate::terms::Terms;
 
 /// All that a member knows.
@@ -28,8 +27,6 @@ pub struct MemberStatus {
     pub maintenance: Option<String>,
     /// What an operator should know or mend, each a whole sentence.
     pub warnings: Vec<String>,
-    /// The last decisions with their reasons, oldest first.
-    pub decisions: Vec<Decision>,
 }
 
 /// The lease file, as its header says.
@@ -135,17 +132,4 @@ pub struct RecoveryStatus {
     pub reason: String,
     /// When it came to this stage: wall time in nanoseconds since 1970.
     pub since_wall_ns: u64,
-}
-
-/// A decision and its reason.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Decision {
-    /// Wall time in nanoseconds since 1970.
-    pub at_wall_ns: u64,
-    /// How loud.
-    pub level: LogLevel,
-    /// A stable word for the kind of event.
-    pub event: &'static str,
-    /// The sentence.
-    pub text: String,
 }

@@ -28,7 +28,6 @@ impl Member {
             recoveries: self.recovery_statuses(),
             maintenance: self.maintenance(at),
             warnings: self.all_warnings(at),
-            decisions: self.desk.decisions(),
         }
     }
 

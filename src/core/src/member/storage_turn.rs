@@ -138,7 +138,7 @@ impl Member {
         match in_flight.job {
             Job::Header => self.header_done(now, done),
             Job::Entry => self.entry_done(done),
-            Job::Record => self.record_done(now, done),
+            Job::Record => self.record_done(done),
             Job::Scan => self.scan_done(now, done),
             Job::Unknown { offset } => self.unknown_done(offset, done),
             Job::Leases => self.lease_done(now, done),

@@ -23,7 +23,6 @@ impl Member {
         };
         let weakening = Weakening { from, to, request, step: WeakenStep::Draining };
         self.desk.note(
-            now,
             LogLevel::Info,
             "weakening",
             format!("on its way to {}: starts are denied", to.as_str()),
@@ -69,7 +68,7 @@ impl Member {
     }
 
     fn refuse_release(&mut self, now: &Now, weakening: Weakening, text: &str) {
-        self.desk.note(now, LogLevel::Warn, "weakening", format!("not released: {text}"));
+        self.desk.note(LogLevel::Warn, "weakening", format!("not released: {text}"));
         self.desk.reply(weakening.request, false, text);
         let phase = match weakening.from {
             HostState::Held => Phase::Held,
@@ -140,7 +139,6 @@ impl Member {
         if weakening.to == HostState::Disarmed {
             self.promise_nothing();
             self.desk.note(
-                now,
                 LogLevel::Warn,
                 "disarmed",
                 "in maintenance: domains here are neither fenced nor restarted",
@@ -152,7 +150,7 @@ impl Member {
             );
             self.enter(now, Phase::Disarmed);
         } else {
-            self.desk.note(now, LogLevel::Info, "released", "the lease is released, with zero domains");
+            self.desk.note(LogLevel::Info, "released", "the lease is released, with zero domains");
             self.desk.reply(weakening.request, true, "released");
             self.phase = Phase::Over;
         }

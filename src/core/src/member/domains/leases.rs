@@ -97,7 +97,7 @@ impl Member {
             AcquireOutcome::Acquired(entry) => {
                 let what = if entry.state == LeaseState::Incoming { "may come in" } else { "is owned" };
                 let text = format!("domain {domain} {what} here, under term {}", entry.term);
-                self.desk.note(now, LogLevel::Info, "lease", text);
+                self.desk.note(LogLevel::Info, "lease", text);
                 self.domains.refused.remove(&domain);
                 return;
             }
@@ -138,7 +138,7 @@ impl Member {
             self.desk.push(Command::Destroy { domain, reason });
         } else if fresh {
             let text = format!("domain {domain} runs here without a lease: {why}");
-            self.desk.note(now, LogLevel::Warn, "no-lease", text);
+            self.desk.note(LogLevel::Warn, "no-lease", text);
         }
     }
 
@@ -172,7 +172,7 @@ impl Member {
                 let text = format!(
                     "domain {domain} was exempted: its lease is given up, then it is not guarded any more"
                 );
-                self.desk.note(now, LogLevel::Warn, "exempted", text);
+                self.desk.note(LogLevel::Warn, "exempted", text);
             }
         }
     }

@@ -33,7 +33,7 @@ impl Member {
             // Of before this agent: nothing is known yet of how that run ended. The next try waits for its end (R6).
             AcquireOutcome::AlreadyOwn(_) if self.owns(domain) => {
                 if let Some(asker) = asker {
-                    self.deny_start(now, asker, domain, LAST_RUN_NOT_ENDED);
+                    self.deny_start(asker, domain, LAST_RUN_NOT_ENDED);
                 }
                 return true;
             }
@@ -82,7 +82,7 @@ impl Member {
     ) {
         self.give_back_unused(now, domain);
         if let Some(asker) = asker {
-            self.deny_start(now, asker, domain, why);
+            self.deny_start(asker, domain, why);
         }
     }
 

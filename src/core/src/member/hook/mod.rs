@@ -35,13 +35,13 @@ impl Member {
             HookOperation::Restore => self.restore_wanted(now, id, domain),
         };
         if let Err(why) = answer {
-            self.deny_start(now, id, domain, &why);
+            self.deny_start(id, domain, &why);
         }
     }
 
-    pub(super) fn deny_start(&mut self, now: &Now, id: RequestId, domain: DomainId, why: &str) {
+    pub(super) fn deny_start(&mut self, id: RequestId, domain: DomainId, why: &str) {
         let text = format!("domain {domain} may not start here: {why}");
-        self.desk.note(now, LogLevel::Warn, "start-denied", text);
+        self.desk.note(LogLevel::Warn, "start-denied", text);
         self.desk.reply(id, false, why);
     }
 

@@ -44,7 +44,7 @@ impl Member {
             let taken = self.leasing.as_mut().and_then(|leasing| leasing.starts.take_leaving(domain));
             let Some(Asked { asker: Some(asker), report, .. }) = taken else { continue };
             if let Err(why) = self.start_wanted(now, asker, domain, report) {
-                self.deny_start(now, asker, domain, &why);
+                self.deny_start(asker, domain, &why);
             }
         }
     }
@@ -63,7 +63,7 @@ impl Member {
         let text = format!(
             "domain {domain} runs again here: no barrier can show that what its last run wrote has landed"
         );
-        self.desk.note(now, LogLevel::Warn, "start-unproven", text);
+        self.desk.note(LogLevel::Warn, "start-unproven", text);
         self.open_token(now, domain, term, asker, report);
     }
 
@@ -73,7 +73,7 @@ impl Member {
         for (domain, why) in late {
             let asker = self.leasing.as_mut().and_then(|leasing| leasing.starts.tells_to_try_again(domain));
             if let Some(asker) = asker {
-                self.deny_start(now, asker, domain, why);
+                self.deny_start(asker, domain, why);
             }
         }
         let forgotten = self.leasing.as_ref().map(|leasing| leasing.starts.forgotten(now.instant));

@@ -107,14 +107,14 @@ impl Member {
             LeaseEvent::Foreign(what) => {
                 self.end(now, &format!("an own sector of a lease page is not this incarnation's: {what}"));
             }
-            LeaseEvent::Mended(text) => self.desk.note(now, LogLevel::Warn, "lease-mended", text),
-            LeaseEvent::Note(text) => self.desk.note(now, LogLevel::Info, "lease", text),
+            LeaseEvent::Mended(text) => self.desk.note(LogLevel::Warn, "lease-mended", text),
+            LeaseEvent::Note(text) => self.desk.note(LogLevel::Info, "lease", text),
             LeaseEvent::Ended { domain, entry } => {
                 let text = format!(
                     "the lease of domain {domain} ended: {:?} under term {}",
                     entry.state, entry.term
                 );
-                self.desk.note(now, LogLevel::Info, "lease", text);
+                self.desk.note(LogLevel::Info, "lease", text);
             }
             LeaseEvent::Found { domain, incoming, outgoing } => {
                 self.migration_found(now, domain, incoming, outgoing);
@@ -131,7 +131,7 @@ impl Member {
             LeaseEvent::Barrier { domain, asked } => self.want_barrier(domain, asked),
             LeaseEvent::NotQuiet { domain, why } => {
                 let text = format!("domain {domain}: {}", not_quiet(&why));
-                self.desk.note(now, LogLevel::Warn, "not-quiet", text);
+                self.desk.note(LogLevel::Warn, "not-quiet", text);
             }
             LeaseEvent::OwnChanged => {}
         }
@@ -166,7 +166,7 @@ impl Member {
                 self.publish();
                 self.desk.push(Command::Start { domain, term, definition_hash });
             }
-            RecoveryAction::Note(note) => self.desk.note(now, note.level, note.event, note.text),
+            RecoveryAction::Note(note) => self.desk.note(note.level, note.event, note.text),
         }
     }
 }
