@@ -76,6 +76,7 @@ fn scene(bug: B) -> Options {
         | B::OwnClaimFree => (3, C::Claims),
         B::RejoinBeforeDrain => (3, C::Rejoins),
         B::NoSecondLookAtTop => (3, C::Looks),
+        B::OwnRolledBack => (3, C::Takes),
         B::ArmedAfterHeld | B::RenewsWithoutFencer => (3, C::Arming),
         B::DeadPicture | B::ReplacedFileIgnored | B::ConflictIsReboot | B::ConvictionIgnored => (3, C::Files),
         B::FencingNeedsNoCap

@@ -69,6 +69,8 @@ pub enum Class {
     Raises,
     /// A scene: a want is on its way while another host takes the domain and gives it back.
     Looks,
+    /// A scene: the write by which a host takes a lease returns an error, and lands at once or later.
+    Takes,
     /// A scene: a host that takes over stops at its want, and others have old entries of the domain; users move domains.
     Drops,
     /// A scene: a start hangs, and its host is fenced meanwhile.
@@ -127,6 +129,7 @@ impl Class {
                 | C::Rejoins
                 | C::Raises
                 | C::Looks
+                | C::Takes
                 | C::Drops
                 | C::Hangs
                 | C::Strangers

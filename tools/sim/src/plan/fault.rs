@@ -318,6 +318,14 @@ pub enum FaultKind {
         /// For how long.
         lasts: u64,
     },
+    /// The next write of a lease page by which this host takes a lease: the call of one of its copies returns an error, and that
+    /// copy lands so much later.
+    FailsAtOwn {
+        /// The second copy, or the first.
+        second: bool,
+        /// How much later.
+        after: u64,
+    },
     /// The next start that libvirt is asked for takes so long.
     StartHangs {
         /// How long.

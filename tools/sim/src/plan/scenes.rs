@@ -61,6 +61,7 @@ impl Scene<'_> {
             Class::Rejoins => self.rejoins(),
             Class::Raises => self.raises(),
             Class::Looks => self.looks(),
+            Class::Takes => self.takes(),
             Class::Drops => self.drops(),
             Class::Hangs => self.hangs(),
             Class::Strangers => self.strangers(),

@@ -88,6 +88,10 @@ impl World {
                 self.waits_for(host, Moment::Seen { issued: 0, landed: None, seen: false, within });
             }
             FaultKind::StopsAtWant { lasts } => self.waits_for(host, Moment::Want { lasts }),
+            FaultKind::FailsAtOwn { second, after } => {
+                let copy = if second { RecordCopy::B } else { RecordCopy::A };
+                self.waits_for(host, Moment::Own { copy, after });
+            }
             FaultKind::CutAtFirstHeld => self.waits_for(host, Moment::FirstHeld),
             _ => return self.strike_host(host, kind),
         }

@@ -2,11 +2,12 @@
 //! has seen less, or sooner, than usual. They only choose when; what happens then are faults like the others.
 
 use leasefence_core::fencing::AgentHalf;
-use leasefence_core::format::{HostRecord, HostState, RecordCopy};
+use leasefence_core::format::{HostRecord, HostState, LeasePage, LeaseState, RecordCopy};
 use leasefence_core::ids::HostKey;
 use leasefence_core::storage::IoOp;
 
 use super::World;
+use super::event::Event;
 use super::lease_file::LateWrite;
 use crate::plan::{Direction, Sector};
 use crate::time::{S, nanos};
@@ -24,6 +25,8 @@ pub(crate) enum Moment {
     FirstHeld,
     /// Its next want of a lease: its agent stops for so long.
     Want { lasts: u64 },
+    /// Its next write that takes a lease: the call of this copy returns an error, and it lands so much later.
+    Own { copy: RecordCopy, after: u64 },
 }
 
 impl World {
@@ -46,12 +49,37 @@ impl World {
         }
     }
 
+    /// True for a write of this copy of a lease page's sector that owns what the copy did not own before.
+    fn takes_at(&self, offset: u64, data: &[u8], copy: RecordCopy) -> bool {
+        let Some((number, slot, _)) = self.file.sector_at(offset).filter(|at| at.2 == copy) else {
+            return false;
+        };
+        let before = self.file.lease_page(number, slot, copy);
+        let owned = |domain| {
+            let entry = before.as_ref().and_then(|page| page.get(domain));
+            entry.is_some_and(|entry| entry.state == LeaseState::Own)
+        };
+        let place = self.file.layout.lease_page(number, slot, copy);
+        LeasePage::decode(&place, data).is_ok_and(|page| {
+            page.entries().any(|entry| entry.state == LeaseState::Own && !owned(entry.domain))
+        })
+    }
+
     fn moment(&mut self, client: usize) -> Option<&mut Moment> {
         self.hosts.get_mut(client).and_then(|host| host.moment.as_mut())
     }
 
     /// True for a write that is kept back, and returns an error.
     pub(super) fn keeps_back(&mut self, client: usize, offset: u64, data: &[u8]) -> bool {
+        if let Some(Moment::Own { copy, after }) = self.moment(client).copied()
+            && self.takes_at(offset, data, copy)
+        {
+            self.hosts[client].moment = None;
+            let write = LateWrite { client, offset, data: data.to_vec(), parked: false };
+            let write = self.file.keep(write);
+            self.queue.at(self.at + after, Event::Land { write });
+            return true;
+        }
         let record = self.is_record(offset);
         let ahead = match self.moment(client) {
             Some(Moment::OldRecord { kept: None, ahead, .. }) if record => Some(*ahead),

@@ -132,4 +132,49 @@ impl Scene<'_> {
         }
         self.plan.mended_at = at + 40 * S;
     }
+
+    /// A host is lost, or fenced and back with orphans; of those who take its domains one cannot know whether the write that says so
+    /// has landed, with others about that have old entries of them, since starts fail here and there. All run in the end.
+    pub(super) fn takes(&mut self) {
+        self.quick();
+        self.plan.heals_within = 60 * S;
+        self.plan.cluster.rank_delay = 0;
+        self.plan.cluster.pages = 1;
+        for host in &mut self.plan.hosts {
+            host.memory_mib = 100_000;
+            host.terms = fast(host.watchdog);
+        }
+        for domain in &mut self.plan.domains {
+            (domain.host, domain.ha, domain.starts_at) = (VICTIM, true, 0);
+        }
+        let at = self.between(UP + 2 * S, UP + 6 * S);
+        if self.rng.bool() {
+            let back_after = pick(&mut self.rng, [S, 10 * S, 600 * S]);
+            self.at(at, VICTIM, FaultKind::PowerLoss { back_after });
+        } else {
+            self.at(at, 1, FaultKind::Operator(Operator::Fence { of: VICTIM }));
+        }
+        // It recovers nothing itself.
+        self.plan.hosts[VICTIM].memory_mib = 1;
+        for host in 1..self.plan.hosts.len() {
+            // So few that no domain goes on hold.
+            let starts = self.rng.u8(..2);
+            self.at(at, host, FaultKind::StartsFail { starts });
+            let (second, later) = (self.rng.bool(), self.between(0, 12 * S));
+            let after = pick(&mut self.rng, [0, 0, later]);
+            let takes = at + self.between(0, 20 * S);
+            self.at(takes, host, FaultKind::FailsAtOwn { second, after });
+            // A renewal that fails has the hold begin anew: old entries are dropped meanwhile.
+            let mut breaks = takes;
+            for _ in 0..self.rng.u8(..4) {
+                breaks += self.between(5 * S, 19 * S);
+                self.at(breaks, host, FaultKind::AckLost { writes: 1 });
+            }
+            if self.rng.u8(..4) == 0 {
+                let (dies, back_after) = (takes + self.between(S, 15 * S), self.between(50 * MS, 3 * S));
+                self.at(dies, host, FaultKind::AgentCrash { back_after });
+            }
+        }
+        self.plan.mended_at = at + 100 * S;
+    }
 }
