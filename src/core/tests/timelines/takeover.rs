@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use leasefence_core::fencing::StorageKind;
+use leasefence_core::format::{LeasePage, LeaseState, RecordCopy};
 
 use crate::disk::Path;
 use crate::world::{World, guest};
@@ -193,4 +194,48 @@ fn what_ran_last_is_started_and_no_older_definition_that_was_left_here() {
     world.hosts[0].power_off();
     world.until(30, "the guest runs again", |world| world.runs_on(1) == [1]);
     assert_eq!(world.hosts[1].started_as.get(&guest(1)), Some(&1), "{}", world.story());
+}
+
+/// What the copies of a host's lease page say of a guest, the newer last: its state and term, none where there is no entry of it.
+fn says(world: &World, index: usize, number: u8) -> Vec<Option<(LeaseState, u32)>> {
+    let (layout, slot) = (world.layout(), world.slot(index));
+    let places = RecordCopy::BOTH.map(|copy| layout.lease_page(layout.page_of(guest(number)), slot, copy));
+    let decoded = places.map(|place| {
+        let start = usize::try_from(place.offset).expect("small");
+        LeasePage::decode(&place, &world.disk.0[start..start + place.len]).expect("it was written")
+    });
+    let mut pages = decoded.to_vec();
+    pages.sort_by_key(|page| page.sequence);
+    let said = |page: &LeasePage| page.get(guest(number)).map(|entry| (entry.state, entry.term.0));
+    pages.iter().map(said).collect()
+}
+
+#[test]
+fn an_own_entry_of_unknown_outcome_is_not_rolled_back_to_what_stood_before_it() {
+    //   host 0: own(1), dies
+    //   host 1:              want(2), own(2): copy A lands, its call fails .... written again: never below term 2
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    world.hosts[0].power_off();
+    world.until(30, "it wants the lease, in both copies", |world| {
+        says(world, 1, 1).iter().all(Option::is_some)
+    });
+    world.path(1, Path::LandsLate(Duration::ZERO));
+    let owns = Some((LeaseState::Own, 2));
+    world.until(10, "own has landed", |world| says(world, 1, 1).contains(&owns));
+    world.path(1, Path::Works(Duration::from_millis(2)));
+    let mut orphaned = false;
+    for _ in 0..60_000 {
+        world.run(1);
+        let newest = says(&world, 1, 1).last().copied().flatten();
+        let keeps = newest.is_some_and(|(_, term)| term >= 2);
+        assert!(keeps, "others may have read own(2): {newest:?}\n{}", world.story());
+        orphaned |= newest == Some((LeaseState::Orphan, 2));
+        if !world.runs_on(1).is_empty() {
+            break;
+        }
+    }
+    assert!(orphaned, "it never ran under that term\n{}", world.story());
+    assert_eq!(world.runs_on(1), [1], "and is recovered under the next\n{}", world.story());
 }
