@@ -51,9 +51,11 @@ pub(super) const NOT_QUIESCED: Scenario = Scenario::new(
     why: "what is not quiesced lands: the trap works",
 }]);
 
+/// The storage of each host that plays this has its proof, in time for its watchdog.
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     cut_until_taken_over(stage)?;
-    comes_back(stage)
+    comes_back(stage)?;
+    stage.sees_no_reset()
 }
 
 fn cut_until_taken_over(stage: &mut Stage<'_>) -> Result<(), Failure> {

@@ -50,9 +50,10 @@ fn on_multipath(
         DEVICE,
     )?;
     let seen = then(stage);
+    // LVM takes no disk whose WWID multipath has once noted down, whether or not it still maps it.
     stage.cluster().move_disk(
         &format!(
-            "multipath -F; systemctl stop multipathd.socket multipathd; rm -f /etc/multipath.conf; \
+            "multipath -F; systemctl stop multipathd.socket multipathd; rm -f /etc/multipath.conf /etc/multipath/wwids; \
              ln -sf /dev/null /etc/udev/rules.d/60-multipath.rules; udevadm control --reload; \
              iscsiadm -m node -T {disks} -p {DISKS_PORTAL} --logout; iscsiadm -m node -T {disks} -p {DISKS_PORTAL} --login && udevadm settle"
         ),
