@@ -5,13 +5,10 @@
 //! thread. It performs nothing itself.
 
 mod arming;
-mod arrival;
-mod arrivals;
 mod barriers;
 mod command;
 mod convictions;
 mod denials;
-mod departures;
 mod desk;
 mod domains;
 mod drill;
@@ -24,13 +21,11 @@ mod judgement;
 mod leasing;
 mod listing;
 mod migration;
-mod migrations;
 mod page;
 mod pass;
 mod phase;
 mod record;
 mod requests;
-mod returns;
 mod sight;
 mod starting;
 mod startup;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::format::{LeaseFlags, LeaseState};
 use crate::ids::DomainId;
+use crate::member::migration::STANDS_STILL;
 use crate::member::phase::{Phase, WeakenStep, Weakening};
-use crate::member::returns::STANDS_STILL;
 use crate::member::{DomainStatus, Member};
 
 impl Member {

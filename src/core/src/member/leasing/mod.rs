@@ -6,7 +6,7 @@ mod turn;
 
 use std::collections::BTreeMap;
 
-use super::migrations::{Migrations, Return, Told};
+use super::migration::{Migrations, Return, Told};
 use super::phase::Phase;
 use super::user_starts::UserStarts;
 use super::{Member, RecoveryStatus};

@@ -1,7 +1,17 @@
-//! What a live migration needs of the driver, and what the driver tells of it.
+//! Live migrations that this host takes part in (PROTOCOL 4): as the destination in `arrivals`, as the source in `departures`, and
+//! as a source that libvirt has resumed in `returns`; what is remembered of them is in `migrations`. Here is what they need of the driver,
+//! and what the driver tells of them.
+
+mod arrival;
+mod arrivals;
+mod departures;
+mod migrations;
+mod returns;
 
 use crate::fencing::DomainProcess;
 use crate::lease::Destination;
+pub(super) use migrations::{Migrations, Return, Told};
+pub(super) use returns::STANDS_STILL;
 
 /// One thing to do for a domain that migrates.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

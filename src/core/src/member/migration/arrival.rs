@@ -23,23 +23,23 @@ fn key_of(process: &DomainProcess) -> ProcessKey {
 
 /// A domain that comes in.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct Arrival {
+pub(in crate::member) struct Arrival {
     /// Its processes that wait, or have waited, for a migration.
     verified: BTreeSet<ProcessKey>,
     /// Those that are being looked at: since when, and when they were last asked for.
     asked: BTreeMap<ProcessKey, (Instant, Instant)>,
     /// Libvirt has said that its CPUs run.
-    pub(super) cpus_run: bool,
+    pub(in crate::member) cpus_run: bool,
     /// The fencer shows no process of it any more: the proof that none is left.
     gone: Option<GoneProof>,
     /// When it was last killed.
-    pub(super) killed: Option<Instant>,
+    pub(in crate::member) killed: Option<Instant>,
 }
 
 impl Arrival {
     /// True when the command line of this process is to be read now. What is not QEMU may become it, or is a helper of its domain,
     /// which writes to no disk: it is looked at again.
-    pub(super) fn is_to_be_looked_at(
+    pub(in crate::member) fn is_to_be_looked_at(
         &mut self,
         process: &DomainProcess,
         beside_verified: bool,
@@ -60,19 +60,19 @@ impl Arrival {
     }
 
     /// This process waits for a migration.
-    pub(super) fn verify(&mut self, process: &DomainProcess) {
+    pub(in crate::member) fn verify(&mut self, process: &DomainProcess) {
         self.asked.remove(&key_of(process));
         self.verified.insert(key_of(process));
     }
 
     /// True when the fencer shows a process of it that waits for a migration.
-    pub(super) fn is_verified(&self, domain: DomainId, half: &FencerHalf) -> bool {
+    pub(in crate::member) fn is_verified(&self, domain: DomainId, half: &FencerHalf) -> bool {
         let shown = half.processes.iter().filter(|process| process.domain == domain);
         shown.into_iter().any(|process| self.verified.contains(&key_of(process)))
     }
 
     /// True once no process of it can be left.
-    pub(super) fn is_gone(&mut self, domain: DomainId, half: &FencerHalf, now: Instant) -> bool {
+    pub(in crate::member) fn is_gone(&mut self, domain: DomainId, half: &FencerHalf, now: Instant) -> bool {
         if shows(half, domain) {
             self.gone = None;
             return false;

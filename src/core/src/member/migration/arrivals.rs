@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use super::hook::{NOT_YET, ONLY_ITS_MIGRATION};
-use super::user_starts::{ANSWER_WITHIN, Asked};
-use super::{Command, DomainReport, LogLevel, Member, MigrationStep, RequestId};
+use super::MigrationStep;
 use crate::fencing::DomainProcess;
 use crate::ids::DomainId;
 use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest};
 use crate::member::domains::spec_of;
+use crate::member::hook::{NOT_YET, ONLY_ITS_MIGRATION};
+use crate::member::user_starts::{ANSWER_WITHIN, Asked};
+use crate::member::{Command, DomainReport, LogLevel, Member, RequestId};
 use crate::planted::planted;
 use crate::time::{Instant, Now};
 
@@ -21,12 +22,12 @@ const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 impl Member {
     /// True while the domain is incoming here.
-    pub(super) fn is_incoming(&self, domain: DomainId) -> bool {
+    pub(in crate::member) fn is_incoming(&self, domain: DomainId) -> bool {
         self.leasing.as_ref().is_some_and(|leasing| leasing.leases.incoming(domain).is_some())
     }
 
     /// `migrate begin`: its lease is acquired as `incoming`, beside its live source's own.
-    pub(super) fn begin_migration(
+    pub(in crate::member) fn begin_migration(
         &mut self,
         now: &Now,
         id: RequestId,
@@ -65,7 +66,7 @@ impl Member {
     }
 
     /// The acquire of a migration ended: its token is opened, and the page carries it before the hook is answered.
-    pub(super) fn arrival_acquired(
+    pub(in crate::member) fn arrival_acquired(
         &mut self,
         now: &Now,
         domain: DomainId,
@@ -98,7 +99,7 @@ impl Member {
     }
 
     /// `prepare begin` of a domain that is incoming here: of its migration, once, and of nothing else.
-    pub(super) fn arrival_prepared(
+    pub(in crate::member) fn arrival_prepared(
         &mut self,
         now: &Now,
         id: RequestId,
@@ -115,7 +116,7 @@ impl Member {
     }
 
     /// `started begin`: libvirt has set its process up. Only one that waits for a migration goes on.
-    pub(super) fn arrival_has_started(&mut self, now: &Now, id: RequestId, domain: DomainId) {
+    pub(in crate::member) fn arrival_has_started(&mut self, now: &Now, id: RequestId, domain: DomainId) {
         let waiting = self.leasing.as_mut().map(|l| l.migrations.started.insert(domain, (id, now.instant)));
         if let Some((overtaken, _)) = waiting.flatten() {
             self.desk.reply(overtaken, false, "libvirt has given this start up");
@@ -124,7 +125,7 @@ impl Member {
     }
 
     /// The fencer shows the process of a permitted migration.
-    pub(super) fn arrival_shown(&mut self, now: &Now, domain: DomainId) {
+    pub(in crate::member) fn arrival_shown(&mut self, now: &Now, domain: DomainId) {
         if let Some(leasing) = &mut self.leasing {
             leasing.migrations.arrivals.entry(domain).or_default();
         }
@@ -143,7 +144,7 @@ impl Member {
     }
 
     /// A migration to this host came to nothing, whether or not a process of it was seen.
-    pub(super) fn erase_incoming(&mut self, now: &Now, domain: DomainId) {
+    pub(in crate::member) fn erase_incoming(&mut self, now: &Now, domain: DomainId) {
         let known = self.is_incoming(domain);
         self.with_leasing(now, |context, leasing| {
             leasing.migrations.arrivals.remove(&domain);
@@ -162,7 +163,7 @@ impl Member {
 
     /// The fencer's half, for domains that come in: each process must be one that waits for a migration; with none left, it has
     /// failed.
-    pub(super) fn arrivals_seen(&mut self, now: &Now) {
+    pub(in crate::member) fn arrivals_seen(&mut self, now: &Now) {
         if self.leasing.as_ref().is_none_or(|leasing| leasing.migrations.arrivals.is_empty()) {
             return;
         }
@@ -189,7 +190,7 @@ impl Member {
     }
 
     /// What the command line of a process says.
-    pub(super) fn process_looked_at(
+    pub(in crate::member) fn process_looked_at(
         &mut self,
         now: &Now,
         domain: DomainId,
@@ -220,7 +221,7 @@ impl Member {
     }
 
     /// Libvirt says that the CPUs of these domains run.
-    pub(super) fn arrivals_run(&mut self, now: &Now, domains: &[DomainId]) {
+    pub(in crate::member) fn arrivals_run(&mut self, now: &Now, domains: &[DomainId]) {
         for domain in domains {
             let arrival = self.leasing.as_mut().and_then(|l| l.migrations.arrivals.get_mut(domain));
             if let Some(arrival) = arrival {
@@ -252,7 +253,7 @@ impl Member {
     }
 
     /// Answers the hooks that wait at `started begin`.
-    pub(super) fn answer_started(&mut self, now: &Now) {
+    pub(in crate::member) fn answer_started(&mut self, now: &Now) {
         if self.leasing.as_ref().is_none_or(|leasing| leasing.migrations.started.is_empty()) {
             return;
         }

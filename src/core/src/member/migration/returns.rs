@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
+use super::MigrationStep;
 use super::migrations::{Beside, Return, Told};
-use super::{Command, LogLevel, Member, MigrationStep};
 use crate::ids::DomainId;
 use crate::lease::{AcquireKind, AcquireRequest, Destination, Standing};
+use crate::member::{Command, LogLevel, Member};
 use crate::time::{Instant, Now};
 
 /// Between two looks at the key.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
+pub(in crate::member) const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// The same where nothing is being decided: libvirt migrates it, or it is being killed.
 const LOOK_LATER: Duration = Duration::from_secs(1);
 
@@ -18,11 +19,11 @@ const LOOK_LATER: Duration = Duration::from_secs(1);
 const SILENT: Duration = Duration::from_secs(30);
 
 /// What people are told of a source that is stopped in doubt.
-pub(super) const STANDS_STILL: &str =
+pub(in crate::member) const STANDS_STILL: &str =
     "it may run on the host that it was to move to, and is stopped (SIGSTOP) here until that is known";
 
 impl Member {
-    pub(super) fn look_at_return(&mut self, now: &Now, domain: DomainId, told: Told) {
+    pub(in crate::member) fn look_at_return(&mut self, now: &Now, domain: DomainId, told: Told) {
         let Some(leasing) = &mut self.leasing else { return };
         let new = Return::new(now.instant, told);
         let known = leasing.migrations.returns.entry(domain).or_insert(new);
@@ -33,7 +34,13 @@ impl Member {
         self.domains.settled = false;
     }
 
-    pub(super) fn decide_return(&mut self, now: &Now, domain: DomainId, back: Return, standing: Standing) {
+    pub(in crate::member) fn decide_return(
+        &mut self,
+        now: &Now,
+        domain: DomainId,
+        back: Return,
+        standing: Standing,
+    ) {
         if matches!(standing, Standing::Top | Standing::BelowTheGone | Standing::Unread(None))
             && let Some(back) = self.returning(domain)
         {
@@ -110,7 +117,7 @@ impl Member {
     }
 
     /// An own domain that may run on another host too, and is looked at.
-    pub(super) fn returning(&mut self, domain: DomainId) -> Option<&mut Return> {
+    pub(in crate::member) fn returning(&mut self, domain: DomainId) -> Option<&mut Return> {
         self.leasing.as_mut()?.migrations.returns.get_mut(&domain)
     }
 
@@ -141,7 +148,7 @@ impl Member {
 
     /// Libvirt, asked after this destination was seen, says whether it migrates the domain away. A libvirt that does not say so is
     /// asked again: a source that is stopped in the middle of its migration would stand still for good.
-    pub(super) fn job_told(
+    pub(in crate::member) fn job_told(
         &mut self,
         now: &Now,
         domain: DomainId,
@@ -220,7 +227,7 @@ impl Member {
 }
 
 impl Return {
-    pub(super) fn new(now: Instant, told: Told) -> Self {
+    pub(in crate::member) fn new(now: Instant, told: Told) -> Self {
         Self {
             since: now,
             due: now,

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use super::RequestId;
 use super::arrival::Arrival;
 use crate::ids::DomainId;
 use crate::lease::Destination;
+use crate::member::RequestId;
 use crate::time::{HolderDeadline, Instant};
 
 /// On whose account a source stands still.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Beside {
+pub(in crate::member) enum Beside {
     /// It is not known.
     #[default]
     Unknown,
@@ -24,7 +24,7 @@ pub(super) enum Beside {
 impl Beside {
     /// True when the destination that was let in last is another one. Beside a live one none is let in, so the one before has failed or is
     /// gone; and what was let in while this one stands still has not got its memory.
-    pub(super) fn is_over(self, last: Destination) -> bool {
+    pub(in crate::member) fn is_over(self, last: Destination) -> bool {
         match self {
             Self::Unknown => false,
             Self::Destination(before) => before != last,
@@ -35,7 +35,7 @@ impl Beside {
 
 /// What libvirt has told of a source that may run though it was migrated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Told {
+pub(in crate::member) enum Told {
     /// Nothing: while libvirt migrates it away just now, it is as it should be.
     Nothing,
     /// That it does not migrate it, asked after this destination was seen (none: after one that could not be read). Libvirt has its
@@ -48,7 +48,7 @@ pub(super) enum Told {
 impl Told {
     /// True while libvirt may be migrating it away to this destination; none where the last one may be one that cannot be read: what
     /// has been said once counts for that.
-    pub(super) fn may_migrate_to(self, destination: Option<Destination>) -> bool {
+    pub(in crate::member) fn may_migrate_to(self, destination: Option<Destination>) -> bool {
         match self {
             Self::Nothing => true,
             Self::Idle(asked) => destination.is_some() && asked != destination,
@@ -59,47 +59,47 @@ impl Told {
 
 /// An own domain that may run on another host too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Return {
+pub(in crate::member) struct Return {
     /// A scan that began before says nothing.
-    pub(super) since: Instant,
+    pub(in crate::member) since: Instant,
     /// When to look again.
-    pub(super) due: Instant,
+    pub(in crate::member) due: Instant,
     /// What libvirt has told of it.
-    pub(super) told: Told,
+    pub(in crate::member) told: Told,
     /// Since when libvirt has been asked whether it does, and has not answered.
-    pub(super) unanswered: Option<Instant>,
+    pub(in crate::member) unanswered: Option<Instant>,
     /// Its processes were stopped.
-    pub(super) halted: bool,
+    pub(in crate::member) halted: bool,
     /// On whose account.
-    pub(super) beside: Beside,
+    pub(in crate::member) beside: Beside,
     /// They were told to go on, once.
-    pub(super) goes_on: bool,
+    pub(in crate::member) goes_on: bool,
 }
 
 /// All migrations of this host.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct Migrations {
-    pub(super) arrivals: BTreeMap<DomainId, Arrival>,
+pub(in crate::member) struct Migrations {
+    pub(in crate::member) arrivals: BTreeMap<DomainId, Arrival>,
     /// Domains that have not come in, and since when nothing of them is left here.
-    pub(super) failed: BTreeMap<DomainId, Instant>,
+    pub(in crate::member) failed: BTreeMap<DomainId, Instant>,
     /// Hooks that wait at `started begin`, and since when.
-    pub(super) started: BTreeMap<DomainId, (RequestId, Instant)>,
+    pub(in crate::member) started: BTreeMap<DomainId, (RequestId, Instant)>,
     /// Domains that were migrated away: a scan that began before says nothing of their destination; and when to look again.
-    pub(super) departed: BTreeMap<DomainId, (Instant, Instant)>,
-    pub(super) returns: BTreeMap<DomainId, Return>,
+    pub(in crate::member) departed: BTreeMap<DomainId, (Instant, Instant)>,
+    pub(in crate::member) returns: BTreeMap<DomainId, Return>,
     /// Migrations that are denied once it was read who owns the domain: the hook, until when it waits for that, and why.
-    pub(super) denials: BTreeMap<DomainId, (RequestId, HolderDeadline, String)>,
+    pub(in crate::member) denials: BTreeMap<DomainId, (RequestId, HolderDeadline, String)>,
 }
 
 impl Migrations {
     /// True while anything is to be looked for.
-    pub(super) fn any(&self) -> bool {
+    pub(in crate::member) fn any(&self) -> bool {
         let leaves = !self.departed.is_empty() || !self.returns.is_empty();
         leaves || self.arrive() || !self.denials.is_empty()
     }
 
     /// True while a domain comes in.
-    pub(super) fn arrive(&self) -> bool {
+    pub(in crate::member) fn arrive(&self) -> bool {
         !self.arrivals.is_empty() || !self.started.is_empty()
     }
 }

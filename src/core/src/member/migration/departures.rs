@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use super::MigrationNews;
 use super::migrations::{Beside, Told};
 use super::returns::LOOK_AGAIN;
-use super::{LogLevel, Member, MigrationNews};
 use crate::ids::DomainId;
 use crate::lease::{Leases, PageScan, page_of};
+use crate::member::leasing::Leasing;
+use crate::member::{LogLevel, Member};
 use crate::time::{Now, ObserverDeadline};
 
 /// Of a domain that has left, and that no other host is seen to have, an unreadable sector is read again for so long.
@@ -16,7 +18,7 @@ const READABLE_WITHIN: Duration = Duration::from_secs(10);
 impl Member {
     /// Libvirt's list says that the CPUs of these domains run here: they may have come in, or been resumed. When is not known: of
     /// one that was resumed it may be a further migration by now, which must not be stopped.
-    pub(super) fn cpus_run(&mut self, now: &Now, domains: &[DomainId]) {
+    pub(in crate::member) fn cpus_run(&mut self, now: &Now, domains: &[DomainId]) {
         self.arrivals_run(now, domains);
         for domain in domains {
             let looked_at = self.leasing.as_ref().is_some_and(|l| l.migrations.returns.contains_key(domain));
@@ -28,7 +30,7 @@ impl Member {
 
     /// Libvirt has resumed it. One that was paused before its migration was never seen stopped for that: whoever resumes it by hand
     /// may not know that it has moved.
-    pub(super) fn domain_resumed(&mut self, now: &Now, domain: DomainId) {
+    pub(in crate::member) fn domain_resumed(&mut self, now: &Now, domain: DomainId) {
         self.arrivals_run(now, &[domain]);
         let is_its = |leases: &Leases| leases.owns(domain) || leases.is_unread(domain);
         if self.leasing.as_ref().is_some_and(|leasing| is_its(&leasing.leases)) {
@@ -42,7 +44,7 @@ impl Member {
     }
 
     /// What the driver tells of a domain that migrates.
-    pub(super) fn migration_told(&mut self, now: &Now, domain: DomainId, news: MigrationNews) {
+    pub(in crate::member) fn migration_told(&mut self, now: &Now, domain: DomainId, news: MigrationNews) {
         match news {
             MigrationNews::Suspended => {
                 if let Some(leasing) = &mut self.leasing {
@@ -58,7 +60,13 @@ impl Member {
     }
 
     /// A restarted agent found an entry.
-    pub(super) fn migration_found(&mut self, now: &Now, domain: DomainId, incoming: bool, outgoing: bool) {
+    pub(in crate::member) fn migration_found(
+        &mut self,
+        now: &Now,
+        domain: DomainId,
+        incoming: bool,
+        outgoing: bool,
+    ) {
         if !incoming {
             self.look_at_return(now, domain, Told::Nothing);
         } else if let Some(leasing) = &mut self.leasing {
@@ -73,13 +81,13 @@ impl Member {
     }
 
     /// Libvirt answers again: what it did meanwhile nobody has told.
-    pub(super) fn look_after_a_gap(&mut self, now: &Now) {
+    pub(in crate::member) fn look_after_a_gap(&mut self, now: &Now) {
         let own = self.leasing.as_ref().map(|leasing| leasing.leases.own_leases()).unwrap_or_default();
         own.into_iter().for_each(|own| self.look_at_return(now, own.domain, Told::Nothing));
     }
 
     /// The process of a domain that was migrated away is gone.
-    pub(super) fn domain_departed(&mut self, now: &Now, domain: DomainId) {
+    pub(in crate::member) fn domain_departed(&mut self, now: &Now, domain: DomainId) {
         if let Some(leasing) = &mut self.leasing {
             leasing.migrations.departed.entry(domain).or_insert((now.instant, now.instant));
         }
@@ -87,7 +95,7 @@ impl Member {
     }
 
     /// Asks for the looks that are due, and answers hooks that wait.
-    pub(super) fn migrations_turn(&mut self, now: &Now) {
+    pub(in crate::member) fn migrations_turn(&mut self, now: &Now) {
         let Some(leasing) = self.leasing.as_mut().filter(|leasing| leasing.migrations.any()) else { return };
         self.domains.settled = false;
         if leasing.lost {
@@ -113,7 +121,7 @@ impl Member {
     }
 
     /// A page was read.
-    pub(super) fn look_at_departures(&mut self, now: &Now, scan: &PageScan) {
+    pub(in crate::member) fn look_at_departures(&mut self, now: &Now, scan: &PageScan) {
         let Some(leasing) = self.leasing.as_ref().filter(|leasing| leasing.migrations.any()) else { return };
         let departed: Vec<_> =
             leasing.migrations.departed.iter().map(|(d, (since, _))| (*d, *since)).collect();
@@ -155,14 +163,14 @@ impl Member {
     }
 
     /// True while an own domain may be taken again, above the term of a destination that is gone.
-    pub(super) fn is_retaken(&self, domain: DomainId) -> bool {
-        let returned = |leasing: &super::leasing::Leasing| {
+    pub(in crate::member) fn is_retaken(&self, domain: DomainId) -> bool {
+        let returned = |leasing: &Leasing| {
             leasing.leases.owns(domain) && leasing.migrations.returns.contains_key(&domain)
         };
         self.leasing.as_deref().is_some_and(returned)
     }
 
-    pub(super) fn is_outgoing(&self, domain: DomainId) -> bool {
+    pub(in crate::member) fn is_outgoing(&self, domain: DomainId) -> bool {
         self.leasing.as_ref().is_some_and(|leasing| leasing.leases.is_outgoing(domain))
     }
 }
