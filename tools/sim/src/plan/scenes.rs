@@ -101,6 +101,13 @@ impl Scene<'_> {
     fn quick(&mut self) {
         self.plan.hosts.iter_mut().for_each(|host| host.latency = host.latency.min(2 * MS));
     }
+
+    /// All domains run on the victim, and are to be restarted.
+    fn all_on_victim(&mut self) {
+        for domain in &mut self.plan.domains {
+            (domain.host, domain.ha, domain.starts_at) = (VICTIM, true, 0);
+        }
+    }
 }
 
 /// The shortest terms.

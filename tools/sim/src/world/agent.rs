@@ -80,7 +80,7 @@ impl World {
         };
         this.agent = Agent { member: Some(member), process, number, ..Agent::default() };
         this.agent.wanted_at = u64::MAX;
-        this.is_hindered(self.at);
+        this.hinder(self.at);
         this.agent.inbox.push_back(Input::Fencer(this.fencer.half.clone()));
         self.tell_host(host, "agent", || format!("process {process} starts"));
         self.queue.at(self.at + MS, Event::Open { host, process });

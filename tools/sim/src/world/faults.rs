@@ -19,7 +19,7 @@ impl World {
     pub(crate) fn fault_strikes(&mut self, number: usize) {
         let fault = self.plan.faults[number];
         let host = fault.host;
-        self.is_hindered(host, fault.kind);
+        self.hinder(host, fault.kind);
         self.tell_host(host, "fault", || format!("#{number} {:?}", fault.kind));
         if let Some(lasts) = self.strike(host, fault.kind) {
             self.queue.at(self.at + lasts, Event::Over { number });
@@ -27,10 +27,10 @@ impl World {
     }
 
     /// A fault begins or ends: of a storage that is lost for all, each host's.
-    fn is_hindered(&mut self, host: HostIndex, kind: FaultKind) {
+    fn hinder(&mut self, host: HostIndex, kind: FaultKind) {
         let of_all = matches!(kind, FaultKind::CutAll { .. });
         let struck = self.hosts.iter_mut().enumerate().filter(|(index, _)| of_all || *index == host);
-        struck.for_each(|(_, struck)| struck.is_hindered(self.at));
+        struck.for_each(|(_, struck)| struck.hinder(self.at));
     }
 
     /// Gives how long it lasts, if it has an end.
@@ -199,7 +199,7 @@ impl World {
         if self.mended {
             return;
         }
-        self.is_hindered(host, fault.kind);
+        self.hinder(host, fault.kind);
         self.tell_host(host, "over", || format!("#{number}"));
         match fault.kind {
             FaultKind::Cut { direction, .. } => {

@@ -224,8 +224,8 @@ impl Host {
         (page.incarnation.generation.0 > 0).then_some(page.incarnation)
     }
 
-    /// Something strikes it now, or until then.
-    pub(crate) fn is_hindered(&mut self, until: u64) {
+    /// Something hinders it until then.
+    pub(crate) fn hinder(&mut self, until: u64) {
         self.hindered_at = self.hindered_at.max(until);
     }
 

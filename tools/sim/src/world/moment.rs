@@ -7,7 +7,6 @@ use leasefence_core::ids::HostKey;
 use leasefence_core::storage::IoOp;
 
 use super::World;
-use super::event::Event;
 use super::lease_file::LateWrite;
 use crate::plan::{Direction, Sector};
 use crate::time::{S, nanos};
@@ -75,9 +74,7 @@ impl World {
             && self.takes_at(offset, data, copy)
         {
             self.hosts[client].moment = None;
-            let write = LateWrite { client, offset, data: data.to_vec(), parked: false };
-            let write = self.file.keep(write);
-            self.queue.at(self.at + after, Event::Land { write });
+            self.lands_later(LateWrite { client, offset, data: data.to_vec(), parked: false }, after);
             return true;
         }
         let record = self.is_record(offset);

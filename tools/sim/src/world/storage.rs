@@ -90,12 +90,17 @@ impl World {
         Some((takes, fails))
     }
 
+    /// Whoever issued it has its answer; what it wrote lands so much later.
+    pub(super) fn lands_later(&mut self, write: LateWrite, after: u64) {
+        let write = self.file.keep(write);
+        self.queue.at(self.at + after, Event::Land { write });
+    }
+
     fn write_arrives(&mut self, client: usize, mut flight: Flight, offset: u64, data: Vec<u8>) {
         let failed = || Err(IoError::Failed("input/output error".to_owned()));
         match self.slow_write(client, offset) {
             Some((takes, true)) => {
-                let write = self.file.keep(LateWrite { client, offset, data, parked: false });
-                self.queue.at(self.at + takes, Event::Land { write });
+                self.lands_later(LateWrite { client, offset, data, parked: false }, takes);
                 return self.answer(client, flight, failed(), 0);
             }
             Some((takes, false)) => {
@@ -104,7 +109,7 @@ impl World {
                 // Nothing else is asked for meanwhile.
                 let until = self.at + takes;
                 if let Some(host) = self.hosts.get_mut(client) {
-                    host.is_hindered(until);
+                    host.hinder(until);
                 }
                 self.queue.at(until, Event::Io { client, number });
                 return;
@@ -121,14 +126,13 @@ impl World {
         if path.lands_late.0 > 0 {
             path.lands_late.0 -= 1;
             let after = path.lands_late.1;
-            let write = self.file.keep(LateWrite { client, offset, data, parked: false });
-            self.queue.at(self.at + after, Event::Land { write });
+            self.lands_later(LateWrite { client, offset, data, parked: false }, after);
             return self.answer(client, flight, failed(), 0);
         }
         if let Some(after) = path.twice.take() {
-            let again = self.file.keep(LateWrite { client, offset, data: data.clone(), parked: false });
-            self.queue.at(self.at + after, Event::Land { write: again });
+            self.lands_later(LateWrite { client, offset, data: data.clone(), parked: false }, after);
         }
+        let path = &mut self.clients[client].path;
         if path.ack_lost > 0 {
             path.ack_lost -= 1;
             self.land(client, offset, &data);
@@ -141,8 +145,7 @@ impl World {
             self.land(client, offset, first);
             let at = offset + u64::try_from(first.len()).unwrap_or_default();
             let rest = LateWrite { client, offset: at, data: rest.to_vec(), parked: false };
-            let write = self.file.keep(rest);
-            self.queue.at(self.at + lasts, Event::Land { write });
+            self.lands_later(rest, lasts);
             return self.answer(client, flight, Ok(Vec::new()), lasts + MS);
         }
         let hold = self.below(self.plan.cluster.hold);

@@ -101,9 +101,8 @@ impl Scene<'_> {
         self.plan.mended_at = stops + 30 * S;
     }
 
-    /// A survivor's want is on its way while another takes the same domains, fails or is asked to stop them, and gives them
-    /// back.
-    pub(super) fn looks(&mut self) {
+    /// All others want the victim's domains at once, and have room for them. Gives when it is lost.
+    fn victim_is_taken_over(&mut self) -> u64 {
         self.quick();
         self.plan.cluster.rank_delay = 0;
         self.plan.cluster.pages = 1;
@@ -111,10 +110,14 @@ impl Scene<'_> {
             host.memory_mib = 100_000;
             host.terms = fast(host.watchdog);
         }
-        for domain in &mut self.plan.domains {
-            (domain.host, domain.ha, domain.starts_at) = (VICTIM, true, 0);
-        }
-        let at = self.between(UP + 2 * S, UP + 6 * S);
+        self.all_on_victim();
+        self.between(UP + 2 * S, UP + 6 * S)
+    }
+
+    /// A survivor's want is on its way while another takes the same domains, fails or is asked to stop them, and gives them
+    /// back.
+    pub(super) fn looks(&mut self) {
+        let at = self.victim_is_taken_over();
         self.at(at, VICTIM, FaultKind::PowerLoss { back_after: 300 * S });
         let others = self.plan.hosts.len() - 1;
         let slow = 1 + self.rng.usize(..others);
@@ -136,18 +139,8 @@ impl Scene<'_> {
     /// A host is lost, or fenced and back with orphans; of those who take its domains one cannot know whether the write that says so
     /// has landed, with others about that have old entries of them, since starts fail here and there. All run in the end.
     pub(super) fn takes(&mut self) {
-        self.quick();
         self.plan.heals_within = 60 * S;
-        self.plan.cluster.rank_delay = 0;
-        self.plan.cluster.pages = 1;
-        for host in &mut self.plan.hosts {
-            host.memory_mib = 100_000;
-            host.terms = fast(host.watchdog);
-        }
-        for domain in &mut self.plan.domains {
-            (domain.host, domain.ha, domain.starts_at) = (VICTIM, true, 0);
-        }
-        let at = self.between(UP + 2 * S, UP + 6 * S);
+        let at = self.victim_is_taken_over();
         if self.rng.bool() {
             let back_after = pick(&mut self.rng, [S, 10 * S, 600 * S]);
             self.at(at, VICTIM, FaultKind::PowerLoss { back_after });

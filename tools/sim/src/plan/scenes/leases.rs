@@ -17,9 +17,7 @@ impl Scene<'_> {
     pub(super) fn drops(&mut self) {
         self.plan.cluster.rank_delay = 0;
         self.plan.cluster.pages = 1;
-        for domain in &mut self.plan.domains {
-            (domain.host, domain.ha, domain.starts_at) = (VICTIM, true, 0);
-        }
+        self.all_on_victim();
         for host in &mut self.plan.hosts {
             host.memory_mib = 100_000;
         }
@@ -139,9 +137,7 @@ impl Scene<'_> {
             host.memory_mib = 100_000;
             host.terms = fast(host.watchdog);
         }
-        for domain in &mut self.plan.domains {
-            (domain.host, domain.ha, domain.starts_at) = (VICTIM, true, 0);
-        }
+        self.all_on_victim();
         let at = self.between(UP + S, UP + 5 * S);
         for host in 1..self.plan.hosts.len() {
             let lasts = self.between(5 * S, 40 * S);

@@ -19,9 +19,7 @@ impl Scene<'_> {
         while self.plan.domains.len() < 12 {
             self.plan.domains.push(some);
         }
-        for domain in &mut self.plan.domains {
-            (domain.host, domain.ha, domain.starts_at) = (VICTIM, true, 0);
-        }
+        self.all_on_victim();
         self.plan.hosts.iter_mut().for_each(|host| host.memory_mib = 100_000);
         let at = self.between(UP + S, UP + 4 * S);
         self.at(at, VICTIM, FaultKind::PowerLoss { back_after: 600 * S });
@@ -77,9 +75,7 @@ impl Scene<'_> {
             host.memory_mib = 100_000;
             host.terms = Terms { lease_ttl: Duration::from_secs(12), ..fast(host.watchdog) };
         }
-        for domain in &mut self.plan.domains {
-            (domain.host, domain.ha, domain.starts_at) = (VICTIM, true, 0);
-        }
+        self.all_on_victim();
         let at = self.between(UP + 2 * S, UP + 7 * S);
         let back_after = if self.rng.bool() { S } else { 300 * S };
         self.at(at, VICTIM, FaultKind::PowerLoss { back_after });
