@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasefence_core::format::{LeasePage, LeaseState, RecordCopy};
+use leasefence_core::format::{LeaseState, RecordCopy};
 
 use crate::disk::Path;
 use crate::world::{World, guest};
@@ -83,12 +83,10 @@ fn an_agent_killed_while_it_rewrites_its_lease_pages_rejoins() {
 /// True when a copy of a lease page says that this host owns the guest.
 fn owned_on_disk(world: &World, index: usize, number: u8) -> bool {
     let (layout, slot) = (world.layout(), world.slot(index));
-    let places =
-        (0..layout.pages()).flat_map(|page| RecordCopy::BOTH.map(|copy| layout.lease_page(page, slot, copy)));
-    places.into_iter().any(|place| {
-        let start = usize::try_from(place.offset).expect("small");
-        let page = LeasePage::decode(&place, &world.disk.0[start..start + place.len]);
-        let entry = page.ok().and_then(|page| page.get(guest(number)).copied());
+    let mut pages =
+        (0..layout.pages()).flat_map(|page| RecordCopy::BOTH.map(|copy| world.lease_page(page, slot, copy)));
+    pages.any(|page| {
+        let entry = page.and_then(|page| page.get(guest(number)).copied());
         entry.is_some_and(|entry| entry.state == LeaseState::Own)
     })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasefence_core::fencing::StorageKind;
-use leasefence_core::format::{LeasePage, LeaseState, RecordCopy};
+use leasefence_core::format::{LeaseState, RecordCopy};
 
 use crate::disk::Path;
 use crate::world::{World, guest};
@@ -197,17 +197,11 @@ fn what_ran_last_is_started_and_no_older_definition_that_was_left_here() {
 }
 
 /// What the copies of a host's lease page say of a guest, the newer last: its state and term, none where there is no entry of it.
-fn says(world: &World, index: usize, number: u8) -> Vec<Option<(LeaseState, u32)>> {
-    let (layout, slot) = (world.layout(), world.slot(index));
-    let places = RecordCopy::BOTH.map(|copy| layout.lease_page(layout.page_of(guest(number)), slot, copy));
-    let decoded = places.map(|place| {
-        let start = usize::try_from(place.offset).expect("small");
-        LeasePage::decode(&place, &world.disk.0[start..start + place.len]).expect("it was written")
-    });
-    let mut pages = decoded.to_vec();
-    pages.sort_by_key(|page| page.sequence);
-    let said = |page: &LeasePage| page.get(guest(number)).map(|entry| (entry.state, entry.term.0));
-    pages.iter().map(said).collect()
+fn says(world: &World, index: usize, number: u8) -> [Option<(LeaseState, u32)>; 2] {
+    let (page, slot) = (world.layout().page_of(guest(number)), world.slot(index));
+    let mut copies = RecordCopy::BOTH.map(|copy| world.lease_page(page, slot, copy).expect("it was written"));
+    copies.sort_by_key(|page| page.sequence);
+    copies.map(|page| page.get(guest(number)).map(|entry| (entry.state, entry.term.0)))
 }
 
 #[test]

@@ -96,13 +96,9 @@ impl World {
     /// True when an entry of any lease page names this incarnation as its predecessor.
     pub(crate) fn pred_on_disk(&self, victim: Incarnation) -> bool {
         let layout = self.layout();
-        let places = (0..layout.pages())
-            .flat_map(|page| layout.slots().map(move |slot| layout.lease_page(page, slot, RecordCopy::A)));
-        let pages = places.filter_map(|place| {
-            let start = usize::try_from(place.offset).expect("small");
-            LeasePage::decode(&place, &self.disk.0[start..start + place.len]).ok()
-        });
-        pages.into_iter().any(|page| page.entries().any(|entry| entry.pred == Some(victim)))
+        let places = (0..layout.pages()).flat_map(|page| layout.slots().map(move |slot| (page, slot)));
+        let mut pages = places.filter_map(|(page, slot)| self.lease_page(page, slot, RecordCopy::A));
+        pages.any(|page| page.entries().any(|entry| entry.pred == Some(victim)))
     }
 
     /// True when a host's record convicts this incarnation.
@@ -308,6 +304,13 @@ impl World {
             let start = usize::try_from(place.offset).expect("small");
             HostRecord::decode(&place, &self.disk.0[start..start + place.len]).ok()
         })
+    }
+
+    /// One copy of a slot's lease page as it lies on storage.
+    pub(crate) fn lease_page(&self, page: u8, slot: Slot, copy: RecordCopy) -> Option<LeasePage> {
+        let place = self.layout().lease_page(page, slot, copy);
+        let start = usize::try_from(place.offset).expect("small");
+        LeasePage::decode(&place, &self.disk.0[start..start + place.len]).ok()
     }
 
     /// The slot of a host.
