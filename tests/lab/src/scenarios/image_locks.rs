@@ -2,6 +2,7 @@
 //! recovery tries again until the server lets go. The report's `silent` is the measurement; docs/STORAGE.md has what came of it.
 
 use super::{cut_past_verdict, power_off};
+use crate::cluster::LEASE_TTL;
 use crate::scenario::{Failure, Scenario};
 use crate::stage::Stage;
 use crate::storage::Storage;
@@ -14,7 +15,7 @@ pub(super) const LEASE_TIME_90: Scenario = Scenario::new(
     |stage| {
         server_lease_time(stage, 90)?;
         let seen = power_off::play(stage);
-        server_lease_time(stage, 10)?;
+        server_lease_time(stage, LEASE_TTL.as_secs())?;
         seen
     },
 )
@@ -52,7 +53,7 @@ pub(super) const TRAP_NOLOCK: Scenario = Scenario::new(
 )
 .only_on(NFS);
 
-fn server_lease_time(stage: &mut Stage<'_>, seconds: u32) -> Result<(), Failure> {
+fn server_lease_time(stage: &mut Stage<'_>, seconds: u64) -> Result<(), Failure> {
     stage.on_storage(&format!(
         "sed -i 's/^lease-time=.*/lease-time={seconds}/' /etc/nfs.conf.d/lab.conf && systemctl restart nfs-server && \
          grep -qx {seconds} /proc/fs/nfsd/nfsv4leasetime"
