@@ -29,6 +29,11 @@ pub const WATCHDOG: (&str, &str) = ("auto", "virtual");
 /// Longest that a host without a proof waits for its watchdog.
 const WATCHDOG_BITES_WITHIN: Duration = Duration::from_secs(15);
 
+/// Says who keeps it busy, if somebody does.
+const UNMOUNT_DISKS: &str = "umount /mnt/disks || { \
+    for held in $(find /proc/[0-9]*/fd /proc/[0-9]*/cwd -lname '/mnt/disks*' 2>/dev/null); do \
+    of=${held#/proc/}; echo \"$(cat /proc/${of%%/*}/comm) $held $(readlink $held)\"; done; exit 1; }";
+
 /// The configuration.
 const CONFIGURATION: &str = "/etc/leasefence/leasefence.toml";
 
@@ -191,7 +196,7 @@ fence_budget = "6s"
         let each =
             |command: &str| self.on_each(|host| Ok(self.lab.exec_for(host, command, PATIENCE).map(drop)?));
         self.while_the_guest_is_off(|_| {
-            each("umount /mnt/disks")?;
+            each(UNMOUNT_DISKS)?;
             // Locks of NFS 3 outlive the host that took them, and keep out clients of NFS 4.
             self.lab.exec(STORAGE, "echo /srv/disks >/proc/fs/nfsd/unlock_filesystem")?;
             each(&mount)
