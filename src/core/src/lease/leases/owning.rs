@@ -120,15 +120,21 @@ impl Leases {
             if self.tokens.is_open(domain) {
                 continue;
             }
-            if matches!(reason, EndReason::MigratedAway { .. }) {
-                // QEMU gave its disks up before the destination took them: nothing of it is left in this host's kernel.
-                self.domains.departed(domain);
-                self.events.push_back(LeaseEvent::Departed { domain });
-            } else if self.domains.exit_is_quiet(domain) {
-                self.end(ctx, domain, reason);
+            if self.domains.exit_is_quiet(domain) {
+                self.is_over(ctx, domain, reason);
             } else {
                 self.end_once_quiet(ctx, domain, reason);
             }
+        }
+    }
+
+    /// Its process is gone, and its storages are quiet. Whether its destination has it by a lease is looked at first.
+    pub(super) fn is_over(&mut self, ctx: &LeaseContext<'_>, domain: DomainId, reason: EndReason) {
+        if matches!(reason, EndReason::MigratedAway { .. }) {
+            self.domains.departed(domain);
+            self.events.push_back(LeaseEvent::Departed { domain });
+        } else {
+            self.end(ctx, domain, reason);
         }
     }
 

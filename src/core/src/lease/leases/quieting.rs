@@ -45,7 +45,7 @@ impl Leases {
             match news {
                 QuietNews::Ask(asked) => self.events.push_back(LeaseEvent::Barrier { domain, asked }),
                 QuietNews::Late(why) => self.events.push_back(LeaseEvent::NotQuiet { domain, why }),
-                QuietNews::Quiet => self.end(ctx, domain, reason),
+                QuietNews::Quiet => self.is_over(ctx, domain, reason),
             }
         }
     }

@@ -196,7 +196,8 @@ impl OwnedDomains {
             return;
         }
         owned.running_since = None;
-        let drained = owned.ran && reason == StopReason::Shutdown;
+        // Of what libvirt has moved QEMU gave its disks up before the destination took them.
+        let drained = reason == StopReason::Migrated || owned.ran && reason == StopReason::Shutdown;
         let reason = match reason {
             // What is migrated has run, whether this process has seen it or not.
             StopReason::Migrated => EndReason::MigratedAway { destination_seen: false },

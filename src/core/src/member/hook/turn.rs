@@ -55,7 +55,10 @@ impl Member {
         let hold = self.config.unknown_hold;
         let Some(leasing) = &mut self.leasing else { return };
         let Some(term) = leasing.leases.may_run_again_here(domain, hold, now.instant) else { return };
-        if leasing.starts.is_restored(domain) || self.may_start(now).is_err() {
+        if leasing.starts.is_restored(domain)
+            || self.may_start(now).is_err()
+            || self.may_have_moved(now, domain)
+        {
             return;
         }
         let taken = self.leasing.as_mut().and_then(|leasing| leasing.starts.take_leaving(domain));

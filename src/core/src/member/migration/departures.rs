@@ -170,6 +170,14 @@ impl Member {
         self.leasing.as_deref().is_some_and(returned)
     }
 
+    /// True while it may run on the host that it was to move to, though it is owned here: that is looked at until it is settled.
+    pub(in crate::member) fn may_have_moved(&mut self, now: &Now, domain: DomainId) -> bool {
+        if self.is_outgoing(domain) && self.returning(domain).is_none() {
+            self.look_at_return(now, domain, Told::Nothing);
+        }
+        self.returning(domain).is_some()
+    }
+
     pub(in crate::member) fn is_outgoing(&self, domain: DomainId) -> bool {
         self.leasing.as_ref().is_some_and(|leasing| leasing.leases.is_outgoing(domain))
     }

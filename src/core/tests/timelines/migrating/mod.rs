@@ -4,6 +4,7 @@ mod agent_away;
 mod beside;
 mod coming_in;
 mod failing;
+mod killed_source;
 mod next_destination;
 mod resumed_source;
 mod steps;

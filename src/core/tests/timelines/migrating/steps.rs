@@ -28,12 +28,17 @@ pub(crate) fn state(world: &World, index: usize) -> Option<LeaseState> {
 /// Guest 1 runs on host 0, under its lease.
 pub(crate) fn world(hosts: u8) -> World {
     let mut world = World::held(hosts);
+    runs_here(&mut world);
+    world
+}
+
+/// A user starts guest 1 on host 0.
+pub(crate) fn runs_here(world: &mut World) {
     let asked = world.user_asks(0, 1);
     assert!(world.answer(0, asked).0);
     world.user_starts(0, 1);
     world.run(3_000);
-    assert_eq!(state(&world, 0), Some(LeaseState::Own), "{}", world.story());
-    world
+    assert_eq!(state(world, 0), Some(LeaseState::Own), "{}", world.story());
 }
 
 pub(crate) fn begin(world: &mut World, to: usize) -> RequestId {

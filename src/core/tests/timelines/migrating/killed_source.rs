@@ -1,0 +1,81 @@
+//! A source that was killed, or died, since its domain runs elsewhere: what it wrote may still leave its host (R6), and its entry
+//! that stays for that long is no lease to run under.
+
+use leasefence_core::fencing::StorageKind;
+use leasefence_core::format::LeaseState;
+
+use super::steps::*;
+use crate::world::{World, guest};
+
+/// Guest 1 on NFS, whose source is resumed beside its destination and killed, while its host's way to that storage is cut.
+fn killed_while_cut() -> World {
+    let mut world = World::held(3);
+    world.hosts.iter_mut().for_each(|host| host.storage_kind = StorageKind::Nfs);
+    runs_here(&mut world);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    world.tolerates_two_writers = true;
+    runs_there(&mut world, 1);
+    source_resumes(&mut world);
+    world.hosts[0].data_cut = true;
+    world.until(3, "the source is killed", |world| world.count(0, "destroy") > 0);
+    world.tolerates_two_writers = false;
+    world.run(2_000);
+    has_moved(&world);
+    world
+}
+
+/// The destination's guest crashes; nobody may start it while the source's last writes may land.
+fn is_not_recovered_before_it_is_quiet(mut world: World) {
+    world.guest_crashes(1, 1);
+    world.run(60_000);
+    assert_eq!((world.runs_on(1), state(&world, 0)), (vec![], Some(LeaseState::Own)), "{}", world.story());
+    let at = world.at;
+    world.hosts[0].data_path_heals(at);
+    world.until(40, "the guest runs again", |world| world.runs_on(1).len() == 1);
+}
+
+#[test]
+fn a_killed_source_keeps_its_domain_from_starting_until_its_last_writes_have_landed() {
+    is_not_recovered_before_it_is_quiet(killed_while_cut());
+}
+
+/// Catches: an agent that takes a source that was killed for one that libvirt has moved, since its page says that it was leaving.
+#[test]
+fn so_does_one_whose_agent_was_started_again() {
+    let mut world = killed_while_cut();
+    restarts_agent(&mut world, 0, |_| ());
+    world.run(10_000);
+    is_not_recovered_before_it_is_quiet(world);
+}
+
+/// Catches: a second copy of a domain that has moved, started on its source where no barrier can show its last run over.
+#[test]
+fn one_of_which_no_barrier_can_be_written_is_not_started_beside_its_destination() {
+    for crashed_at_the_end in [false, true] {
+        let mut world = World::held(2);
+        world.hosts.iter_mut().for_each(|host| host.storage_kind = StorageKind::Nfs);
+        runs_here(&mut world);
+        prepares(&mut world, 1);
+        suspends(&mut world);
+        world.hosts[0].barriers_refused = true;
+        if crashed_at_the_end {
+            world.guest_crashes(0, 1);
+            world.hosts[0].suspended.remove(&guest(1));
+            world.hosts[0].migrates.remove(&guest(1));
+            runs_there(&mut world, 1);
+        } else {
+            world.tolerates_two_writers = true;
+            runs_there(&mut world, 1);
+            source_resumes(&mut world);
+            world.until(3, "the source is killed", |world| world.count(0, "destroy") > 0);
+            world.tolerates_two_writers = false;
+        }
+        world.run(70_000);
+        has_moved(&world);
+        let asked = world.user_asks(0, 1);
+        let (permitted, why) = world.answer(0, asked);
+        assert!(!permitted, "permitted beside host 1, crashed: {crashed_at_the_end}\n{}", world.story());
+        assert!(why.contains("host-1") || why.contains("last run"), "{why}");
+    }
+}
