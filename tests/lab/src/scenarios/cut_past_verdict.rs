@@ -3,6 +3,7 @@
 
 use crate::lab::Directions;
 use crate::machine::Network;
+use crate::resets::By;
 use crate::scenario::{Failure, KnownRed, Red, Scenario};
 use crate::stage::Stage;
 use crate::storage::{Storage, target};
@@ -20,18 +21,13 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
     play,
 );
 
-/// What quiescence is for. On NFS 4.2 the server keeps a dead client's writes out as well, and nothing would be seen. Nothing
-/// is taken back: such a host has no proof, and is rebooted.
+/// What quiescence is for. On NFS 4.2 the server keeps a dead client's writes out as well, and nothing would be seen: there it is
+/// shown on NFS 3 (`image_locks`). Nothing is taken back: such a host has no proof, and is rebooted.
 pub(super) const NOT_QUIESCED: Scenario = Scenario::new(
     "trap-not-quiesced",
     "has no watchdog and a fencer with --no-quiesce, and is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands",
     |stage| {
-        stage.uses_watchdog("none", "none")?;
-        stage.on_victim(&format!(
-            "mkdir -p {DROP_IN} && \
-             printf '[Service]\\nExecStart=\\nExecStart={FENCER} --no-quiesce\\n' >{DROP_IN}/lab.conf && \
-             systemctl daemon-reload && systemctl restart leasefence-fencer"
-        ))?;
+        quiesces_nothing(stage)?;
         cut_until_taken_over(stage)?;
         // A busy machine may take longer to log in again than its status takes to ask for the reboot, which takes all away.
         let session = target("disks");
@@ -45,17 +41,39 @@ pub(super) const NOT_QUIESCED: Scenario = Scenario::new(
     },
 )
 .only_on(&[Storage::Iscsi])
-.known_red(&[KnownRed {
-    on: Storage::Iscsi,
-    red: Red::LateWrite,
-    why: "what is not quiesced lands: the trap works",
-}]);
+.known_red(&[KnownRed { on: Storage::Iscsi, red: Red::LateWrite, why: TRAP_WORKS }]);
+
+pub(super) const TRAP_WORKS: &str = "what is not quiesced lands: the trap works";
+
+/// The trap with nothing between it and the disk, on a storage that takes its sessions up again by itself.
+pub(super) fn play_not_quiesced(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    quiesces_nothing(stage)?;
+    cut_until_taken_over(stage)?;
+    comes_back(stage)
+}
+
+fn quiesces_nothing(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    stage.uses_watchdog("none", "none")?;
+    stage.on_victim(&format!(
+        "mkdir -p {DROP_IN} && \
+         printf '[Service]\\nExecStart=\\nExecStart={FENCER} --no-quiesce\\n' >{DROP_IN}/lab.conf && \
+         systemctl daemon-reload && systemctl restart leasefence-fencer"
+    ))?;
+    Ok(())
+}
 
 /// The storage of each host that plays this has its proof, in time for its watchdog.
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<(), Failure> {
     cut_until_taken_over(stage)?;
     comes_back(stage)?;
     stage.sees_no_reset()
+}
+
+/// The storage has no proof, and the host its watchdog.
+pub(super) fn play_unproven(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    cut_until_taken_over(stage)?;
+    stage.sees_reset(By::Watchdog)?;
+    comes_back(stage)
 }
 
 fn cut_until_taken_over(stage: &mut Stage<'_>) -> Result<(), Failure> {

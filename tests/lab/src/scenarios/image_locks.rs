@@ -3,7 +3,7 @@
 
 use super::{cut_past_verdict, power_off};
 use crate::cluster::LEASE_TTL;
-use crate::scenario::{Failure, Scenario};
+use crate::scenario::{Failure, KnownRed, Red, Scenario};
 use crate::stage::Stage;
 use crate::storage::Storage;
 
@@ -40,8 +40,8 @@ pub(super) const NFS_3_NOLOCK: Scenario = Scenario::new(
 /// state, and a dying QEMU waits for its lock's server: the watchdog ends that.
 pub(super) const TRAP: Scenario = Scenario::new(
     "trap-nfs3",
-    "has its guest's disk on NFS 3 and is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands",
-    |stage| on_nfs_3(stage, "vers=3", cut_past_verdict::play),
+    "has its guest's disk on NFS 3 and is cut off until its guest runs elsewhere, then the cut heals: its watchdog has reset it, and nothing of the old guest lands",
+    |stage| on_nfs_3(stage, "vers=3", cut_past_verdict::play_unproven),
 )
 .only_on(NFS);
 
@@ -52,6 +52,15 @@ pub(super) const TRAP_NOLOCK: Scenario = Scenario::new(
     |stage| on_nfs_3(stage, "vers=3,nolock", cut_past_verdict::play),
 )
 .only_on(NFS);
+
+/// The same with nothing between the trap and the disk.
+pub(super) const TRAP_NOT_QUIESCED: Scenario = Scenario::new(
+    "trap-nfs3-not-quiesced",
+    "has its guest's disk on NFS 3 without locks, no watchdog and a fencer with --no-quiesce, and is cut off until its guest runs elsewhere, then the cut heals: nothing of the old guest lands",
+    |stage| on_nfs_3(stage, "vers=3,nolock", cut_past_verdict::play_not_quiesced),
+)
+.only_on(NFS)
+.known_red(&[KnownRed { on: Storage::Nfs, red: Red::LateWrite, why: cut_past_verdict::TRAP_WORKS }]);
 
 fn server_lease_time(stage: &mut Stage<'_>, seconds: u64) -> Result<(), Failure> {
     stage.on_storage(&format!(

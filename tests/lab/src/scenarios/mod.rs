@@ -86,6 +86,7 @@ pub const ALL: &[Scenario] = &[
     image_locks::NFS_3_NOLOCK,
     image_locks::TRAP,
     image_locks::TRAP_NOLOCK,
+    image_locks::TRAP_NOT_QUIESCED,
     all_cut::SCENARIO,
     export::READ_ONLY,
     export::GONE,
