@@ -67,19 +67,49 @@ pub(super) const REBOOTED: Scenario = Scenario::new(
     "reboot",
     "has its guest stopped by a user, and is rebooted in order: it releases its lease, its watchdog does not bite, and it comes back",
     |stage| {
-        let (victim, guest) = (stage.victim(), guest::NAME);
-        let boots = stage.lab().boots(victim);
+        let guest = guest::NAME;
         stage.note(Kind::Fault, "virsh destroy; systemctl reboot");
         stage.on_victim(&format!("leasefence ha disable {guest} && virsh --quiet destroy {guest}"))?;
-        // The answer never comes.
-        stage.on_victim("(sleep 1; systemctl reboot) >/dev/null 2>&1 </dev/null &")?;
-        stage.sees_verdicts()?;
-        stage.sees_evidence("released")?;
-        stage.sees_reset(By::Kernel)?;
-        stage.lab().wait_for_boot(victim, boots + 1)?;
-        stage.note(Kind::Mended, "it has booted");
-        stage.sees_return()?;
-        stage.cluster().start_guest(victim)?;
+        reboots(stage)?;
+        stage.cluster().start_guest(stage.victim())?;
         stage.sees_guest_on_one_host()
     },
 );
+
+/// What it shut down it would be restarted elsewhere; what it saves stays here, with its image.
+pub(super) const SAVED: Scenario = Scenario::new(
+    "reboot-saved",
+    "has libvirt-guests save its guest as it is rebooted in order: it releases its lease, nobody starts the guest elsewhere, and the guest goes on where it was",
+    |stage| {
+        stage.note(Kind::Fault, "systemctl reboot, with ON_SHUTDOWN=suspend");
+        // Once: it is not enabled, and so stopped after the reboot.
+        stage.on_victim(&format!(
+            "cp {GUESTS} {GUESTS}.lab && printf 'ON_BOOT=ignore\\nON_SHUTDOWN=suspend\\n' >>{GUESTS} && \
+             systemctl start libvirt-guests"
+        ))?;
+        reboots(stage)?;
+        stage.on_victim(&format!("mv {GUESTS}.lab {GUESTS}"))?;
+        stage.cluster().start_guest(stage.victim())?;
+        stage.note(Kind::Mended, "virsh start");
+        stage.wait_ttl(0.5)?;
+        stage.sees_guest_on_one_host()?;
+        stage.sees_guest_unharmed()
+    },
+);
+
+/// What libvirt-guests goes by.
+const GUESTS: &str = "/etc/default/libvirt-guests";
+
+/// The victim is rebooted in order, and holds a lease again.
+fn reboots(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    let victim = stage.victim();
+    let boots = stage.lab().boots(victim);
+    // The answer never comes.
+    stage.on_victim("(sleep 1; systemctl reboot) >/dev/null 2>&1 </dev/null &")?;
+    stage.sees_verdicts()?;
+    stage.sees_evidence("released")?;
+    stage.sees_reset(By::Kernel)?;
+    stage.lab().wait_for_boot(victim, boots + 1)?;
+    stage.note(Kind::Mended, "it has booted");
+    stage.sees_return()
+}

@@ -54,6 +54,7 @@ pub const ALL: &[Scenario] = &[
     maintenance::DISARMED,
     maintenance::UNWATCHED,
     maintenance::REBOOTED,
+    maintenance::SAVED,
     processes::AGENT_STOPPED,
     processes::FENCER_STOPPED,
     processes::FENCER_KILLED_CUT,
