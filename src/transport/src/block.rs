@@ -100,8 +100,10 @@ impl Beneath {
     }
 }
 
-/// Where sysfs describes the device with this number; none when there is no such device.
-pub(crate) fn place_in_sysfs(root: &Path, device: u64) -> Option<PathBuf> {
+/// Where sysfs, below `root`, describes the block device with this number; none when there is no such device. One that was deleted
+/// is none, also while something still has it open or mounted.
+#[must_use]
+pub fn place_in_sysfs(root: &Path, device: u64) -> Option<PathBuf> {
     fs::canonicalize(root.join("sys/dev/block").join(number(device))).ok()
 }
 

@@ -21,11 +21,13 @@ mod sockets;
 mod transport;
 mod way;
 
-pub use block::{Beneath, BlockDevice};
+pub use block::{Beneath, BlockDevice, place_in_sysfs};
 pub use iscsi::IscsiSession;
 pub use keeper::{Activity, Keeper};
 pub use mounts::{HOST_MOUNTS, Mount, host_mounts, mount_of, mount_with_id, mounts};
 pub use nfs::NfsMount;
 pub use sockets::{Sockets, TcpSocket, destroy, sockets_to};
 pub use transport::Transport;
-pub use way::{IscsiPath, IscsiWay, Locks, MappedDevice, Mapping, NfsWay, Obstacle, Sharer, nfs_is_known};
+pub use way::{
+    IscsiPath, IscsiWay, Locks, MappedDevice, Mapping, NfsWay, Obstacle, Sharer, nfs_is_known, scsi_device_of,
+};

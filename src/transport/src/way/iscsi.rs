@@ -79,8 +79,9 @@ impl IscsiPath {
     }
 }
 
-/// `…/sessionN/targetH:C:I/H:C:I:L` within the place of a disk or partition in sysfs, and N.
-pub(crate) fn scsi_device_of(full: &Path) -> Option<(PathBuf, u32)> {
+/// `…/sessionN/targetH:C:I/H:C:I:L` within the place of a disk or partition in sysfs, and N; none where it is of no session.
+#[must_use]
+pub fn scsi_device_of(full: &Path) -> Option<(PathBuf, u32)> {
     let mut place = PathBuf::new();
     let mut session = None;
     for part in full.components() {

@@ -9,8 +9,7 @@ mod nfs;
 mod obstacle;
 mod volumes;
 
-pub(crate) use iscsi::scsi_device_of;
-pub use iscsi::{IscsiPath, IscsiWay};
+pub use iscsi::{IscsiPath, IscsiWay, scsi_device_of};
 pub use mapped::{MappedDevice, Mapping};
 pub use nfs::{Locks, NfsWay, Sharer};
 pub use obstacle::Obstacle;
