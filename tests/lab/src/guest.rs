@@ -29,13 +29,23 @@ pub fn definition(storage: Storage) -> String {
 #[must_use]
 pub fn definition_on(storage: Storage, disk: &str) -> String {
     let disk = PathBuf::from(disk);
+    domain(NAME, UUID, if storage.disk_is_a_device() { Source::Block(disk) } else { Source::File(disk) })
+}
+
+/// The definition of another guest like it, whose disk is an image.
+#[must_use]
+pub fn another(name: &str, uuid: &str, image: &str) -> String {
+    domain(name, uuid, Source::File(PathBuf::from(image)))
+}
+
+fn domain(name: &str, uuid: &str, disk: Source) -> String {
     let domain = Domain {
-        name: NAME.into(),
-        uuid: UUID.into(),
+        name: name.into(),
+        uuid: uuid.into(),
         machine: "pc".into(),
         rom: "/lab/guest.rom".into(),
         host_name: "/run/host-name".into(),
-        disk: if storage.disk_is_a_device() { Source::Block(disk) } else { Source::File(disk) },
+        disk,
         io: "native".into(),
         shareable: false,
         operations_per_second: Some(WRITES_PER_SECOND),

@@ -132,7 +132,8 @@ pub fn target(name: &str) -> String {
 }
 
 /// The one LUN of a target, as udev names it.
-fn lun(name: &str, address: &str) -> String {
+#[must_use]
+pub fn lun(name: &str, address: &str) -> String {
     format!("/dev/disk/by-path/ip-{address}:3260-iscsi-{}-lun-0", target(name))
 }
 

@@ -7,6 +7,7 @@ mod cut_healed;
 mod cut_past_verdict;
 mod drill;
 mod export;
+mod file_system;
 mod flapping;
 mod freeze;
 mod image_locks;
@@ -81,6 +82,8 @@ pub const ALL: &[Scenario] = &[
     mapped::PLANNED_FENCE,
     mapped::CUT,
     lvm::CUT,
+    file_system::PLANNED_FENCE,
+    file_system::CUT,
     unkillable::SCENARIO,
     image_locks::LEASE_TIME_90,
     image_locks::NFS_3,
