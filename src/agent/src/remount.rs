@@ -173,9 +173,7 @@ impl Keeper {
         if self.noted == before {
             return;
         }
-        if let Err(error) = self.write() {
-            self.say(format!("noting the disks' storages in {}: {error}", self.file.display()));
-        }
+        self.write_down();
         let fstab = fs::read_to_string(FSTAB).unwrap_or_default();
         let notes = self.noted.values().map(String::as_str).collect::<String>();
         for noted in Noted::read(&notes) {
@@ -187,16 +185,22 @@ impl Keeper {
         }
     }
 
-    fn write(&self) -> io::Result<()> {
+    fn write_down(&mut self) {
         let new = self.file.with_extension("new");
-        fs::write(&new, self.noted.values().map(String::as_str).collect::<String>())?;
-        fs::rename(&new, &self.file)
+        let text = self.noted.values().map(String::as_str).collect::<String>();
+        if let Err(error) = fs::write(&new, text).and_then(|()| fs::rename(&new, &self.file)) {
+            self.say(format!("noting the disks' storages in {}: {error}", self.file.display()));
+        }
     }
 
     fn bring_back(&mut self) {
         let noted = fs::read_to_string(&self.file).unwrap_or_default();
         let missing: Vec<Noted> = Noted::read(&noted).filter(|noted| !noted.is_there()).collect();
         if missing.is_empty() {
+            // What was brought back and is guarded no more is nobody's concern at the next fence: its operator may have taken it away.
+            self.before.clear();
+            self.note();
+            self.write_down();
             fs::remove_file(&self.marker).ok();
             self.away = false;
             self.said.clear();
@@ -214,5 +218,42 @@ impl Keeper {
         if self.said.insert(text.clone()) {
             send(&self.events, Event::Trouble("storages", text));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    /// Catches: a file system that its operator has unmounted since the last fence, since another host has it now, and that is
+    /// mounted again after the next one.
+    #[test]
+    fn what_was_brought_back_is_forgotten_until_it_is_named_again() -> io::Result<()> {
+        let run_dir = tempfile::tempdir()?;
+        let (file, marker) = (run_dir.path().join(FILE), run_dir.path().join(MARKER));
+        // Of a session that is gone: nobody waits for it.
+        let there = "scsi 2064 4294967295:0:0:1\n";
+        let (events, _inbox) = unbounded_channel();
+        let mut keeper = Keeper {
+            file: file.clone(),
+            marker: marker.clone(),
+            noted: BTreeMap::new(),
+            before: read_notes(there),
+            away: true,
+            guarded: true,
+            pending: Arc::new(AtomicBool::new(true)),
+            events,
+            said: BTreeSet::new(),
+        };
+        fs::write(&marker, "")?;
+        fs::write(&file, there)?;
+        keeper.bring_back();
+        assert_eq!(fs::read_to_string(&file)?, "");
+        assert!(!marker.exists() && !keeper.away && !keeper.pending.load(Ordering::Acquire));
+        keeper.hear(News::Names(BTreeSet::from([2064])));
+        assert_eq!(keeper.noted, BTreeMap::from([(2064, String::new())]));
+        Ok(())
     }
 }
