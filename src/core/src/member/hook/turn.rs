@@ -4,7 +4,7 @@ use crate::ids::DomainId;
 use crate::member::phase::Phase;
 use crate::member::user_starts::Asked;
 use crate::member::{Command, LogLevel, Member};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 impl Member {
     /// Asks libvirt what became of starts that show nothing; tells those who wait that the lease is over.
@@ -33,14 +33,14 @@ impl Member {
     /// Starts whose domain's last run here has ended by now, its entry with it.
     fn starts_after_an_end(&mut self, now: &Now) {
         let Some(leasing) = &mut self.leasing else { return };
-        for domain in leasing.starts.leaving() {
-            self.runs_again_here(now, domain);
+        for (domain, since) in leasing.starts.leaving() {
+            self.runs_again_here(now, domain, since);
         }
         let Some(leasing) = &mut self.leasing else { return };
         let leases = &leasing.leases;
         let ended: Vec<_> =
-            leasing.starts.leaving().into_iter().filter(|domain| !leases.owns(*domain)).collect();
-        for domain in ended {
+            leasing.starts.leaving().into_iter().filter(|(domain, _)| !leases.owns(*domain)).collect();
+        for (domain, _) in ended {
             let taken = self.leasing.as_mut().and_then(|leasing| leasing.starts.take_leaving(domain));
             let Some(Asked { asker: Some(asker), report, .. }) = taken else { continue };
             if let Err(why) = self.start_wanted(now, asker, domain, report) {
@@ -51,13 +51,13 @@ impl Member {
 
     /// A domain whose last run here cannot be shown to be over, since no barrier can be written to its storages, would be locked
     /// for ever: after `unknown_hold`, in which what may still land has landed (R11), it runs again here under the same term.
-    fn runs_again_here(&mut self, now: &Now, domain: DomainId) {
+    fn runs_again_here(&mut self, now: &Now, domain: DomainId, asked: Instant) {
         let hold = self.config.unknown_hold;
         let Some(leasing) = &mut self.leasing else { return };
         let Some(term) = leasing.leases.may_run_again_here(domain, hold, now.instant) else { return };
         if leasing.starts.is_restored(domain)
             || self.may_start(now).is_err()
-            || self.may_have_moved(now, domain)
+            || self.may_have_moved(now, domain, asked)
         {
             return;
         }

@@ -7,10 +7,10 @@ use super::MigrationNews;
 use super::migrations::{Beside, Told};
 use super::returns::LOOK_AGAIN;
 use crate::ids::DomainId;
-use crate::lease::{Leases, PageScan, page_of};
+use crate::lease::{Leases, PageScan, Standing, page_of};
 use crate::member::leasing::Leasing;
 use crate::member::{LogLevel, Member};
-use crate::time::{Now, ObserverDeadline};
+use crate::time::{Instant, Now, ObserverDeadline};
 
 /// Of a domain that has left, and that no other host is seen to have, an unreadable sector is read again for so long.
 const READABLE_WITHIN: Duration = Duration::from_secs(10);
@@ -170,12 +170,22 @@ impl Member {
         self.leasing.as_deref().is_some_and(returned)
     }
 
-    /// True while it may run on the host that it was to move to, though it is owned here: that is looked at until it is settled.
-    pub(in crate::member) fn may_have_moved(&mut self, now: &Now, domain: DomainId) -> bool {
-        if self.is_outgoing(domain) && self.returning(domain).is_none() {
-            self.look_at_return(now, domain, Told::Nothing);
+    /// True while an own domain may run on a host that it has moved to: until its page, read since then, says that nobody stands above
+    /// it. What libvirt has told says nothing: of one that was paused it tells no migration. What stands above it is looked at.
+    pub(in crate::member) fn may_have_moved(&mut self, now: &Now, domain: DomainId, since: Instant) -> bool {
+        let (Some(header), Some(leasing)) = (&self.header, &self.leasing) else { return true };
+        let page = page_of(&header.layout, domain);
+        let gone = |incarnation| self.counts_as_gone(incarnation);
+        let scan = leasing.scans.get(&page);
+        let standing = scan.and_then(|scan| leasing.leases.standing(scan, domain, since, &gone));
+        let looked_at = leasing.migrations.returns.contains_key(&domain);
+        match standing {
+            Some(Standing::Top) if !self.is_outgoing(domain) => return looked_at,
+            Some(_) if !looked_at => self.look_at_return(now, domain, Told::Nothing),
+            Some(_) => {}
+            None => self.leasing.iter_mut().for_each(|leasing| leasing.leases.scan_page(page)),
         }
-        self.returning(domain).is_some()
+        true
     }
 
     pub(in crate::member) fn is_outgoing(&self, domain: DomainId) -> bool {

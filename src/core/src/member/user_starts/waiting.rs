@@ -122,10 +122,10 @@ impl UserStarts {
         self.starts.iter().filter(is_over).map(|(domain, _)| *domain).collect()
     }
 
-    /// The domains whose starts wait for the end of their last run here.
-    pub(in crate::member) fn leaving(&self) -> Vec<DomainId> {
+    /// The domains whose starts wait for the end of their last run here, and since when.
+    pub(in crate::member) fn leaving(&self) -> Vec<(DomainId, Instant)> {
         let waits = |(_, start): &(&DomainId, &UserStart)| start.stage == Stage::Leaving;
-        self.starts.iter().filter(waits).map(|(domain, _)| *domain).collect()
+        self.starts.iter().filter(waits).map(|(domain, start)| (*domain, start.asked.since)).collect()
     }
 
     /// The hooks that must be answered now, since they wait no longer, and why their starts are not permitted.

@@ -79,3 +79,25 @@ fn one_of_which_no_barrier_can_be_written_is_not_started_beside_its_destination(
         assert!(why.contains("host-1") || why.contains("last run"), "{why}");
     }
 }
+
+/// Catches: the same of one that was paused before its migration: libvirt never said that it stopped it for that.
+#[test]
+fn nor_is_one_that_was_paused_before_its_migration_and_destroyed_after_it() {
+    let mut world = World::held(2);
+    world.hosts.iter_mut().for_each(|host| host.storage_kind = StorageKind::Nfs);
+    runs_here(&mut world);
+    world.hosts[0].suspended.insert(guest(1));
+    prepares(&mut world, 1);
+    // The destination's last reply is lost: the source stays paused, until a user destroys it.
+    world.hosts[0].migrates.clear();
+    runs_there(&mut world, 1);
+    world.run(3_000);
+    world.hosts[0].barriers_refused = true;
+    world.hosts[0].suspended.clear();
+    world.guest_crashes(0, 1);
+    world.run(70_000);
+    has_moved(&world);
+    let asked = world.user_asks(0, 1);
+    let (permitted, why) = world.answer(0, asked);
+    assert!(!permitted && why.contains("last run"), "{permitted} {why}\n{}", world.story());
+}
