@@ -36,7 +36,9 @@ impl OwnedDomains {
     /// A restarted agent found an own entry. `listed`: what the page's list has of it, under this term.
     pub(super) fn found(&mut self, domain: DomainId, term: Term, listed: &OwnLease, now: Instant) {
         let phase = Phase::Settling { proof: GoneProof::new(now), answered: false };
-        let owned = Owned { outgoing: listed.outgoing, ..Owned::new(term, listed.ran, phase) };
+        // What was here under its term before is not known.
+        let before = Owned::new(term, listed.ran, phase);
+        let owned = Owned { outgoing: listed.outgoing, unquiet: true, ..before };
         self.domains.insert(domain, owned);
     }
 
@@ -183,9 +185,10 @@ impl OwnedDomains {
         }
     }
 
-    /// True while it is permitted to a start and was never seen running under its term.
+    /// True while it is permitted to a start, and nothing of it was here under its term before.
     pub(super) fn is_unused(&self, domain: DomainId) -> bool {
-        self.domains.get(&domain).is_some_and(|owned| !owned.ran && owned.phase == Phase::Starting)
+        let unused = |owned: &Owned| !owned.ran && !owned.unquiet && owned.phase == Phase::Starting;
+        self.domains.get(&domain).is_some_and(unused)
     }
 
     /// Libvirt's event: the domain stopped, and why. A reason counts only for a domain that was seen running under this term.
@@ -245,6 +248,7 @@ impl OwnedDomains {
     pub(super) fn quieten(&mut self, domain: DomainId, reason: EndReason, now: Instant) {
         if let Some(owned) = self.domains.get_mut(&domain) {
             owned.phase = Phase::Quieting { reason, quiet: QuietProof::new(now) };
+            owned.unquiet = true;
         }
     }
 

@@ -54,6 +54,8 @@ pub(super) struct Owned {
     pub(super) ran: bool,
     /// Libvirt has stopped its CPUs for a migration, and nobody has seen since that it stays here.
     pub(super) outgoing: bool,
+    /// A process of it was here under this term, by what is known, and has not been shown quiet (R6).
+    pub(super) unquiet: bool,
     pub(super) running_since: Option<Instant>,
     pub(super) phase: Phase,
     /// Whether all storages that it was seen to run with are one kernel's own file systems; none: not known.
@@ -74,6 +76,7 @@ impl Owned {
             term,
             ran,
             outgoing: false,
+            unquiet: false,
             running_since: None,
             phase,
             one_kernel: None,
