@@ -33,8 +33,10 @@ impl Judge for Sources {
             }
             // The destination's CPUs run only now.
             Happened::Resumed { run, .. } => {
-                let moving = world.moves.iter().rev().find(|moving| moving.waiting == Some(run));
-                moving.map(|moving| moving.source).filter(|source| self.is_late(world, *source))
+                let moving = world.moves.iter().rev().find(|moving| moving.waiting == Some(run))?;
+                // What hinders its host now may do so only since that host's last scan.
+                self.note(world, world.runs[moving.source].host);
+                Some(moving.source).filter(|source| self.is_late(world, *source))
             }
             _ => None,
         }?;
@@ -55,7 +57,9 @@ impl Sources {
         let since =
             self.free.get(&host).filter(|(of, _)| *of == process).map_or(world.at, |(_, since)| *since);
         if free {
-            self.free.insert(host, (process, since));
+            // What hindered it may have come and gone between two of its scans.
+            let hindered = world.at - world.reads_since(host);
+            self.free.insert(host, (process, since.max(hindered)));
         } else {
             self.free.remove(&host);
         }
