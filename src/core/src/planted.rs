@@ -186,6 +186,9 @@ mod bugs {
             SourceForgets, "source-forgets", "The source of a migration erases its own entry instead of leaving an orphan.";
             IncomingIgnored, "incoming-ignored", "A live host's incoming entry is no conflict.";
             IncomingReservesNoTerm, "incoming-reserves-no-term", "A new term need not be above an incoming entry's.";
+            ResumedSourceRunsOn, "resumed-source-runs-on", "A source that libvirt has resumed beside its destination is neither stopped nor killed.";
+            MovedRunsAgain, "moved-runs-again", "A domain whose last run cannot be shown quiet runs again on the source that it has moved from.";
+            KilledSourceDeparts, "killed-source-departs", "A restarted agent takes the source of a migration that is gone for one that libvirt has moved.";
             MigrateThenColdStart, "migrate-then-cold-start", "A start after `migrate begin` is permitted though its process waits for no migration.";
         }
         Fence {

@@ -106,6 +106,7 @@ fn scene(bug: B) -> Options {
         B::SourceForgets | B::IncomingIgnored | B::IncomingReservesNoTerm | B::MigrateThenColdStart => {
             (3, C::Migrations)
         }
+        B::MovedRunsAgain | B::KilledSourceDeparts | B::ResumedSourceRunsOn => (3, C::Sources),
         B::ReceiptWithToken => (4, C::Hangs),
         B::ReceiptOverUnnamed => (3, C::Strangers),
         B::EndBeyondTtl | B::CloneNotWatched => (3, C::Identity),

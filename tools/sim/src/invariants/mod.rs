@@ -148,7 +148,8 @@ impl Judges {
             if plan.classes == [Class::Resets] {
                 judges.push(Box::new(resets::Resets));
             }
-            if matches!(plan.classes[..], [Class::Losses | Class::Migrations | Class::Takes]) {
+            if matches!(plan.classes[..], [Class::Losses | Class::Migrations | Class::Sources | Class::Takes])
+            {
                 judges.push(Box::new(liveness::Liveness));
             }
         } else if !plan.breaks_assumptions() {

@@ -81,6 +81,8 @@ pub enum Class {
     Users,
     /// A scene: domains are migrated, while hosts, agents and libvirts fail at each step of that.
     Migrations,
+    /// A scene: sources of migrations are resumed beside their destinations and killed, and no barrier can show them quiet.
+    Sources,
     /// A scene: paths that lead to other files, and records of other machines.
     Files,
     /// Beyond the stated assumptions: stale reads, writes done twice. Violations are reported, and expected.
@@ -135,6 +137,7 @@ impl Class {
                 | C::Strangers
                 | C::Users
                 | C::Migrations
+                | C::Sources
                 | C::Files
         )
     }

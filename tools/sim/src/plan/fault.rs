@@ -253,6 +253,13 @@ pub enum FaultKind {
         /// For how long.
         lasts: u64,
     },
+    /// No barrier of a domain can be written by a host: only QEMU reaches its disk, or nobody has the definition of its chain.
+    BarriersRefused {
+        /// Which domain.
+        domain: DomainIndex,
+        /// For how long.
+        lasts: u64,
+    },
     /// The back end of a guests' storage stalls: what was received is done later.
     DataStall {
         /// Which storage.

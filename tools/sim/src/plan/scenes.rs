@@ -6,6 +6,7 @@ mod late_writes;
 mod leases;
 mod migrations;
 mod slots;
+mod sources;
 mod stalls;
 mod takeovers;
 mod users;
@@ -67,6 +68,7 @@ impl Scene<'_> {
             Class::Strangers => self.strangers(),
             Class::Users => self.users(),
             Class::Migrations => self.migrations(),
+            Class::Sources => self.sources(),
             _ => self.files(),
         }
         self.plan.faults.sort_by_key(|fault| fault.at);

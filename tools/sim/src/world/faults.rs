@@ -132,6 +132,10 @@ impl World {
                 self.hosts[host].data_cut += 1;
                 return Some(lasts);
             }
+            FaultKind::BarriersRefused { domain, lasts } => {
+                *self.hosts[host].barriers_refused.entry(domain).or_default() += 1;
+                return Some(lasts);
+            }
             FaultKind::DataStall { storage, lasts } => {
                 let until = &mut self.storages[storage].stalled_until;
                 *until = (*until).max(at + lasts);
@@ -223,6 +227,9 @@ impl World {
                 if self.hosts[host].data_cut == 0 {
                     self.data_path_heals(host);
                 }
+            }
+            FaultKind::BarriersRefused { domain, .. } => {
+                self.hosts[host].barriers_refused.entry(domain).and_modify(|faults| *faults -= 1);
             }
             FaultKind::LibvirtHung { .. } => self.hosts[host].libvirt_hung -= 1,
             FaultKind::ImageLocked { .. } => self.hosts.iter_mut().for_each(|host| host.image_locked -= 1),

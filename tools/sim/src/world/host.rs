@@ -143,6 +143,8 @@ pub(crate) struct Host {
     /// Domains that its libvirt knows, each with the disk chain with which it last ran there.
     pub(crate) known: BTreeMap<usize, u64>,
     pub(crate) data_cut: u8,
+    /// Domains of which no barrier can be written here, and how many faults say so.
+    pub(crate) barriers_refused: BTreeMap<usize, u8>,
     pub(crate) unkillable: u8,
     pub(crate) libvirt_hung: u8,
     pub(crate) image_locked: u8,
@@ -194,6 +196,7 @@ impl Host {
             queued: Vec::new(),
             known: BTreeMap::new(),
             data_cut: 0,
+            barriers_refused: BTreeMap::new(),
             unkillable: 0,
             libvirt_hung: 0,
             image_locked: 0,

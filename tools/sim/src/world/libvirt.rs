@@ -168,9 +168,14 @@ impl World {
             return;
         }
         let again = |barrier| Event::Barrier { host, process, domain: id, barrier };
-        if this.data_cut > 0 || this.stands_still() {
+        // What cannot be written waits for no path.
+        let is_refused = this.barriers_refused.get(&domain).is_some_and(|faults| *faults > 0);
+        if this.data_cut > 0 && !is_refused || this.stands_still() {
             self.queue.at(self.at + 100 * MS, again(barrier));
             return;
+        }
+        if is_refused {
+            return self.barrier_is_over(host, id, barrier, Err("only QEMU reaches its disk".to_owned()));
         }
         let Some(mut walk) = self.hosts[host].agent.walks.remove(&id) else { return };
         let mut issued = barrier.issued;
@@ -184,12 +189,20 @@ impl World {
             walk.acknowledged(Duration::from_nanos(self.at - issued));
             issued = self.at;
         }
-        match self.hosts[host].agent.barriers.ended(id) {
-            Some((asked, _)) => self.barrier_begins(host, id, asked),
-            None => {
-                let result = Ok(walk.slowest());
-                self.give(host, Input::Barrier { domain: id, asked: barrier.asked, result });
-            }
+        self.barrier_is_over(host, id, barrier, Ok(walk.slowest()));
+    }
+
+    /// A barrier is answered, unless another was asked for meanwhile.
+    fn barrier_is_over(
+        &mut self,
+        host: usize,
+        domain: DomainId,
+        barrier: Barrier,
+        result: Result<Duration, String>,
+    ) {
+        match self.hosts[host].agent.barriers.ended(domain) {
+            Some((asked, _)) => self.barrier_begins(host, domain, asked),
+            None => self.give(host, Input::Barrier { domain, asked: barrier.asked, result }),
         }
     }
 

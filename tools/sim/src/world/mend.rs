@@ -42,6 +42,7 @@ impl World {
         this.clock.slew(at, 0);
         (this.data_cut, this.unkillable, this.libvirt_hung, this.image_locked) = (0, 0, 0, 0);
         (this.starts_fail, this.start_hangs) = (0, None);
+        this.barriers_refused.clear();
         this.fencer.paused_until = at;
         this.fencer.freezes_at_last_pet = false;
         this.agent.paused_until = this.agent.paused_until.min(at);

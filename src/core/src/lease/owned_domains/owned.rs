@@ -5,6 +5,7 @@ use crate::ids::{DomainId, Term};
 use crate::lease::proof::{GoneProof, shows};
 use crate::lease::quiet::QuietProof;
 use crate::lease::types::{DomainSpec, EndReason};
+use crate::planted::planted;
 use crate::time::Instant;
 
 /// How far an own lease is.
@@ -126,6 +127,11 @@ impl Owned {
 
     /// True when its process's exit alone shows that no write of it can leave this host.
     pub(super) fn exit_is_quiet(&self) -> bool {
-        self.one_kernel == Some(true) || matches!(self.phase, Phase::Ending { drained: true, .. })
+        let drained = match self.phase {
+            Phase::Ending { drained, .. } => drained,
+            Phase::Settling { .. } => self.ran && self.outgoing && planted!(KilledSourceDeparts),
+            _ => false,
+        };
+        self.one_kernel == Some(true) || drained
     }
 }

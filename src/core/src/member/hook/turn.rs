@@ -4,6 +4,7 @@ use crate::ids::DomainId;
 use crate::member::phase::Phase;
 use crate::member::user_starts::Asked;
 use crate::member::{Command, LogLevel, Member};
+use crate::planted::planted;
 use crate::time::{Instant, Now};
 
 impl Member {
@@ -57,7 +58,7 @@ impl Member {
         let Some(term) = leasing.leases.may_run_again_here(domain, hold, now.instant) else { return };
         if leasing.starts.is_restored(domain)
             || self.may_start(now).is_err()
-            || self.may_have_moved(now, domain, asked)
+            || !planted!(MovedRunsAgain) && self.may_have_moved(now, domain, asked)
         {
             return;
         }

@@ -8,6 +8,7 @@ use super::migrations::{Beside, Return, Told};
 use crate::ids::DomainId;
 use crate::lease::{AcquireKind, AcquireRequest, Destination, Standing};
 use crate::member::{Command, LogLevel, Member};
+use crate::planted::planted;
 use crate::time::{Instant, Now};
 
 /// Between two looks at the key.
@@ -41,6 +42,9 @@ impl Member {
         back: Return,
         standing: Standing,
     ) {
+        if planted!(ResumedSourceRunsOn) {
+            return self.look_again(now, domain, LOOK_LATER);
+        }
         if matches!(standing, Standing::Top | Standing::BelowTheGone | Standing::Unread(None))
             && let Some(back) = self.returning(domain)
         {
