@@ -3,14 +3,14 @@
 
 use super::Leases;
 use crate::fencing::OwnLease;
-use crate::format::{LeaseEntry, LeaseState};
+use crate::format::{LeaseBase, LeaseEntry, LeaseState};
 use crate::ids::{DomainId, Incarnation, Term};
 use crate::lease::jobs::PageSlot;
 use crate::lease::own::Edit;
 use crate::lease::page_of;
 use crate::lease::standing::{Standing, is_elsewhere};
 use crate::lease::types::{EndReason, LeaseContext, LeaseEvent};
-use crate::lease::view::PageScan;
+use crate::lease::view::{KeyView, PageScan};
 use crate::planted::planted;
 use crate::time::Instant;
 
@@ -115,6 +115,23 @@ impl Leases {
             self.edit(domain, &Edit::Remove(domain));
         }
         Some(destination_seen)
+    }
+
+    /// Whether nobody else owns a domain that is incoming here, and it would be recovered were it not: its source has seen it here, or
+    /// is over. By a scan that began at or after `since`; none where this scan does not tell.
+    #[must_use]
+    pub fn is_given_up(
+        &self,
+        scan: &PageScan,
+        domain: DomainId,
+        since: Instant,
+        gone: &dyn Fn(Incarnation) -> bool,
+    ) -> Option<bool> {
+        let own = self.page(scan.page).filter(|_| self.is_recent(scan, domain, since))?;
+        let view = KeyView::of(scan, own, domain);
+        let owned = view.top().is_some_and(|(who, top)| top.state == LeaseState::Own && !gone(*who));
+        let tells = owned || scan.unreadable(own.incarnation().slot).is_none();
+        tells.then(|| view.base(gone) == LeaseBase::Recoverable)
     }
 
     fn is_recent(&self, scan: &PageScan, domain: DomainId, since: Instant) -> bool {

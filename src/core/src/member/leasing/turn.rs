@@ -127,6 +127,7 @@ impl Member {
                     leasing.scans.insert(page, scan);
                 }
                 self.answer_denied(now, Some(page));
+                self.arrivals_seen(now);
             }
             LeaseEvent::Barrier { domain, asked } => self.want_barrier(domain, asked),
             LeaseEvent::NotQuiet { domain, why } => {

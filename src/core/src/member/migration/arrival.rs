@@ -32,6 +32,8 @@ pub(in crate::member) struct Arrival {
     pub(in crate::member) cpus_run: bool,
     /// The fencer shows no process of it any more: the proof that none is left.
     gone: Option<GoneProof>,
+    /// Since when no process of it is left: what its page said before says nothing of how it ended.
+    left: Option<Instant>,
     /// When it was last killed.
     pub(in crate::member) killed: Option<Instant>,
 }
@@ -74,9 +76,14 @@ impl Arrival {
     /// True once no process of it can be left.
     pub(in crate::member) fn is_gone(&mut self, domain: DomainId, half: &FencerHalf, now: Instant) -> bool {
         if shows(half, domain) {
-            self.gone = None;
+            (self.gone, self.left) = (None, None);
             return false;
         }
         self.gone.get_or_insert_with(|| GoneProof::new(now)).shown(half, domain)
+    }
+
+    /// Since when that is so.
+    pub(in crate::member) fn left(&mut self, now: Instant) -> Instant {
+        *self.left.get_or_insert(now)
     }
 }

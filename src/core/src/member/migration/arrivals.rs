@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::MigrationStep;
 use crate::fencing::DomainProcess;
 use crate::ids::DomainId;
-use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest};
+use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, page_of};
 use crate::member::domains::spec_of;
 use crate::member::hook::{NOT_YET, ONLY_ITS_MIGRATION};
 use crate::member::user_starts::{ANSWER_WITHIN, Asked};
@@ -132,15 +132,37 @@ impl Member {
         self.arrivals_seen(now);
     }
 
-    /// Nothing of a migration to this host is left. One whose CPUs had run by libvirt's word has come in and died since: its
-    /// entry ends as any own one does, and says so to those who recover. Not where what ran may have been a cold start.
+    /// Nothing of a migration to this host is left. One whose CPUs had run, by libvirt's word or since its source has given it up, has
+    /// come in and died since: its entry ends as any own one does, once its storages are quiet (R6), and says so to those who
+    /// recover. Not where what ran may have been a cold start.
     fn arrival_gone(&mut self, now: &Now, domain: DomainId) {
-        let arrival = self.leasing.as_ref().and_then(|l| l.migrations.arrivals.get(&domain));
-        if arrival.is_some_and(|arrival| arrival.cpus_run && arrival.killed.is_none()) {
-            self.arrived(now, domain);
-        } else {
-            self.erase_incoming(now, domain);
+        let arrival = self.leasing.as_mut().and_then(|l| l.migrations.arrivals.get_mut(&domain));
+        let Some(arrival) = arrival else { return };
+        let (since, was_killed) = (arrival.left(now.instant), arrival.killed.is_some());
+        let has_run = match arrival.cpus_run {
+            _ if was_killed => Some(false),
+            true => Some(true),
+            false => self.is_given_up(domain, since),
+        };
+        match has_run {
+            Some(true) => self.arrived(now, domain),
+            Some(false) => self.erase_incoming(now, domain),
+            // Looked at again with the page.
+            None => {}
         }
+    }
+
+    /// Whether its source has given it up, by its page as read since then; none while that is not known.
+    fn is_given_up(&mut self, domain: DomainId, since: Instant) -> Option<bool> {
+        let page = page_of(&self.header.as_ref()?.layout, domain);
+        let gone = |incarnation| self.counts_as_gone(incarnation);
+        let leasing = self.leasing.as_ref()?;
+        let scan = leasing.scans.get(&page);
+        let given_up = scan.and_then(|scan| leasing.leases.is_given_up(scan, domain, since, &gone));
+        if given_up.is_none() {
+            self.leasing.iter_mut().for_each(|leasing| leasing.leases.scan_page(page));
+        }
+        given_up
     }
 
     /// A migration to this host came to nothing, whether or not a process of it was seen.

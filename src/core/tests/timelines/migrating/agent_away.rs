@@ -1,6 +1,6 @@
 //! An agent that is away, or restarted, in the middle of a migration.
 
-use leasefence_core::fencing::UnknownWrite;
+use leasefence_core::fencing::{StorageKind, UnknownWrite};
 use leasefence_core::format::{LeaseState, RecordCopy};
 
 use super::steps::*;
@@ -39,6 +39,29 @@ fn one_that_dies_after_its_cpus_ran_and_before_its_process_was_looked_at_ends_as
     assert!(state(&world, 1).is_some_and(|state| state != LeaseState::Incoming), "{}", world.story());
     source_ends(&mut world);
     world.until(60, "it is recovered", |world| !world.runs_on(1).is_empty());
+}
+
+/// Catches: a domain that is recovered elsewhere while the last writes of the host that it had come to may land (R6): it came in and
+/// died while that host's agent was away, which took it for a migration that failed.
+#[test]
+fn one_that_came_in_and_died_while_the_agent_was_away_is_recovered_once_its_storage_is_quiet() {
+    let mut world = World::held(3);
+    world.hosts.iter_mut().for_each(|host| host.storage_kind = StorageKind::Nfs);
+    runs_here(&mut world);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    world.hosts[1].data_cut = true;
+    world.hosts[1].kill_agent();
+    // It runs there, writes, and dies.
+    world.hosts[1].waiting.clear();
+    source_ends(&mut world);
+    world.run(1_000);
+    world.start_agent(1);
+    world.run(30_000);
+    assert!(world.runs_on(1).is_empty(), "{}", world.story());
+    let at = world.at;
+    world.hosts[1].data_path_heals(at);
+    world.until(20, "it is recovered", |world| world.runs_on(1).len() == 1);
 }
 
 #[test]
