@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::MigrationStep;
+use super::returns::LOOK_AGAIN;
 use crate::fencing::DomainProcess;
 use crate::ids::DomainId;
 use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, page_of};
@@ -142,7 +143,7 @@ impl Member {
         let has_run = match arrival.cpus_run {
             _ if was_killed => Some(false),
             true => Some(true),
-            false => self.is_given_up(domain, since),
+            false => self.is_given_up(now, domain, since),
         };
         match has_run {
             Some(true) => self.arrived(now, domain),
@@ -153,13 +154,15 @@ impl Member {
     }
 
     /// Whether its source has given it up, by its page as read since then; none while that is not known.
-    fn is_given_up(&mut self, domain: DomainId, since: Instant) -> Option<bool> {
+    fn is_given_up(&mut self, now: &Now, domain: DomainId, since: Instant) -> Option<bool> {
         let page = page_of(&self.header.as_ref()?.layout, domain);
         let gone = |incarnation| self.counts_as_gone(incarnation);
         let leasing = self.leasing.as_ref()?;
         let scan = leasing.scans.get(&page);
         let given_up = scan.and_then(|scan| leasing.leases.is_given_up(scan, domain, since, &gone));
-        if given_up.is_none() {
+        // One with an unreadable sector is read again, but not all the time.
+        let is_due = scan.is_none_or(|scan| now.instant.since_by_slower(scan.began) >= LOOK_AGAIN);
+        if given_up.is_none() && is_due {
             self.leasing.iter_mut().for_each(|leasing| leasing.leases.scan_page(page));
         }
         given_up
