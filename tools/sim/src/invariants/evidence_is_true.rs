@@ -1,6 +1,6 @@
 //! No incarnation is called gone before the last write that it may make has landed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use leasefence_core::ids::Incarnation;
 
@@ -14,6 +14,8 @@ use crate::world::World;
 pub(super) struct EvidenceIsTrue {
     /// What has been looked at: by whom, in which process of his, of whom.
     seen: BTreeMap<usize, (u32, Vec<Incarnation>)>,
+    /// Whose promise was over once: a fencer that loses its page after that begins anew, and promises nothing.
+    over: BTreeSet<Incarnation>,
 }
 
 impl Judge for EvidenceIsTrue {
@@ -29,13 +31,16 @@ impl Judge for EvidenceIsTrue {
             *seen = (process, Vec::new());
         }
         for incarnation in world.lives() {
+            if !self.over.contains(&incarnation) && world.promise_is_over(incarnation) {
+                self.over.insert(incarnation);
+            }
             if seen.1.contains(&incarnation) {
                 continue;
             }
             let Some(evidence) = world.evidence_of(host, incarnation) else { continue };
             seen.1.push(incarnation);
             if evidence == "expired"
-                && let Some(why) = too_soon(world, host, incarnation)
+                && let Some(why) = too_soon(world, host, incarnation, self.over.contains(&incarnation))
             {
                 return Some(why);
             }
@@ -78,9 +83,9 @@ fn is_mistake(fault: &Fault) -> bool {
 }
 
 /// A host that is stopped now, and goes on with the last renewal that counts, may write until the end of its promise.
-fn too_soon(world: &World, observer: usize, incarnation: Incarnation) -> Option<String> {
+fn too_soon(world: &World, observer: usize, incarnation: Incarnation, is_over: bool) -> Option<String> {
     let name = world.name_of(observer);
-    if !world.promise_is_over(incarnation) {
+    if !is_over {
         return Some(format!(
             "{name} says that {incarnation} is expired, and what it has promised is not over"
         ));
