@@ -142,6 +142,9 @@ impl World {
             && let Some(lasts) = path.torn.take()
         {
             let (first, rest) = data.split_at(data.len() / 2);
+            // Its agent has one request on its way at a time.
+            let until = self.at + lasts;
+            self.hosts.get_mut(client).into_iter().for_each(|host| host.hinder(until));
             self.land(client, offset, first);
             let at = offset + u64::try_from(first.len()).unwrap_or_default();
             let rest = LateWrite { client, offset: at, data: rest.to_vec(), parked: false };
