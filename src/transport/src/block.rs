@@ -71,7 +71,7 @@ impl Beneath {
         Self::below(Path::new("/"), device)
     }
 
-    fn below(root: &Path, device: u64) -> Option<Self> {
+    pub(crate) fn below(root: &Path, device: u64) -> Option<Self> {
         let mut this = Self::default();
         this.add(&place_in_sysfs(root, device)?, DEEPEST)?;
         Some(this)

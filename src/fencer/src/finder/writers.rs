@@ -2,10 +2,9 @@
 //! device number that it lies on. Everything is read in /proc and /sys; a storage that does not answer holds nobody up.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use leasefence_transport::mount_with_id;
+use leasefence_transport::open_for_writing;
 use rustix::fs::{major, makedev, minor};
 
 /// The name of a writer: a program's, cut by the kernel.
@@ -41,13 +40,8 @@ pub(super) fn named(comm: &[u8]) -> Name {
 /// The devices that what it has open for writing lies on, each once.
 pub(super) fn devices_of(pid: u32) -> Vec<u64> {
     let mut devices = Vec::new();
-    let Ok(mountinfo) = fs::read_to_string(format!("/proc/{pid}/mountinfo")) else { return devices };
-    for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
-        let number = entry.file_name();
-        let info =
-            fs::read_to_string(Path::new(&format!("/proc/{pid}/fdinfo")).join(number)).unwrap_or_default();
-        let device = written_through(&info).and_then(|mount| device_of(&mountinfo, mount, &entry.path()));
-        let Some(device) = device else { continue };
+    let files = open_for_writing(pid).unwrap_or_default();
+    for device in files.into_iter().filter_map(|file| file.device) {
         for device in with_relatives(Path::new("/sys/dev/block"), device) {
             if !devices.contains(&device) {
                 devices.push(device);
@@ -55,26 +49,6 @@ pub(super) fn devices_of(pid: u32) -> Vec<u64> {
         }
     }
     devices
-}
-
-/// The number of the mount, where the descriptor can write.
-fn written_through(info: &str) -> Option<u32> {
-    let value = |key: &str| info.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
-    let flags = u32::from_str_radix(value("flags:")?, 8).ok()?;
-    let writes = flags & 0o3 != 0;
-    value("mnt_id:")?.parse().ok().filter(|_| writes)
-}
-
-/// A device's own number, or that of the file system. Sockets and pipes lie on no mount of the list. Only a node in memory is asked
-/// for its number: any other file may lie on a storage that does not answer.
-fn device_of(mountinfo: &str, mount: u32, descriptor: &Path) -> Option<u64> {
-    let mount = mount_with_id(mountinfo, mount)?;
-    if !matches!(mount.fs_type.as_str(), "devtmpfs" | "tmpfs") {
-        return Some(mount.device);
-    }
-    let node = fs::metadata(descriptor).ok()?;
-    let kind = node.file_type();
-    if kind.is_block_device() { Some(node.rdev()) } else { kind.is_file().then_some(mount.device) }
 }
 
 /// With the disk that it is a part of, and the parts of it that there are: a write to one is one to the other.
@@ -114,15 +88,6 @@ mod tests {
             assert!(!serves_disks(other.as_bytes()), "{other}");
         }
         assert_eq!(named(b"qemu-nbd\n"), *b"qemu-nbd\0\0\0\0\0\0\0\0");
-    }
-
-    #[test]
-    fn a_descriptor_that_only_reads_writes_nothing() {
-        let info = |flags: &str| format!("pos:\t0\nflags:\t{flags}\nmnt_id:\t29\nino:\t7\n");
-        assert_eq!(written_through(&info("0100002")), Some(29));
-        assert_eq!(written_through(&info("0100001")), Some(29));
-        assert_eq!(written_through(&info("0100000")), None);
-        assert_eq!(written_through(""), None);
     }
 
     /// This process, of which the kernel says where its open file lies.
