@@ -164,6 +164,7 @@ impl Domain {
             definition_version,
             storages,
             unanswered: false,
+            doubtful: false,
         }
     }
 }

@@ -297,5 +297,6 @@ fn report(domain: &DomainId) -> DomainReport {
         definition_version: 1,
         storages: vec![QuiesceTarget { kind: StorageKind::OneKernel, device: 1 }],
         unanswered: false,
+        doubtful: false,
     }
 }

@@ -90,6 +90,8 @@ pub struct DomainReport {
     pub storages: Vec<QuiesceTarget>,
     /// True while some disk's storage is not known yet, and not among them: its path has not answered.
     pub unanswered: bool,
+    /// True while it cannot be told whether its exemption counts: until it can, it keeps a lease that it has.
+    pub doubtful: bool,
 }
 
 /// Why a domain that ran is not running any more, as libvirt says.

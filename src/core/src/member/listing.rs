@@ -102,6 +102,7 @@ mod tests {
             definition_version: 0,
             storages: Vec::new(),
             unanswered: false,
+            doubtful: false,
         };
         let reports = [report(1, true, false), report(2, false, false), report(3, true, true)];
         assert_eq!(guarded(&reports).collect::<Vec<_>>(), [DomainId([1; 16])]);

@@ -110,6 +110,8 @@ pub(crate) struct Host {
     pub(crate) started_again: u8,
     /// The operator has exempted all guests of this host.
     pub(crate) exempts: bool,
+    /// The driver cannot tell whether that counts.
+    pub(crate) doubts_exemptions: bool,
     /// Libvirt's hook has gone before it was answered.
     pub(crate) hook_gives_up: bool,
     /// What libvirt says of starts.
@@ -168,6 +170,7 @@ impl Host {
             started_as: BTreeMap::new(),
             started_again: 0,
             exempts: false,
+            doubts_exemptions: false,
             hook_gives_up: false,
             libvirt_says: None,
             replies: BTreeMap::new(),
@@ -559,7 +562,7 @@ impl Host {
             self.inbox.push_back((at, Input::Capacity { memory_mib: 100_000 }));
             let report = |domain: &DomainId| {
                 let storage = (!self.storage_is_silent).then_some(self.storage_kind);
-                report(domain, self.exempts, storage)
+                DomainReport { doubtful: self.doubts_exemptions, ..report(domain, self.exempts, storage) }
             };
             let shut_off = |(domain, definition_hash): (&DomainId, &u64)| DomainReport {
                 running: false,
@@ -594,5 +597,6 @@ pub(crate) fn report(domain: &DomainId, exempt: bool, kind: Option<StorageKind>)
         definition_version: 1,
         storages: kind.map(|kind| QuiesceTarget { kind, device: 1 }).into_iter().collect(),
         unanswered: kind.is_none(),
+        doubtful: false,
     }
 }

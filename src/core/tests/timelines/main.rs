@@ -7,6 +7,8 @@ mod chaos;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod exemptions;
+#[cfg(test)]
 mod fencing;
 #[cfg(test)]
 mod guarding;

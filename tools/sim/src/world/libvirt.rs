@@ -100,6 +100,7 @@ impl World {
             definition_version: u32::from(this.stored.contains(&chain)),
             storages: plan.storages.iter().flatten().map(target).collect(),
             unanswered: false,
+            doubtful: false,
         }
     }
 

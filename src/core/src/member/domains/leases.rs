@@ -156,12 +156,13 @@ impl Member {
         Some(format!("domain {} runs here, and {why}; stop it or exempt it", self.domain_name(open)))
     }
 
-    /// A running domain that was exempted: its entry becomes `stopped`, which nobody recovers; then it is exempt.
+    /// A running domain that was exempted: its entry becomes `stopped`, which nobody recovers; then it is exempt. Not while nobody
+    /// can tell whether that counts: it may write what other hosts can.
     fn give_up_exempted(&mut self, now: &Now) {
         let runs =
             |domain: DomainId| self.leasing.as_ref().is_some_and(|leasing| leasing.leases.runs(domain));
-        let given_up =
-            |report: &&DomainReport| report.protection.exempt && report.running && runs(report.domain);
+        let counts = |report: &DomainReport| report.protection.exempt && !report.doubtful;
+        let given_up = |report: &&DomainReport| counts(report) && report.running && runs(report.domain);
         let domains: Vec<_> =
             self.domains.reports.values().filter(given_up).map(|report| report.domain).collect();
         for domain in domains {

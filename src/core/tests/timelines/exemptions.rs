@@ -1,0 +1,69 @@
+//! An exemption that does not count any more, and one of which nobody can tell (ARCHITECTURE 5).
+
+use crate::disk::Path;
+use crate::world::{World, guest};
+
+/// Host 0 runs guest 1, which is exempt.
+fn an_exempt_guest_runs(hosts: u8) -> World {
+    let mut world = World::held(hosts);
+    world.hosts[0].exempts = true;
+    world.user_starts(0, 1);
+    world.run(5_000);
+    assert!(is_exempt(&world), "{}", world.story());
+    world
+}
+
+/// By what the fencer reads.
+fn is_exempt(world: &World) -> bool {
+    world.hosts[0].page.as_ref().is_some_and(|page| page.exempt.contains(&guest(1)))
+}
+
+fn lease(world: &World) -> String {
+    world.status(0).domains.first().map(|domain| domain.lease.clone()).unwrap_or_default()
+}
+
+/// Catches: a guest on shared storage that is killed as soon as its exemption is found void, and one that is never fenced.
+#[test]
+fn a_guest_whose_exemption_is_void_takes_its_lease_and_ends_with_its_hosts() {
+    let mut world = an_exempt_guest_runs(2);
+    world.hosts[0].exempts = false;
+    world.until(5, "owned", |world| lease(world) == "own");
+    assert!(!is_exempt(&world) && world.runs_on(1) == [0], "{}", world.story());
+    world.path(0, Path::Cut);
+    world.until(60, "it runs on the other host alone", |world| world.runs_on(1) == [1]);
+}
+
+#[test]
+fn a_guest_whose_exemption_is_void_is_destroyed_where_another_host_owns_it() {
+    let mut world = an_exempt_guest_runs(2);
+    world.tolerates_two_writers = true;
+    world.user_starts(1, 1);
+    world.run(5_000);
+    assert_eq!(world.runs_on(1), [0, 1], "an exempt one is left alone");
+    world.hosts[0].exempts = false;
+    world.until(5, "destroyed", |world| world.runs_on(1) == [1]);
+    assert!(world.told(0, "destroy", "without a lease that it can win"), "{}", world.story());
+}
+
+/// Catches: a guest that others may write, and that an agent which has just begun, or whose storage does not answer, takes out of
+/// its lease.
+#[test]
+fn what_cannot_be_told_leaves_a_guest_as_it_was() {
+    let mut world = World::held(2);
+    world.user_starts(0, 1);
+    world.run(5_000);
+    world.hosts[0].kill_agent();
+    (world.hosts[0].exempts, world.hosts[0].doubts_exemptions) = (true, true);
+    world.start_agent(0);
+    for _ in 0..100 {
+        world.run(100);
+        assert!(!is_exempt(&world), "{}", world.story());
+    }
+    assert_eq!(lease(&world), "own");
+    world.hosts[0].doubts_exemptions = false;
+    world.until(10, "it is exempt", is_exempt);
+    // And the other way round: one that had none takes none.
+    world.hosts[0].doubts_exemptions = true;
+    world.run(10_000);
+    assert!(is_exempt(&world) && lease(&world) != "own", "{}", world.story());
+}
