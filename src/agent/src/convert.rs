@@ -145,8 +145,12 @@ fn answer(host: &HostStatus, generation: Generation, said: &Verdict, reason: Str
     }
 }
 
-/// A domain and its storages.
-pub(crate) fn domain(domain: &DomainStatus, storages: Option<&Vec<api::Storage>>) -> api::Domain {
+/// A domain, its storages, and what is to be said of its exemption.
+pub(crate) fn domain(
+    domain: &DomainStatus,
+    storages: Option<&Vec<api::Storage>>,
+    exemption: Option<String>,
+) -> api::Domain {
     api::Domain {
         uuid: domain.domain.to_string(),
         name: domain.name.clone(),
@@ -158,6 +162,7 @@ pub(crate) fn domain(domain: &DomainStatus, storages: Option<&Vec<api::Storage>>
         term: domain.term.map(|term| term.0),
         hold: domain.hold,
         storages: storages.cloned().unwrap_or_default(),
+        exemption,
     }
 }
 

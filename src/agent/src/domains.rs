@@ -18,6 +18,7 @@ use leasefence_hypervisor::{
 
 use crate::definitions::DefinitionStore;
 use crate::event::{Event, Events, send};
+use crate::exemptions::Exemptions;
 use crate::storages::SetUp;
 
 /// How often the thread looks whether somebody else wants a listing.
@@ -47,8 +48,8 @@ pub(crate) struct Lister {
     pub(crate) hypervisor: Arc<dyn Hypervisor>,
     /// Stored definitions: their versions go into the reports.
     pub(crate) store: DefinitionStore,
-    /// Domains, by name or uuid, that the operator exempted.
-    pub(crate) exempt: Vec<String>,
+    /// Which exemptions count.
+    pub(crate) exemptions: Arc<Exemptions>,
     /// True when local storage counts as one kernel's: configured, and allowed by the header's test bit.
     pub(crate) one_kernel: Arc<AtomicBool>,
     /// Somebody else wants a listing.
@@ -165,8 +166,12 @@ impl Lister {
         targets.dedup();
         let mut report = domain.report(version, targets);
         report.unanswered = !storages.iter().all(Storage::is_known);
-        let uuid = domain.id.to_string();
-        report.protection.exempt |= self.exempt.iter().any(|word| *word == domain.name || *word == uuid);
+        let (standing, news) = self.exemptions.look(domain, &self.storages);
+        report.protection.exempt = standing.exempt;
+        report.doubtful = standing.doubtful;
+        if let Some(text) = news {
+            send(&self.events, Event::Trouble("exemption", text));
+        }
         report
     }
 }
@@ -202,7 +207,7 @@ mod tests {
         let lister = Lister {
             hypervisor: hypervisor.clone(),
             store: store.expect("a thread"),
-            exempt: Vec::new(),
+            exemptions: Arc::default(),
             one_kernel: Arc::default(),
             nudge,
             events,

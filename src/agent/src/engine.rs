@@ -33,6 +33,7 @@ use crate::domains::{DomainStorages, Nudge};
 use crate::drill::Stall;
 use crate::engine::hooks::Hooks;
 use crate::event::{Event, Events};
+use crate::exemptions::{Exemptions, Shown};
 use crate::fencer::Fencer;
 use crate::ladder::Ladder;
 use crate::metrics::Metrics;
@@ -60,6 +61,8 @@ pub(crate) struct Parts {
     pub(crate) starter: Starter,
     /// What the hook goes by while the agent is away.
     pub(crate) exempt_file: Option<ExemptFile>,
+    /// Which exemptions count.
+    pub(crate) exemptions: Arc<Exemptions>,
     /// Asks for a listing of the domains.
     pub(crate) nudge: Nudge,
     /// Whether local storage counts as one kernel's.
@@ -90,7 +93,7 @@ pub(crate) struct Engine {
     pub(crate) decisions: Decisions,
     pub(crate) metrics: Metrics,
     /// The domain processes that the fencer showed last: domain, pid, start time.
-    shown: BTreeSet<(DomainId, u32, u64)>,
+    shown: BTreeSet<Shown>,
     outstanding: HashMap<IoId, IoOp>,
     /// What a drill keeps from the storage.
     pub(crate) stall: Stall,
@@ -200,6 +203,9 @@ impl Engine {
         let shown: BTreeSet<_> =
             half.processes.iter().map(|process| (process.domain, process.pid, process.start_time)).collect();
         let newcomers: Vec<_> = shown.difference(&self.shown).map(|(domain, ..)| *domain).collect();
+        if shown != self.shown {
+            self.parts.exemptions.shows(&shown);
+        }
         if !newcomers.is_empty() {
             self.parts.nudge.nudge();
         }

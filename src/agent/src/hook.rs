@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::event::{Event, Events, send};
+use crate::exemptions::{Exemptions, Standing};
 use crate::server::{self, ServerError};
 
 /// Nobody but root's libvirt asks here.
@@ -33,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) name: String,
     /// What is asked.
     pub(crate) question: HookQuestion,
+    /// Why the exemption that was declared for it does not count, where it does not.
+    pub(crate) not_exempt: Option<String>,
     /// What would be stored for other hosts, once the start is permitted. Without secrets: libvirt gives its hook none.
     pub(crate) definition: Option<Definition>,
     /// The way back. Closed once the hook has gone.
@@ -42,8 +45,8 @@ pub(crate) struct Asked {
 /// What is needed to understand a question.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    /// Domains, by name or uuid, that the operator exempted.
-    pub(crate) exempt: Vec<String>,
+    /// Which exemptions count.
+    pub(crate) exemptions: Arc<Exemptions>,
     /// Which storage disks lie on; shared with the lists of libvirt.
     pub(crate) storages: Arc<Storages>,
     /// True when local storage counts as one kernel's.
@@ -94,8 +97,8 @@ async fn answer(mut stream: UnixStream, reader: Arc<Reader>, events: &Events) ->
     thread::Builder::new().name("hook".to_owned()).spawn(work)?;
     let (answer, mut answered) = oneshot::channel();
     match read.await {
-        Ok(Ok(Ok((name, question, definition)))) => {
-            send(events, Event::Hook(Asked { name, question, definition, answer }));
+        Ok(Ok(Ok(Understood { name, question, not_exempt, definition }))) => {
+            send(events, Event::Hook(Asked { name, question, not_exempt, definition, answer }));
         }
         Ok(Ok(Err(why))) => return refuse(stream, &why).await,
         Ok(Err(error)) => return refuse(stream, &error.to_string()).await,
@@ -137,7 +140,14 @@ async fn refuse(mut stream: UnixStream, why: &str) -> io::Result<()> {
     stream.write_all(&Answer::Deny(why.to_owned()).to_bytes()).await
 }
 
-type Understood = (String, HookQuestion, Option<Definition>);
+/// What was asked, read: as [`Asked`] has it.
+#[derive(Debug)]
+struct Understood {
+    name: String,
+    question: HookQuestion,
+    not_exempt: Option<String>,
+    definition: Option<Definition>,
+}
 
 impl Reader {
     /// What a question is about. What cannot be read is denied: it might be a protected domain.
@@ -148,9 +158,10 @@ impl Reader {
         if domain.name.as_bytes() != question.name {
             return Err(format!("its definition is of another domain, {}", domain.name));
         }
-        let (id, uuid) = (domain.id, domain.id.to_string());
-        let exempt =
-            domain.protection.exempt || self.exempt.iter().any(|word| *word == domain.name || *word == uuid);
+        let Standing { exempt, said, .. } = match question.operation {
+            Operation::Release => Standing::default(),
+            _ => self.exemptions.at_start(&domain, &self.storages),
+        };
         let operation = match question.operation {
             Operation::Prepare => HookOperation::Prepare(Box::new(self.report(&domain, exempt))),
             Operation::Start => HookOperation::Start,
@@ -163,7 +174,8 @@ impl Reader {
             Operation::Prepare | Operation::Migrate => Definition::from_live(xml, None).ok(),
             _ => None,
         };
-        Ok((domain.name, HookQuestion { domain: id, exempt, operation }, definition))
+        let question = HookQuestion { domain: domain.id, exempt, operation };
+        Ok(Understood { name: domain.name, question, not_exempt: said.filter(|_| !exempt), definition })
     }
 
     fn report(&self, domain: &Domain, exempt: bool) -> DomainReport {

@@ -11,6 +11,7 @@ mod domains;
 mod drill;
 mod engine;
 mod event;
+mod exemptions;
 mod fencer;
 mod hook;
 mod kill;
@@ -150,8 +151,9 @@ fn parts(
     let nudge = domains::Nudge::default();
     let one_kernel = Arc::default();
     let storages = Arc::new(Storages::new());
+    let exemptions = Arc::new(exemptions::Exemptions::new(config.protect.exempt.clone()));
     let reader = hook::Reader {
-        exempt: config.protect.exempt.clone(),
+        exemptions: Arc::clone(&exemptions),
         storages: Arc::clone(&storages),
         one_kernel: Arc::clone(&one_kernel),
     };
@@ -166,7 +168,7 @@ fn parts(
     let lister = domains::Lister {
         hypervisor: Arc::clone(&hypervisor),
         store: store.clone(),
-        exempt: config.protect.exempt.clone(),
+        exemptions: Arc::clone(&exemptions),
         one_kernel: Arc::clone(&one_kernel),
         nudge: nudge.clone(),
         events: events.clone(),
@@ -196,6 +198,7 @@ fn parts(
         nudge,
         one_kernel,
         exempt_file,
+        exemptions,
         events: events.clone(),
     };
     Ok((parts, reader))

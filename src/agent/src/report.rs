@@ -56,7 +56,10 @@ impl Engine {
             domains: member
                 .domains
                 .iter()
-                .map(|domain| convert::domain(domain, self.storages.get(&domain.domain)))
+                .map(|domain| {
+                    let exemption = self.parts.exemptions.said(domain.domain);
+                    convert::domain(domain, self.storages.get(&domain.domain), exemption)
+                })
                 .collect(),
             recoveries: member
                 .recoveries

@@ -272,6 +272,9 @@ pub struct Domain {
     /// The storages that carry what it writes, as they were when libvirt last listed it.
     #[serde(default)]
     pub storages: Vec<Storage>,
+    /// Where it was declared exempt and that does not count, or nobody can tell whether it does: a sentence without its subject.
+    #[serde(default)]
+    pub exemption: Option<String>,
 }
 
 impl Domain {

@@ -45,7 +45,7 @@ fn shown(status: &Status, json: bool) -> Result<String, CliError> {
 fn text(status: &Status) -> String {
     let mut parts = vec![headline(status)];
     parts.extend(status.maintenance.text.iter().map(|line| format!("MAINTENANCE  {line}")));
-    let warnings = status.warnings.iter().cloned().chain(storages::unproven(&status.domains));
+    let warnings = status.warnings.iter().cloned().chain(storages::warnings(&status.domains));
     parts.extend(warnings.map(|line| format!("WARNING  {line}")));
     parts.push(String::new());
     parts.push(hosts(&status.hosts));

@@ -1,4 +1,5 @@
-//! The storages of running domains that cannot be shown quiet at a fence: a sentence each, with the reason and what to do.
+//! What keeps a fence from ending well for running domains: storages that cannot be shown quiet, and exemptions that do not count.
+//! A sentence each, with the reason and what to do.
 
 use std::path::Path;
 
@@ -7,8 +8,19 @@ use leasefence_api::{Client, Domain, Storage};
 use crate::block_on;
 use crate::outcome::CliError;
 
+/// All lines of these domains.
+pub(crate) fn warnings(domains: &[Domain]) -> Vec<String> {
+    exemptions(domains).chain(unproven(domains)).collect()
+}
+
+/// A line for each running domain that was declared exempt, where that does not count or nobody can tell.
+fn exemptions(domains: &[Domain]) -> impl Iterator<Item = String> {
+    let running = domains.iter().filter(|domain| domain.running);
+    running.filter_map(|domain| Some(format!("domain {}: {}", domain.name, domain.exemption.as_ref()?)))
+}
+
 /// A line for each storage, in the order of the domains, which it names all; none when every storage can be shown quiet.
-pub(crate) fn unproven(domains: &[Domain]) -> Vec<String> {
+fn unproven(domains: &[Domain]) -> Vec<String> {
     let mut found: Vec<(&Storage, Vec<&str>)> = Vec::new();
     for domain in domains {
         for storage in domain.unproven_storages() {
@@ -34,7 +46,7 @@ fn line(storage: &Storage, names: &[&str]) -> String {
 /// When there is none, or it does not answer.
 pub(crate) fn of_agent(run_dir: &Path) -> Result<Vec<String>, CliError> {
     let status = block_on(async { Client::new(run_dir).status().await })??;
-    Ok(unproven(&status.domains))
+    Ok(warnings(&status.domains))
 }
 
 #[cfg(test)]
@@ -63,6 +75,7 @@ mod tests {
             term: None,
             hold: false,
             storages,
+            exemption: None,
         }
     }
 
@@ -85,6 +98,18 @@ mod tests {
         );
     }
 
+    /// Catches: a guest that is not fenced though others can write its disks, and that nobody was told of.
+    #[test]
+    fn an_exemption_that_does_not_count_is_said_of_a_domain_that_runs() {
+        let said = || Some("it is declared exempt, but writes a.img.".to_owned());
+        let domains = [
+            Domain { exemption: said(), ..domain("web", Vec::new()) },
+            Domain { exemption: said(), running: false, ..domain("off", Vec::new()) },
+            domain("mail", Vec::new()),
+        ];
+        assert_eq!(warnings(&domains), ["domain web: it is declared exempt, but writes a.img."]);
+    }
+
     #[test]
     fn nothing_is_said_when_all_can_be_shown_quiet_or_nothing_that_is_guarded_runs() {
         let bad = || vec![storage("s:/old", Some("why"))];
@@ -94,6 +119,6 @@ mod tests {
             Domain { running: false, ..domain("off", bad()) },
             Domain { protected: false, ..domain("exempt", bad()) },
         ];
-        assert_eq!(unproven(&domains), Vec::<String>::new());
+        assert_eq!(warnings(&domains), Vec::<String>::new());
     }
 }

@@ -46,6 +46,7 @@ fn agent_with_a_domain_on_rbd(directory: &Path) -> thread::JoinHandle<()> {
         term: None,
         hold: false,
         storages: vec![storage],
+        exemption: Some("it is declared exempt, but writes it.".to_owned()),
     };
     let status = Status {
         api_version: API_VERSION,
@@ -97,5 +98,6 @@ fn the_agent_that_runs_here_is_asked_what_a_fence_cannot_show_quiet() {
     let warning = "WARNING  a fence cannot show the storage of web quiet (network rbd pool/web mon:6789): \
                    QEMU reaches it by itself. Let the host reach it.";
     assert!(text.contains(warning), "{text}");
+    assert!(text.contains("WARNING  domain web: it is declared exempt, but writes it."), "{text}");
     assert!(!text.contains("not asked"), "{text}");
 }

@@ -185,6 +185,6 @@ impl Default for Log {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Protect {
-    /// Names or uuids of domains that take no lease and are not killed: their disks are this host's alone.
+    /// Names or uuids of domains that take no lease and are not killed, as long as what they write is this host's alone.
     pub exempt: Vec<String>,
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use leasefence_transport::{Beneath, mount_of};
+use leasefence_transport::{Beneath, Reach, mount_of};
 use rustix::fs::{major, statfs};
 
 use crate::no_proof::NoProof;
@@ -72,6 +72,19 @@ impl Found {
         let path = || self.path.display().to_string();
         let place = mounted.map_or_else(path, |mount| mount.source);
         (!place.is_empty()).then_some(place)
+    }
+
+    /// Who can get at it, by the kernel's table of mounts and sysfs as they are now.
+    pub(crate) fn reach(&self, mountinfo: &str) -> Reach {
+        match &self.medium {
+            Medium::Iscsi | Medium::Local if self.block => Reach::of_device(self.device),
+            Medium::Other(NoProof::FileSystem(_)) | Medium::Nfs | Medium::Iscsi | Medium::Local => {
+                let gone = || Reach::Unknown("its file system is not mounted any more".to_owned());
+                mount_of(mountinfo, &self.path).map_or_else(gone, |mount| Reach::of_mount(&mount))
+            }
+            Medium::Other(NoProof::Mixed) => Reach::Shared(NoProof::Mixed.to_string()),
+            Medium::Other(why) => Reach::Unknown(why.to_string()),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use leasefence_core::fencing::{QuiesceTarget, StorageKind};
-use leasefence_transport::Sharer;
+use leasefence_transport::{Reach, Sharer};
 
 use crate::medium::{Found, MOUNTS, Medium, medium_of};
 use crate::no_proof::NoProof;
@@ -78,6 +78,27 @@ impl Storages {
             storages.insert(order, storage);
         }
         storages.into_values().collect()
+    }
+
+    /// Who can get at the images that the domain's own disks are written to: each with its name, for people. What a disk is backed
+    /// by is only read. Blocks as [`Self::of`].
+    pub fn reaches(&self, disks: &[Disk]) -> Vec<(String, Reach)> {
+        let mountinfo = std::fs::read_to_string(MOUNTS).unwrap_or_default();
+        let written = disks.iter().filter(|disk| !disk.readonly).filter_map(|disk| disk.chain.first());
+        let reach = |source: &DiskSource| (source.describe(), self.reach(source, &mountinfo));
+        written.map(|link| reach(&link.source)).collect()
+    }
+
+    fn reach(&self, source: &DiskSource, mountinfo: &str) -> Reach {
+        match source {
+            DiskSource::Network { servers, .. }
+                if !servers.is_empty() && servers.iter().all(|server| server.starts_with('/')) =>
+            {
+                Reach::Unknown("QEMU speaks to a process of this host".to_owned())
+            }
+            DiskSource::Network { protocol, .. } => Reach::Shared(format!("the network ({protocol})")),
+            _ => self.find(source, mountinfo).reach(mountinfo),
+        }
     }
 
     fn storage(&self, source: &DiskSource, one_kernel: bool, mountinfo: &str) -> Storage {

@@ -25,6 +25,8 @@ const PLACE: &str = "/etc/libvirt/hooks/qemu.d/leasefence";
 struct Waiting {
     name: String,
     domain: DomainId,
+    /// Why its exemption does not count, where one was declared.
+    not_exempt: Option<String>,
     definition: Option<Definition>,
     answer: oneshot::Sender<Answer>,
     /// True when libvirt goes by the answer.
@@ -104,15 +106,21 @@ impl Hooks {
     }
 }
 
+/// The reason of a denial, and why what was declared exempt needs a lease at all.
+fn with_exemption(why: String, not_exempt: Option<&str>) -> String {
+    not_exempt.map_or(why.clone(), |not_exempt| format!("{why}. {not_exempt}"))
+}
+
 impl Engine {
     /// A question of the hook: its answer comes from the member.
     pub(super) fn hook_asks(&mut self, asked: Asked) {
-        let Asked { name, question, definition, answer } = asked;
+        let Asked { name, question, not_exempt, definition, answer } = asked;
         self.hooks.asked.insert(question.domain);
         if self.member.is_none() {
             let told = question.operation == HookOperation::Release;
-            let why = || format!("this host's agent has not begun yet: {}", self.waiting_for());
-            let said = if question.exempt || told { Answer::Allow } else { Answer::DenyForNow(why()) };
+            let why = format!("this host's agent has not begun yet: {}", self.waiting_for());
+            let why = with_exemption(why, not_exempt.as_deref());
+            let said = if question.exempt || told { Answer::Allow } else { Answer::DenyForNow(why) };
             drop(answer.send(said));
             return;
         }
@@ -123,7 +131,8 @@ impl Engine {
         let counts = question.operation != HookOperation::Release;
         let migrates = matches!(question.operation, HookOperation::Migrate(_));
         let domain = question.domain;
-        self.hooks.waiting.insert(id, Waiting { name, domain, definition, answer, counts, migrates });
+        let waiting = Waiting { name, domain, not_exempt, definition, answer, counts, migrates };
+        self.hooks.waiting.insert(id, waiting);
         self.input(Input::Hook(id, question));
     }
 
@@ -132,10 +141,11 @@ impl Engine {
         let Some(waiting) = self.hooks.take(id) else { return };
         self.forget_given(&waiting);
         let on_its_way = self.member.as_ref().is_some_and(Member::is_on_its_way);
+        let why = |text| with_exemption(text, waiting.not_exempt.as_deref());
         let answer = match reply {
             Reply { ok: true, .. } => Answer::Allow,
-            Reply { text, .. } if on_its_way => Answer::DenyForNow(text),
-            Reply { text, .. } => Answer::Deny(text),
+            Reply { text, .. } if on_its_way => Answer::DenyForNow(why(text)),
+            Reply { text, .. } => Answer::Deny(why(text)),
         };
         self.hooks.answer(waiting, answer);
     }

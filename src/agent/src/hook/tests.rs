@@ -13,7 +13,7 @@ const DOMAIN: DomainId = DomainId([7; 16]);
 
 fn reader(exempt: &[&str]) -> Reader {
     Reader {
-        exempt: exempt.iter().map(|word| (*word).to_owned()).collect(),
+        exemptions: Arc::new(Exemptions::new(exempt.iter().map(|word| (*word).to_owned()).collect())),
         storages: Arc::new(Storages::new()),
         one_kernel: Arc::default(),
     }
@@ -29,8 +29,9 @@ fn what_is_exempt_is_known_by_name_by_uuid_and_from_its_metadata() {
     let uuid = DOMAIN.to_string();
     for (exempt, expected) in [(vec![], false), (vec!["web-1"], true), (vec![uuid.as_str()], true)] {
         for operation in [Operation::Prepare, Operation::Start, Operation::Started, Operation::Migrate] {
-            let (name, asked, _) = reader(&exempt).read(&question(operation, "web-1")).expect("it is one");
-            assert_eq!((name.as_str(), asked.domain, asked.exempt), ("web-1", DOMAIN, expected));
+            let read = reader(&exempt).read(&question(operation, "web-1")).expect("it is one");
+            let asked = (read.name.as_str(), read.question.domain, read.question.exempt, read.not_exempt);
+            assert_eq!(asked, ("web-1", DOMAIN, expected, None));
         }
     }
     let guard = format!(
@@ -40,8 +41,23 @@ fn what_is_exempt_is_known_by_name_by_uuid_and_from_its_metadata() {
     let xml = String::from_utf8(question(Operation::Prepare, "web-1").definition).expect("text");
     let definition = xml.replace("<devices>", &format!("{guard}<devices>")).into_bytes();
     let own = Question { definition, ..question(Operation::Prepare, "web-1") };
-    let (_, asked, _) = reader(&[]).read(&own).expect("it is one");
-    assert!(asked.exempt);
+    let read = reader(&[]).read(&own).expect("it is one");
+    assert!(read.question.exempt);
+}
+
+/// Catches: a domain that others can write, and that starts without its lease since somebody declared it exempt.
+#[test]
+fn what_is_declared_exempt_and_writes_what_others_reach_is_not_and_why_is_said() {
+    const RBD: &str = "<disk type='network'><source protocol='rbd' name='a'/><target dev='vdb'/></disk>";
+    for (more, expected) in [(RBD.to_owned(), false), (RBD.replace("<target", "<readonly/><target"), true)] {
+        let ask = question(Operation::Prepare, "web-1");
+        let xml = String::from_utf8(ask.definition.clone()).expect("text");
+        let definition = xml.replace("</devices>", &format!("{more}</devices>")).into_bytes();
+        let read = reader(&["web-1"]).read(&Question { definition, ..ask }).expect("it is one");
+        let HookOperation::Prepare(report) = read.question.operation else { panic!("it was that") };
+        assert_eq!((read.question.exempt, report.protection.exempt), (expected, expected), "{more}");
+        assert_eq!(read.not_exempt.is_some_and(|why| why.contains("network rbd a")), !expected);
+    }
 }
 
 /// Catches: a protected domain that is let through under an exempt one's name.
@@ -58,7 +74,8 @@ fn a_definition_of_another_domain_than_the_arguments_name_is_refused() {
 
 #[test]
 fn a_start_is_told_with_what_its_definition_says_and_a_storage_that_is_not_known_as_such() {
-    let (_, asked, definition) = reader(&[]).read(&question(Operation::Prepare, "web-1")).expect("it is one");
+    let read = reader(&[]).read(&question(Operation::Prepare, "web-1")).expect("it is one");
+    let (asked, definition) = (read.question, read.definition);
     let HookOperation::Prepare(report) = asked.operation else { panic!("{asked:?}") };
     let hash = definition.expect("it can be stored").chain_hash;
     assert_eq!((report.memory_mib, report.vcpus, report.definition_hash), (16, 1, hash));

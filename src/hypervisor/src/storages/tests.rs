@@ -76,6 +76,38 @@ fn two_storages_without_a_device_are_two_and_what_is_only_read_is_none() {
     assert_eq!(places, ["network nbd a ", "network rbd a "]);
 }
 
+/// Catches: an image on the network taken for this host's own, and a template that is only read for one that is written.
+#[test]
+fn who_reaches_a_disk_is_told_by_its_active_image() {
+    let storages = Storages::new();
+    // In memory, so that it is nobody else's wherever this runs.
+    let image = tempfile::NamedTempFile::new_in("/dev/shm").expect("a file");
+    let over = |source, backing| {
+        let mut disk = disk(source, false);
+        disk.chain.push(ChainLink { source: backing, format: None });
+        disk
+    };
+    let local = |server: &str| DiskSource::Network {
+        protocol: "nbd".to_owned(),
+        name: "a".to_owned(),
+        servers: vec![server.to_owned()],
+    };
+    let word = |disk: Disk| match storages.reaches(&[disk]).pop() {
+        Some((_, Reach::Here)) => "here",
+        Some((_, Reach::Shared(_))) => "shared",
+        Some((_, Reach::Unknown(_))) => "unknown",
+        None => "not written",
+    };
+    assert_eq!(word(disk(file(image.path()), false)), "here");
+    assert_eq!(word(over(file(image.path()), network("rbd"))), "here");
+    assert_eq!(word(over(network("rbd"), file(image.path()))), "shared");
+    assert_eq!(word(disk(network("rbd"), true)), "not written");
+    assert_eq!(word(disk(local("10.0.0.1:10809"), false)), "shared");
+    assert_eq!(word(disk(local("/run/nbd.sock"), false)), "unknown");
+    assert_eq!(word(disk(file(Path::new("/nowhere/disk")), false)), "unknown");
+    assert_eq!(word(disk(file(Path::new("/proc/self/status")), false)), "unknown");
+}
+
 /// Catches: after a scan `sdb` is another disk, with the number that its predecessor had.
 #[test]
 fn what_may_be_another_s_by_now_is_asked_for_again() {

@@ -37,6 +37,7 @@ fn domain(name: &str) -> Domain {
         term: Some(1),
         hold: false,
         storages: Vec::new(),
+        exemption: None,
     }
 }
 
