@@ -1,5 +1,9 @@
 //! An exemption that does not count any more, and one of which nobody can tell (ARCHITECTURE 5).
 
+use std::time::Duration;
+
+use leasefence_core::fencing::StorageKind;
+
 use crate::disk::Path;
 use crate::world::{World, guest};
 
@@ -66,4 +70,29 @@ fn what_cannot_be_told_leaves_a_guest_as_it_was() {
     world.hosts[0].doubts_exemptions = true;
     world.run(10_000);
     assert!(is_exempt(&world) && lease(&world) != "own", "{}", world.story());
+}
+
+/// Catches: a host that cannot show itself fenced, and is reset with the exempt guest, because that has a local disk.
+#[test]
+fn an_exempt_guest_s_own_storage_stands_in_the_way_of_no_proof() {
+    let mut world = an_exempt_guest_runs(2);
+    world.hosts[0].storage_kind = StorageKind::Unprovable;
+    world.run(5_000);
+    let before = world.incarnation(0);
+    // The exempt one runs on beyond its host's lease.
+    world.tolerates_two_writers = true;
+    world.path(0, Path::Cut);
+    world.run(15_000);
+    world.path(0, Path::Works(Duration::from_millis(2)));
+    world
+        .until(60, "it rejoins", |world| world.state(0) == "held" && world.generation(0) > before.generation);
+    assert_eq!(world.runs_on(1), [0], "{}", world.story());
+    // Once it is protected its storage counts.
+    world.hosts[0].exempts = false;
+    world.until(5, "its storage is named", |world| {
+        world.hosts[0]
+            .page
+            .as_ref()
+            .is_some_and(|page| page.quiesce.iter().any(|target| target.kind == StorageKind::Unprovable))
+    });
 }

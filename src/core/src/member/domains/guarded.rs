@@ -52,7 +52,9 @@ impl Member {
         covered.retain(|domain| owned(domain) || self.shows_process(*domain));
         // One whose start is permitted is named before its process shows.
         let starts = self.leasing.iter().flat_map(|leasing| leasing.starts.permitted());
-        let running: Vec<_> = reports.filter(|report| report.running).chain(starts).collect();
+        // What an exempt one writes is this host's alone, and no fence ends it: it stands in the way of no proof.
+        let ends = |report: &&DomainReport| report.doubtful || !self.is_exempt(report.domain);
+        let running: Vec<_> = reports.filter(|report| report.running).filter(ends).chain(starts).collect();
         covered.extend(running.iter().filter(|report| !report.unanswered).map(|report| report.domain));
         covered.sort_unstable();
         covered.dedup();
