@@ -38,9 +38,8 @@ impl Standing {
     /// By all that the domain writes. One that nobody has judged before counts as its operator says.
     fn judge(before: Option<bool>, written: Vec<Written>) -> Self {
         let worst = written.into_iter().reduce(|worst, next| match (&worst.1, &next.1) {
-            (Reach::Shared(_), _) | (_, Reach::Here) => worst,
-            (_, Reach::Shared(_)) | (Reach::Here, _) => next,
-            (Reach::Unknown(_), Reach::Unknown(_)) => worst,
+            (Reach::Here, _) | (Reach::Unknown(_), Reach::Shared(_)) => next,
+            _ => worst,
         });
         match worst {
             Some((what, Reach::Shared(of))) => {

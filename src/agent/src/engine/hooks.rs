@@ -108,7 +108,10 @@ impl Hooks {
 
 /// The reason of a denial, and why what was declared exempt needs a lease at all.
 fn with_exemption(why: String, not_exempt: Option<&str>) -> String {
-    not_exempt.map_or(why.clone(), |not_exempt| format!("{why}. {not_exempt}"))
+    match not_exempt {
+        Some(not_exempt) => format!("{why}. {not_exempt}"),
+        None => why,
+    }
 }
 
 impl Engine {
