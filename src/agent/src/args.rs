@@ -13,8 +13,8 @@ end keeps the incarnation. So an upgrade restarts it, within the lease's ttl. A 
 `leasefence release` (refused while protected domains run), or `leasefence disarm` for maintenance with domains running. An \
 armed host whose agent stays away destroys its domains at the lease's end.
 
-Files: /etc/leasefence/leasefence.toml (see leasefence.toml(5)), and in the run directory agent.sock (the local API) and \
-fencer.sock (the page).";
+Files: /etc/leasefence/leasefence.toml (see leasefence.toml(5)), and in the run directory agent.sock (the local API), \
+fencer.sock (the page) and hook.sock (where libvirt's hook asks).";
 
 /// Holds this host's lease, watches the other hosts of the cluster, and restarts the domains of those that are provably gone.
 #[derive(Parser, Debug)]
