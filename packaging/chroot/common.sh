@@ -168,12 +168,17 @@ check_arming_while_upgraded() {
 }
 
 check_contents() {
-    local page completion program
+    local page completion program document link
     for page in leasefence.1 leasefence-drill-run.1 leasefence.toml.5 leasefence-agent.8 leasefence-fencer.8 leasefence-hook.8; do
         [ -e "$root/usr/share/man/man${page##*.}/$page.gz" ] || fail "no man page $page"
     done
     for completion in "$@"; do
         [ -s "$root/usr/share/$completion" ] || fail "no completion $completion"
+    done
+    for document in "$root"/usr/share/doc/leasefence/*.md "$root"/usr/share/doc/leasefence/docs/*.md; do
+        for link in $(grep -oE '\]\([^)#:]+\)' "$document" | tr -d '()]'); do
+            [ -e "${document%/*}/$link" ] || fail "${document##*/} links to $link, which the package lacks"
+        done
     done
     in_root leasefence --version
     for program in /usr/sbin/leasefence-agent /usr/sbin/leasefence-fencer /usr/libexec/leasefence/leasefence-hook; do
