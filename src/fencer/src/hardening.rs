@@ -9,6 +9,8 @@ use rustix::process::{Resource, getrlimit};
 
 /// Above ordinary work, below the kernel's own threads (99) and most drivers' (50 and more).
 const PRIORITY: i32 = 40;
+/// What real-time tasks may take of each `sched_rt_period_us`, in microseconds; -1 takes the bound away.
+const REAL_TIME_SHARE: &str = "/proc/sys/kernel/sched_rt_runtime_us";
 /// The inode of the first pid namespace, fixed in the kernel (`PROC_PID_INIT_INO`).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
@@ -51,12 +53,21 @@ fn status_line(key: &str) -> String {
 
 fn raise_priority() -> String {
     match raise_own_priority() {
+        Ok(()) if has_no_bound(&fs::read_to_string(REAL_TIME_SHARE).unwrap_or_default()) => format!(
+            "warning: real-time priority {PRIORITY} (SCHED_FIFO), and kernel.sched_rt_runtime_us is -1: \
+             what runs at such a priority and never sleeps may take a processor from all others"
+        ),
         Ok(()) => format!("real-time priority {PRIORITY} (SCHED_FIFO)"),
         Err(error) => format!(
             "warning: no real-time priority, a busy host may delay the kill: {error} \
              (a cpu cgroup without cpu.rt_runtime_us, or no CAP_SYS_NICE)"
         ),
     }
+}
+
+/// Whether the kernel was told to keep nothing of a processor from real-time tasks (`sched(7)`).
+fn has_no_bound(runtime_us: &str) -> bool {
+    runtime_us.trim().parse() == Ok(-1)
 }
 
 /// Asks for real-time priority for the calling thread; its children start without.
@@ -118,4 +129,17 @@ pub(crate) fn pid_namespace() -> std::io::Result<PidNamespace> {
     let namespace = fs::read_link("/proc/self/ns/pid")?;
     let initial = namespace.to_str() == Some(INITIAL_PID_NAMESPACE);
     Ok(if initial { PidNamespace::Initial } else { PidNamespace::Other })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_minus_one_takes_the_bound_of_real_time_tasks_away() {
+        assert!(has_no_bound("-1\n"));
+        for bounded in ["950000\n", "0\n", "1\n", ""] {
+            assert!(!has_no_bound(bounded), "{bounded:?}");
+        }
+    }
 }
