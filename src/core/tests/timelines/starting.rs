@@ -4,6 +4,7 @@ use leasefence_core::fencing::StorageKind;
 use leasefence_core::member::{HookOperation, Input, Request, StartActivity, StopReason};
 
 use crate::disk::Path;
+use crate::host::Host;
 use crate::world::{World, guest};
 
 /// The open tokens in a host's page.
@@ -91,19 +92,25 @@ fn a_start_that_fails_is_given_up_by_release_and_the_fencers_scan_and_leaves_not
     assert!(world.answer(1, asked).0, "{}", world.story());
 }
 
-/// QEMU may have opened its disks, so that what it wrote must be out of this host first (R6).
-#[test]
-fn one_that_fails_after_qemu_was_run_is_given_up_only_once_its_storages_are_quiet() {
+/// A start that fails after QEMU was run, on a host that nothing can be shown quiet on from then on.
+fn fails_after_qemu_was_run(unquiet: impl FnOnce(&mut Host), for_ms: u64) -> World {
     let mut world = World::held(2);
     world.hosts[0].storage_kind = StorageKind::Nfs;
     let asked = world.user_asks(0, 1);
     assert!(world.answer(0, asked).0);
     let begins = world.hook(0, 1, HookOperation::Start);
     assert!(world.answer(0, begins).0);
-    world.hosts[0].data_cut = true;
+    unquiet(&mut world.hosts[0]);
     world.hook(0, 1, HookOperation::Release);
-    world.run(20_000);
+    world.run(for_ms);
     assert_eq!((tokens(&world, 0), lease(&world, 0).as_str()), (0, "own"), "{}", world.story());
+    world
+}
+
+/// QEMU may have opened its disks, so that what it wrote must be out of this host first (R6).
+#[test]
+fn one_that_fails_after_qemu_was_run_is_given_up_only_once_its_storages_are_quiet() {
+    let mut world = fails_after_qemu_was_run(|host| host.data_cut = true, 20_000);
     let elsewhere = world.user_asks(1, 1);
     assert!(!world.answer(1, elsewhere).0);
     let at = world.at;
@@ -372,16 +379,7 @@ fn one_of_which_no_barrier_can_be_written_runs_again_here_after_the_hold_and_not
 /// still leave this host (R6).
 #[test]
 fn its_next_start_that_comes_to_nothing_gives_nothing_back() {
-    let mut world = World::held(2);
-    world.hosts[0].storage_kind = StorageKind::Nfs;
-    let asked = world.user_asks(0, 1);
-    assert!(world.answer(0, asked).0);
-    let begins = world.hook(0, 1, HookOperation::Start);
-    assert!(world.answer(0, begins).0);
-    world.hosts[0].barriers_refused = true;
-    world.hook(0, 1, HookOperation::Release);
-    world.run(70_000);
-    assert_eq!((tokens(&world, 0), lease(&world, 0).as_str()), (0, "own"), "{}", world.story());
+    let mut world = fails_after_qemu_was_run(|host| host.barriers_refused = true, 70_000);
     // Permitted once the hold is over; but the hook has gone meanwhile.
     world.hosts[0].hook_gives_up = true;
     let asked = world.user_asks(0, 1);
