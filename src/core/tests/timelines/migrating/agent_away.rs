@@ -1,6 +1,6 @@
 //! An agent that is away, or restarted, in the middle of a migration.
 
-use leasefence_core::fencing::{StorageKind, UnknownWrite};
+use leasefence_core::fencing::UnknownWrite;
 use leasefence_core::format::{LeaseState, RecordCopy};
 
 use super::steps::*;
@@ -45,9 +45,7 @@ fn one_that_dies_after_its_cpus_ran_and_before_its_process_was_looked_at_ends_as
 /// died while that host's agent was away, which took it for a migration that failed.
 #[test]
 fn one_that_came_in_and_died_while_the_agent_was_away_is_recovered_once_its_storage_is_quiet() {
-    let mut world = World::held(3);
-    world.hosts.iter_mut().for_each(|host| host.storage_kind = StorageKind::Nfs);
-    runs_here(&mut world);
+    let mut world = world_on_nfs(3);
     prepares(&mut world, 1);
     suspends(&mut world);
     world.hosts[1].data_cut = true;

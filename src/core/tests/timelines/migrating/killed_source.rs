@@ -1,25 +1,27 @@
 //! A source that was killed, or died, since its domain runs elsewhere: what it wrote may still leave its host (R6), and its entry
 //! that stays for that long is no lease to run under.
 
-use leasefence_core::fencing::StorageKind;
 use leasefence_core::format::LeaseState;
 
 use super::steps::*;
 use crate::world::{World, guest};
 
-/// Guest 1 on NFS, whose source is resumed beside its destination and killed, while its host's way to that storage is cut.
-fn killed_while_cut() -> World {
-    let mut world = World::held(3);
-    world.hosts.iter_mut().for_each(|host| host.storage_kind = StorageKind::Nfs);
-    runs_here(&mut world);
-    prepares(&mut world, 1);
-    suspends(&mut world);
+/// Libvirt resumes the source though its destination runs it, and its agent kills it; between the two this happens.
+fn is_resumed_and_killed(world: &mut World, meanwhile: impl FnOnce(&mut World)) {
     world.tolerates_two_writers = true;
-    runs_there(&mut world, 1);
-    source_resumes(&mut world);
-    world.hosts[0].data_cut = true;
+    runs_there(world, 1);
+    source_resumes(world);
+    meanwhile(world);
     world.until(3, "the source is killed", |world| world.count(0, "destroy") > 0);
     world.tolerates_two_writers = false;
+}
+
+/// Guest 1 on NFS, whose source is resumed beside its destination and killed, while its host's way to that storage is cut.
+fn killed_while_cut() -> World {
+    let mut world = world_on_nfs(3);
+    prepares(&mut world, 1);
+    suspends(&mut world);
+    is_resumed_and_killed(&mut world, |world| world.hosts[0].data_cut = true);
     world.run(2_000);
     has_moved(&world);
     world
@@ -53,9 +55,7 @@ fn so_does_one_whose_agent_was_started_again() {
 #[test]
 fn one_of_which_no_barrier_can_be_written_is_not_started_beside_its_destination() {
     for crashed_at_the_end in [false, true] {
-        let mut world = World::held(2);
-        world.hosts.iter_mut().for_each(|host| host.storage_kind = StorageKind::Nfs);
-        runs_here(&mut world);
+        let mut world = world_on_nfs(2);
         prepares(&mut world, 1);
         suspends(&mut world);
         world.hosts[0].barriers_refused = true;
@@ -65,11 +65,7 @@ fn one_of_which_no_barrier_can_be_written_is_not_started_beside_its_destination(
             world.hosts[0].migrates.remove(&guest(1));
             runs_there(&mut world, 1);
         } else {
-            world.tolerates_two_writers = true;
-            runs_there(&mut world, 1);
-            source_resumes(&mut world);
-            world.until(3, "the source is killed", |world| world.count(0, "destroy") > 0);
-            world.tolerates_two_writers = false;
+            is_resumed_and_killed(&mut world, |_| ());
         }
         world.run(70_000);
         has_moved(&world);
@@ -83,9 +79,7 @@ fn one_of_which_no_barrier_can_be_written_is_not_started_beside_its_destination(
 /// Catches: the same of one that was paused before its migration: libvirt never said that it stopped it for that.
 #[test]
 fn nor_is_one_that_was_paused_before_its_migration_and_destroyed_after_it() {
-    let mut world = World::held(2);
-    world.hosts.iter_mut().for_each(|host| host.storage_kind = StorageKind::Nfs);
-    runs_here(&mut world);
+    let mut world = world_on_nfs(2);
     world.hosts[0].suspended.insert(guest(1));
     prepares(&mut world, 1);
     // The destination's last reply is lost: the source stays paused, until a user destroys it.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use leasefence_core::fencing::StorageKind;
 use leasefence_core::format::{LeaseEntry, LeasePage, LeaseState, RecordCopy};
 use leasefence_core::ids::Slot;
 use leasefence_core::member::{DomainReport, HookOperation, Input, MigrationNews, RequestId, StopReason};
@@ -32,8 +33,16 @@ pub(crate) fn world(hosts: u8) -> World {
     world
 }
 
+/// The same with the guests' disks on NFS, where the exit of a process shows nothing (R6).
+pub(crate) fn world_on_nfs(hosts: u8) -> World {
+    let mut world = World::held(hosts);
+    world.hosts.iter_mut().for_each(|host| host.storage_kind = StorageKind::Nfs);
+    runs_here(&mut world);
+    world
+}
+
 /// A user starts guest 1 on host 0.
-pub(crate) fn runs_here(world: &mut World) {
+fn runs_here(world: &mut World) {
     let asked = world.user_asks(0, 1);
     assert!(world.answer(0, asked).0);
     world.user_starts(0, 1);
