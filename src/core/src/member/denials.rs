@@ -58,8 +58,7 @@ impl Member {
     }
 
     fn owner_elsewhere(&self, domain: DomainId) -> Option<Incarnation> {
-        let layout = self.header.as_ref()?.layout;
-        let scan = self.leasing.as_ref()?.scans.get(&page_of(&layout, domain))?;
+        let scan = self.last_scan_of(domain)?;
         let pages = scan.sectors.iter().filter_map(|sector| match sector {
             SectorView::Valid(page) => Some(page),
             SectorView::Empty | SectorView::Unreadable(_) => None,

@@ -2,6 +2,8 @@
 
 use super::Leasing;
 use crate::format::HostState;
+use crate::ids::DomainId;
+use crate::lease::{PageScan, page_of};
 use crate::member::Member;
 use crate::member::phase::Phase;
 use crate::planted::planted;
@@ -9,6 +11,19 @@ use crate::recovery::{GoneHost, Survey, Survivor};
 use crate::time::{Instant, Now};
 
 impl Member {
+    /// A domain's page as it was last read, none where it was not.
+    pub(in crate::member) fn last_scan_of(&self, domain: DomainId) -> Option<&PageScan> {
+        let layout = self.header.as_ref()?.layout;
+        self.leasing.as_ref()?.scans.get(&page_of(&layout, domain))
+    }
+
+    /// Has a domain's page read.
+    pub(in crate::member) fn read_page_of(&mut self, domain: DomainId) {
+        if let (Some(header), Some(leasing)) = (&self.header, &mut self.leasing) {
+            leasing.leases.scan_page(page_of(&header.layout, domain));
+        }
+    }
+
     /// After a good scan: what recovery needs to know of the others.
     pub(in crate::member) fn survey_for_recovery(&mut self, now: &Now) {
         if !matches!(self.phase, Phase::Held) {

@@ -7,7 +7,7 @@ use super::MigrationStep;
 use super::returns::LOOK_AGAIN;
 use crate::fencing::DomainProcess;
 use crate::ids::DomainId;
-use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest, page_of};
+use crate::lease::{AcquireKind, AcquireOutcome, AcquireRequest};
 use crate::member::domains::spec_of;
 use crate::member::hook::{NOT_YET, ONLY_ITS_MIGRATION};
 use crate::member::user_starts::{ANSWER_WITHIN, Asked};
@@ -155,15 +155,13 @@ impl Member {
 
     /// Whether its source has given it up, by its page as read since then; none while that is not known.
     fn is_given_up(&mut self, now: &Now, domain: DomainId, since: Instant) -> Option<bool> {
-        let page = page_of(&self.header.as_ref()?.layout, domain);
         let gone = |incarnation| self.counts_as_gone(incarnation);
-        let leasing = self.leasing.as_ref()?;
-        let scan = leasing.scans.get(&page);
-        let given_up = scan.and_then(|scan| leasing.leases.is_given_up(scan, domain, since, &gone));
+        let (scan, leases) = (self.last_scan_of(domain), &self.leasing.as_ref()?.leases);
+        let given_up = scan.and_then(|scan| leases.is_given_up(scan, domain, since, &gone));
         // One with an unreadable sector is read again, but not all the time.
         let is_due = scan.is_none_or(|scan| now.instant.since_by_slower(scan.began) >= LOOK_AGAIN);
         if given_up.is_none() && is_due {
-            self.leasing.iter_mut().for_each(|leasing| leasing.leases.scan_page(page));
+            self.read_page_of(domain);
         }
         given_up
     }

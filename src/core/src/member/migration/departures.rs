@@ -173,17 +173,16 @@ impl Member {
     /// True while an own domain may run on a host that it has moved to: until its page, read since then, says that nobody stands above
     /// it. What libvirt has told says nothing: of one that was paused it tells no migration. What stands above it is looked at.
     pub(in crate::member) fn may_have_moved(&mut self, now: &Now, domain: DomainId, since: Instant) -> bool {
-        let (Some(header), Some(leasing)) = (&self.header, &self.leasing) else { return true };
-        let page = page_of(&header.layout, domain);
+        let Some(leasing) = &self.leasing else { return true };
         let gone = |incarnation| self.counts_as_gone(incarnation);
-        let scan = leasing.scans.get(&page);
+        let scan = self.last_scan_of(domain);
         let standing = scan.and_then(|scan| leasing.leases.standing(scan, domain, since, &gone));
         let looked_at = leasing.migrations.returns.contains_key(&domain);
         match standing {
             Some(Standing::Top) if !self.is_outgoing(domain) => return looked_at,
             Some(_) if !looked_at => self.look_at_return(now, domain, Told::Nothing),
             Some(_) => {}
-            None => self.leasing.iter_mut().for_each(|leasing| leasing.leases.scan_page(page)),
+            None => self.read_page_of(domain),
         }
         true
     }
