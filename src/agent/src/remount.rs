@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
@@ -37,6 +37,7 @@ pub(crate) struct Remount {
     /// True from the lease's end until a lease is guarded again.
     ended: bool,
     pending: Arc<AtomicBool>,
+    unlatched_ns: Arc<AtomicU64>,
 }
 
 /// What the thread is told.
@@ -60,19 +61,25 @@ impl Remount {
         let marker = run_dir.join(MARKER);
         let away = marker.exists();
         let pending = Arc::new(AtomicBool::new(away));
+        let unlatched_ns = Arc::new(AtomicU64::new(0));
         let mut keeper = Keeper {
             before: read_notes(&fs::read_to_string(run_dir.join(FILE)).unwrap_or_default()),
             file: run_dir.join(FILE),
             marker,
             noted: BTreeMap::new(),
+            unlatched_ns: Arc::clone(&unlatched_ns),
+            looked_ns: 0,
+            gone: BTreeSet::new(),
             away,
             guarded: false,
+            was_back: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             pending: Arc::clone(&pending),
             events: events.clone(),
             said: BTreeSet::new(),
         };
         thread::Builder::new().name("storages".to_owned()).spawn(move || keeper.run(&heard))?;
-        Ok(Self { news, named: BTreeSet::new(), ended: away, pending })
+        Ok(Self { news, named: BTreeSet::new(), ended: away, pending, unlatched_ns })
     }
 
     /// True from the lease's end until everything is back.
@@ -98,7 +105,10 @@ impl Remount {
                 self.pending.store(true, Ordering::Release);
                 self.tell(News::Ended);
             }
-        } else if half.armed && std::mem::take(&mut self.ended) {
+            return;
+        }
+        self.unlatched_ns.store(half.beat.boot_ns, Ordering::Release);
+        if half.armed && std::mem::take(&mut self.ended) {
             self.tell(News::Guarded);
         }
     }
@@ -114,12 +124,22 @@ struct Keeper {
     file: PathBuf,
     /// There from the lease's end until everything is back.
     marker: PathBuf,
-    /// The lines about each storage that the page names. Those of one that is gone stay: the fencer may have taken it away.
+    /// The lines about each storage that the page names. Those of what is gone stay while the fencer may have taken it away.
     noted: BTreeMap<u64, String>,
+    /// On `CLOCK_BOOTTIME`: a beat of the fencer's at which it had latched nothing, and thus taken nothing away.
+    unlatched_ns: Arc<AtomicU64>,
+    /// On the same clock: when the last look had ended.
+    looked_ns: u64,
+    /// The lines about what was not there at the last look.
+    gone: BTreeSet<String>,
     /// What an agent before this one has noted.
     before: BTreeMap<u64, String>,
     away: bool,
     guarded: bool,
+    /// What has been back since the lease's end.
+    was_back: BTreeSet<String>,
+    /// What was, and cannot be brought back once more: somebody has taken it away for good.
+    given_up: BTreeSet<String>,
     pending: Arc<AtomicBool>,
     events: Events,
     said: BTreeSet<String>,
@@ -152,6 +172,9 @@ impl Keeper {
             }
             News::Ended => {
                 (self.away, self.guarded) = (true, false);
+                self.gone.clear();
+                self.was_back.clear();
+                self.given_up.clear();
                 self.pending.store(true, Ordering::Release);
                 if let Err(error) = fs::write(&self.marker, "") {
                     self.say(format!("{}: {error}", self.marker.display()));
@@ -163,13 +186,18 @@ impl Keeper {
 
     fn note(&mut self) {
         let before = self.noted.clone();
+        let not_by_the_fencer = self.unlatched_ns.load(Ordering::Acquire) > self.looked_ns;
+        let for_good = std::mem::take(&mut self.gone);
         let mountinfo = fs::read_to_string(HOST_MOUNTS).unwrap_or_default();
         for (device, lines) in &mut self.noted {
             let now = lines_about(*device, &mountinfo);
-            if !now.is_empty() {
-                *lines = now;
-            }
+            let gone = lines.lines().filter(|line| !now.lines().any(|there| there == *line));
+            let kept = gone.filter(|line| !(not_by_the_fencer && for_good.contains(*line)));
+            let kept: Vec<String> = kept.map(str::to_owned).collect();
+            *lines = kept.iter().fold(String::new(), |text, line| text + line + "\n") + &now;
+            self.gone.extend(kept);
         }
+        self.looked_ns = leasefence_clock::instant().boot_ns;
         if self.noted == before {
             return;
         }
@@ -195,7 +223,9 @@ impl Keeper {
 
     fn bring_back(&mut self) {
         let noted = fs::read_to_string(&self.file).unwrap_or_default();
-        let missing: Vec<Noted> = Noted::read(&noted).filter(|noted| !noted.is_there()).collect();
+        let (back, mut missing): (Vec<Noted>, Vec<Noted>) = Noted::read(&noted).partition(Noted::is_there);
+        self.was_back.extend(back.iter().map(ToString::to_string));
+        missing.retain(|noted| !self.given_up.contains(&noted.to_string()));
         if missing.is_empty() {
             // What was brought back and is guarded no more is nobody's concern at the next fence: its operator may have taken it away.
             self.before.clear();
@@ -207,7 +237,17 @@ impl Keeper {
             self.pending.store(false, Ordering::Release);
         }
         for noted in due(missing) {
-            self.say(match noted.bring_back() {
+            let brought = noted.bring_back();
+            let name = noted.to_string();
+            if noted.is_there() {
+                self.was_back.insert(name);
+            } else if self.was_back.contains(&name) {
+                self.say(format!(
+                    "{noted} was taken away after it had come back: it is waited for no longer"
+                ));
+                self.given_up.insert(name);
+            }
+            self.say(match brought {
                 Ok(()) => format!("{noted} is brought back after the fence"),
                 Err(why) => format!("{noted} cannot be brought back after the fence: {why}"),
             });
@@ -222,38 +262,4 @@ impl Keeper {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::sync::mpsc::unbounded_channel;
-
-    use super::*;
-
-    /// Catches: a file system that its operator has unmounted since the last fence, since another host has it now, and that is
-    /// mounted again after the next one.
-    #[test]
-    fn what_was_brought_back_is_forgotten_until_it_is_named_again() -> io::Result<()> {
-        let run_dir = tempfile::tempdir()?;
-        let (file, marker) = (run_dir.path().join(FILE), run_dir.path().join(MARKER));
-        // Of a session that is gone: nobody waits for it.
-        let there = "scsi 2064 4294967295:0:0:1\n";
-        let (events, _inbox) = unbounded_channel();
-        let mut keeper = Keeper {
-            file: file.clone(),
-            marker: marker.clone(),
-            noted: BTreeMap::new(),
-            before: read_notes(there),
-            away: true,
-            guarded: true,
-            pending: Arc::new(AtomicBool::new(true)),
-            events,
-            said: BTreeSet::new(),
-        };
-        fs::write(&marker, "")?;
-        fs::write(&file, there)?;
-        keeper.bring_back();
-        assert_eq!(fs::read_to_string(&file)?, "");
-        assert!(!marker.exists() && !keeper.away && !keeper.pending.load(Ordering::Acquire));
-        keeper.hear(News::Names(BTreeSet::from([2064])));
-        assert_eq!(keeper.noted, BTreeMap::from([(2064, String::new())]));
-        Ok(())
-    }
-}
+mod tests;
