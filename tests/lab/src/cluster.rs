@@ -29,8 +29,9 @@ pub const WATCHDOG: (&str, &str) = ("auto", "virtual");
 /// Longest that a host without a proof waits for its watchdog.
 const WATCHDOG_BITES_WITHIN: Duration = Duration::from_secs(15);
 
-/// Says who keeps it busy, if somebody does.
-const UNMOUNT_DISKS: &str = "umount /mnt/disks || { \
+/// Says who keeps it busy, if somebody does. Whoever only looks at a path there keeps it so while he waits for the server, and shows in
+/// no list: that passes.
+const UNMOUNT_DISKS: &str = "for again in 1 2 3 4; do umount /mnt/disks 2>/dev/null && exit; sleep 1; done; umount /mnt/disks || { \
     for held in $(find /proc/[0-9]*/fd /proc/[0-9]*/cwd -lname '/mnt/disks*' 2>/dev/null); do \
     of=${held#/proc/}; echo \"$(cat /proc/${of%%/*}/comm) $held $(readlink $held)\"; done; exit 1; }";
 
