@@ -16,7 +16,7 @@ HOST     ?= host-1
 LAB      := $(RELEASE)/leasefence-lab --suite $(SUITE)
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: lab-program help build demo test verify fix model install tree deb deb-test rpm rpm-test security lab lab-full lab-up lab-down lab-shell fuzz sim soak mutants clean
+.PHONY: lab-program help build demo test bench verify fix model install tree deb deb-test rpm rpm-test security lab lab-full lab-up lab-down lab-shell fuzz sim soak mutants clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -37,6 +37,10 @@ else
 	$(CARGO) test --workspace
 endif
 	tools/fuzz/run $(FUZZ_SECONDS)
+
+bench: ## measures what the hook costs a start, on real libvirt (root); asserts nothing
+	packaging/needs build test
+	$(CARGO) bench -p leasefence-tests --bench hook_times
 
 verify: ## format, lints, structure, and a small model check; writes nothing
 	packaging/needs build

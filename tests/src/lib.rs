@@ -7,10 +7,10 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use leasefence_demo::binaries::BinariesError;
-use leasefence_demo::{AGENT, Binaries, Cluster, FENCER, Host, LIBVIRTD, configure, deps};
+use leasefence_demo::{AGENT, Binaries, Cluster, FENCER, Host, LIBVIRTD, configure, deps, wait};
 
-/// On a disk, since leases need direct I/O.
-const BASE: &str = "/var/tmp/leasefence-tests";
+/// Where hosts have their files: on a disk, since leases need direct I/O.
+pub const BASE: &str = "/var/tmp/leasefence-tests";
 
 /// Whether hosts can run here. If not, says so: a test that did not run must not look like one that passed.
 #[must_use]
@@ -108,4 +108,17 @@ pub fn run(command: &mut Command) -> Refusal {
     let output = command.output().expect("the command starts");
     let said = [output.stdout, output.stderr].concat();
     Refusal { code: output.status.code().unwrap_or(-1), said: String::from_utf8_lossy(&said).into_owned() }
+}
+
+/// Waits until no host has a lease of the guest that keeps the others from it.
+///
+/// # Panics
+/// When one still has after a minute, or an agent does not answer.
+pub fn wait_until_free(cluster: &Cluster, guest: &str) {
+    let owned = |host: usize| {
+        let domains = cluster.status(host).expect("the agent answers").domains;
+        domains.iter().any(|d| d.name == guest && ["own", "acquiring"].contains(&d.lease.as_str()))
+    };
+    let free = || (!(0..cluster.hosts.len()).any(owned)).then_some(());
+    wait::until("the guest's lease to end", Duration::from_secs(60), free).expect("it ends");
 }

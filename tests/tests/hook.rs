@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use leasefence_demo::guest::Guest;
 use leasefence_demo::{AGENT, Cluster, FENCER, Host, LIBVIRTD, configure, default_config, wait};
-use leasefence_tests::{alone, can_run_hosts, cluster};
+use leasefence_tests::{alone, can_run_hosts, cluster, wait_until_free};
 use nix::sys::signal::Signal;
 
 const UUID: &str = "6c656173-6566-4e63-a000-000000000005";
@@ -49,18 +49,6 @@ fn denied(host: &Host, name: &str) -> String {
     println!("{} said after {took:?}: {why}", host.name());
     assert!(why.contains("leasefence: "), "{why}");
     why
-}
-
-/// Waits until no host has a lease of the guest that keeps the others from it.
-fn wait_until_free(cluster: &Cluster, name: &str) {
-    let free = || {
-        let owned = |host: usize| {
-            let status = cluster.status(host).unwrap();
-            status.domains.iter().any(|d| d.name == name && ["own", "acquiring"].contains(&d.lease.as_str()))
-        };
-        (!(0..cluster.hosts.len()).any(owned)).then_some(())
-    };
-    wait::until("the guest's lease to end", PATIENCE, free).unwrap();
 }
 
 #[test]
