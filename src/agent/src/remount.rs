@@ -185,6 +185,14 @@ impl Keeper {
     }
 
     fn note(&mut self) {
+        if self.look() {
+            self.write_down();
+        }
+    }
+
+    /// Looks at what leads to the storages now, and says of what is new whether a fence would take it for good. True when something
+    /// is another than at the last look.
+    fn look(&mut self) -> bool {
         let before = self.noted.clone();
         let not_by_the_fencer = self.unlatched_ns.load(Ordering::Acquire) > self.looked_ns;
         let for_good = std::mem::take(&mut self.gone);
@@ -199,9 +207,8 @@ impl Keeper {
         }
         self.looked_ns = leasefence_clock::instant().boot_ns;
         if self.noted == before {
-            return;
+            return false;
         }
-        self.write_down();
         let fstab = fs::read_to_string(FSTAB).unwrap_or_default();
         let notes = self.noted.values().map(String::as_str).collect::<String>();
         for noted in Noted::read(&notes) {
@@ -211,6 +218,7 @@ impl Keeper {
                 self.say(format!("{noted} would not be mounted again after a fence: {why}"));
             }
         }
+        true
     }
 
     fn write_down(&mut self) {
@@ -228,8 +236,9 @@ impl Keeper {
         missing.retain(|noted| !self.given_up.contains(&noted.to_string()));
         if missing.is_empty() {
             // What was brought back and is guarded no more is nobody's concern at the next fence: its operator may have taken it away.
+            // It still stands in the file, also where nothing else has changed.
             self.before.clear();
-            self.note();
+            self.look();
             self.write_down();
             fs::remove_file(&self.marker).ok();
             self.away = false;
