@@ -35,8 +35,8 @@ const UNMOUNT_DISKS: &str = "for again in 1 2 3 4; do umount /mnt/disks 2>/dev/n
     for held in $(find /proc/[0-9]*/fd /proc/[0-9]*/cwd -lname '/mnt/disks*' 2>/dev/null); do \
     of=${held#/proc/}; echo \"$(cat /proc/${of%%/*}/comm) $held $(readlink $held)\"; done; exit 1; }";
 
-/// The configuration.
-const CONFIGURATION: &str = "/etc/leasefence/leasefence.toml";
+/// A host's configuration.
+pub const CONFIGURATION: &str = "/etc/leasefence/leasefence.toml";
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ mod cluster_cut;
 mod cut_healed;
 mod cut_past_verdict;
 mod drill;
+mod exempt;
 mod export;
 mod file_system;
 mod flapping;
@@ -74,6 +75,7 @@ pub const ALL: &[Scenario] = &[
     migrate::DESTINATION_CUT,
     cut_past_verdict::SCENARIO,
     cut_past_verdict::NOT_QUIESCED,
+    exempt::SCENARIO,
     one_way::DEAF,
     one_way::MUTE,
     iscsi::LOGOUT,
