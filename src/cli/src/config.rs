@@ -5,11 +5,12 @@ use std::path::Path;
 use leasefence_config::{Config, Fence, HasWatchdog, Reset, Watchdog};
 use leasefence_core::format::WatchdogClass;
 use leasefence_core::terms::{Derived, Terms, report};
+use leasefence_say::say;
 use leasefence_transport::Transport;
 
 use crate::outcome::{CliError, Exit, Outcome};
 use crate::storages;
-use crate::text::{lines, say, table};
+use crate::text::{lines, table};
 
 /// Checks the file. Prints all bounds also of a timing that is refused, so that one sees what is wrong with it. What runs on
 /// this host is the agent's to say, where there is one.
@@ -33,28 +34,26 @@ pub(crate) fn check(path: &Path, run_dir: Option<&Path>, json: bool) -> Outcome 
         transport.advice(setting.terms.lease_ttl).into_iter().chain(watchdog_advice).collect();
     let asked = storages::of_agent(run_dir.unwrap_or(&config.run_dir));
     if json {
-        say(&as_json(&config, &rows, &advice, refused.as_deref(), &asked)?);
+        say!("{}", as_json(&config, &rows, &advice, refused.as_deref(), &asked)?);
     } else {
-        say(&format!("cluster {}, lease {}, {}", config.cluster, config.lease.display(), config.timing()));
-        say(&watchdog_line(&config));
-        say(&reset_line(&config));
+        say!("cluster {}, lease {}, {}", config.cluster, config.lease.display(), config.timing());
+        say!("{}", watchdog_line(&config));
+        say!("{}", reset_line(&config));
         if let Some(line) = tco_line(&config) {
-            say(&line);
+            say!("{line}");
         }
-        say("");
-        say(&as_text(&rows));
+        say!();
+        say!("{}", as_text(&rows));
         for warning in advice.iter().chain(asked.iter().flatten()) {
-            say(&format!("WARNING  {warning}"));
+            say!("WARNING  {warning}");
         }
         if let Err(error) = &asked {
-            say(&format!(
-                "NOTE  not asked whether the domains' storages can be shown quiet at a fence: {error}"
-            ));
+            say!("NOTE  not asked whether the domains' storages can be shown quiet at a fence: {error}");
         }
     }
     judged.map_err(CliError::from_display)?;
     if !json {
-        say(&format!("\n{}: this configuration may be used", path.display()));
+        say!("\n{}: this configuration may be used", path.display());
     }
     Ok(Exit::Done)
 }

@@ -10,7 +10,9 @@ use crate::outcome::{CliError, Exit, Outcome};
 
 /// Prints the completions for a shell.
 pub(crate) fn completions(shell: Shell) -> Outcome {
-    clap_complete::generate(shell, &mut Cli::command(), "leasefence", &mut std::io::stdout());
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "leasefence", &mut text);
+    leasefence_say::text(&String::from_utf8_lossy(&text));
     Ok(Exit::Done)
 }
 

@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use leasefence_core::format::init::InitParameters;
 use leasefence_core::format::{Header, Policy};
 use leasefence_core::ids::{ClusterId, FileId};
+use leasefence_say::say;
 
 use crate::outcome::{CliError, Exit, Outcome};
 use place::Target;
@@ -88,7 +89,7 @@ pub(crate) fn run(args: &InitArgs) -> Outcome {
     target.check_size(&header)?;
     judge::permit(&mut target, args, &header)?;
     write::write(target, &header)?;
-    println!("{}", report(args, &header));
+    say!("{}", report(args, &header));
     Ok(Exit::Done)
 }
 

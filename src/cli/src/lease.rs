@@ -1,10 +1,11 @@
 //! `leasefence lease`: the domain leases as the agent last read them.
 
 use leasefence_api::{Client, LeaseEntry, LeaseList};
+use leasefence_say::say;
 
 use crate::args::LeaseCommand;
 use crate::outcome::{CliError, Exit, Outcome};
-use crate::text::{clock_time, duration_ms, lines, say, table};
+use crate::text::{clock_time, duration_ms, lines, table};
 
 /// Lists all leases, or shows those of one domain.
 pub(crate) async fn run(client: &Client, command: &LeaseCommand) -> Outcome {
@@ -14,10 +15,10 @@ pub(crate) async fn run(client: &Client, command: &LeaseCommand) -> Outcome {
     };
     let list = client.leases(domain).await?;
     if json {
-        say(&serde_json::to_string(&list).map_err(CliError::from_display)?);
+        say!("{}", serde_json::to_string(&list).map_err(CliError::from_display)?);
         return Ok(Exit::Done);
     }
-    say(&entries(&list));
+    say!("{}", entries(&list));
     for unreadable in &list.unreadable {
         eprintln!("leasefence: {unreadable}");
     }

@@ -22,10 +22,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use leasefence_api::{Answer, ApiError, Client};
 use leasefence_config::Config;
+use leasefence_say::say;
 
 use args::{Cli, Command, ConfigCommand, HaCommand, SlotCommand};
 use outcome::{CliError, Exit, Outcome};
-use text::say;
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
@@ -109,7 +109,7 @@ async fn ha(client: &Client, command: &HaCommand) -> Result<Answer, ApiError> {
 /// Prints what became of a request.
 fn tell(answer: Result<Answer, ApiError>) -> Outcome {
     let answer = answer?;
-    say(&answer.text);
+    say!("{}", answer.text);
     Ok(if answer.ok { Exit::Done } else { Exit::Failed })
 }
 

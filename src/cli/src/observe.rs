@@ -16,10 +16,11 @@ use leasefence_core::storage::{IoDone, Step};
 use leasefence_core::time::Instant;
 use leasefence_core::watch::{HostReport, Observer, ObserverConfig};
 use leasefence_disk::{Disk, DiskOptions, MachineFacts};
+use leasefence_say::{nobody_reads, say};
 
 use crate::args::{StatusArgs, VerdictArgs};
 use crate::outcome::{CliError, Exit, Outcome};
-use crate::text::{duration_ms, say};
+use crate::text::duration_ms;
 
 /// How long to watch before "nothing can be said" is an answer and not just impatience.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -40,14 +41,14 @@ pub(crate) fn status(path: &Path, args: &StatusArgs) -> Outcome {
         })?;
         let hosts: Vec<Host> = watcher.reports().iter().map(host).collect();
         if args.json {
-            say(&serde_json::to_string(&hosts).map_err(CliError::from_display)?);
+            say!("{}", serde_json::to_string(&hosts).map_err(CliError::from_display)?);
         } else {
             if args.watch.is_some() {
-                print!("\x1b[H\x1b[2J");
+                leasefence_say::text("\x1b[H\x1b[2J");
             }
-            say(&format!("{}\n{}", watcher.headline(path), crate::status::hosts(&hosts)));
+            say!("{}\n{}", watcher.headline(path), crate::status::hosts(&hosts));
         }
-        let Some(seconds) = args.watch else { return Ok(Exit::Done) };
+        let Some(seconds) = args.watch.filter(|_| !nobody_reads()) else { return Ok(Exit::Done) };
         let again = leasefence_clock::instant().plus(Duration::from_secs(seconds));
         watcher.watch(Some(Duration::from_secs(seconds)), |_| {
             leasefence_clock::instant().boot_ns >= again.boot_ns

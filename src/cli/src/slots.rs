@@ -6,11 +6,12 @@ use std::path::Path;
 use leasefence_core::format::dump::{Content, Item, Role};
 use leasefence_core::format::{Claim, HostRecord};
 use leasefence_core::ids::Slot;
+use leasefence_say::say;
 use serde::Serialize;
 
 use crate::dump;
 use crate::outcome::{CliError, Exit, Outcome};
-use crate::text::{clock_time, lines, say, table};
+use crate::text::{clock_time, lines, table};
 
 /// What a slot's sectors show.
 #[derive(Default)]
@@ -47,10 +48,10 @@ pub(crate) fn list(path: &Path, json: bool) -> Outcome {
     };
     let rows: Vec<Row> = slots.into_iter().map(|(slot, found)| row(slot, found)).collect();
     if json {
-        say(&serde_json::to_string(&rows).map_err(CliError::from_display)?);
+        say!("{}", serde_json::to_string(&rows).map_err(CliError::from_display)?);
     } else {
-        say(&as_text(&rows));
-        say(&format!("{} of {} slots are taken", rows.len(), layout.slots().count()));
+        say!("{}", as_text(&rows));
+        say!("{} of {} slots are taken", rows.len(), layout.slots().count());
     }
     Ok(if rows.iter().all(|row| row.faults.is_empty()) { Exit::Done } else { Exit::Failed })
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use leasefence_api::{
     Client, Domain, HookAnswer, HookInfo, Host, HostState, Recovery, ResetInfo, Status, WatchdogInfo,
 };
+use leasefence_say::{nobody_reads, say};
 
 use crate::args::StatusArgs;
 use crate::outcome::{CliError, Exit, Outcome};
 use crate::storages;
-use crate::text::{clock_time, duration_ms, lines, optional_ms, say, table};
+use crate::text::{clock_time, duration_ms, lines, optional_ms, table};
 
 /// Decisions that are shown below the tables.
 const DECISIONS_SHOWN: usize = 8;
@@ -18,7 +19,7 @@ const DECISIONS_SHOWN: usize = 8;
 pub(crate) async fn run(client: &Client, args: &StatusArgs) -> Outcome {
     let Some(seconds) = args.watch else {
         let status = client.status().await?;
-        say(&shown(&status, args.json)?);
+        say!("{}", shown(&status, args.json)?);
         return Ok(Exit::Done);
     };
     loop {
@@ -27,9 +28,12 @@ pub(crate) async fn run(client: &Client, args: &StatusArgs) -> Outcome {
             Err(error) => format!("leasefence: {error}"),
         };
         if args.json {
-            say(&text);
+            say!("{text}");
         } else {
-            say(&format!("\x1b[H\x1b[2J{text}"));
+            say!("\x1b[H\x1b[2J{text}");
+        }
+        if nobody_reads() {
+            return Ok(Exit::Done);
         }
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }

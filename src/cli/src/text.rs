@@ -1,15 +1,9 @@
 //! How times and tables are written for people.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
-
-/// Prints a line. Whoever reads may have gone, as in `leasefence status | head`: that changes no exit code.
-pub(crate) fn say(line: &str) {
-    drop(writeln!(std::io::stdout(), "{line}"));
-}
 
 /// A table without lines, as wide as it needs to be.
 pub(crate) fn table(header: &[&str]) -> Table {

@@ -4,10 +4,11 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use leasefence_api::{Client, HostState, MAX_WAIT, VerdictAnswer, VerdictClass};
+use leasefence_say::say;
 
 use crate::args::{FenceArgs, VerdictArgs};
 use crate::outcome::{CliError, Exit, Outcome};
-use crate::text::{clock_time, duration_ms, say};
+use crate::text::{clock_time, duration_ms};
 
 /// Between two lines of progress where nobody looks at a terminal.
 const QUIET_PROGRESS: Duration = Duration::from_secs(10);
@@ -28,7 +29,7 @@ pub(crate) async fn run(client: &Client, args: &VerdictArgs) -> Outcome {
 pub(crate) async fn fence(client: &Client, args: &FenceArgs) -> Outcome {
     let before = client.verdict(&args.host).await?;
     let answer = client.fence(&args.host).await?;
-    say(&answer.text);
+    say!("{}", answer.text);
     if !answer.ok {
         return Ok(Exit::Failed);
     }
@@ -43,9 +44,9 @@ pub(crate) async fn fence(client: &Client, args: &FenceArgs) -> Outcome {
 /// Prints the sentence, or the JSON.
 pub(crate) fn show(answer: &VerdictAnswer, json: bool) -> Result<(), CliError> {
     if json {
-        say(&serde_json::to_string(answer).map_err(CliError::from_display)?);
+        say!("{}", serde_json::to_string(answer).map_err(CliError::from_display)?);
     } else {
-        say(&sentence(answer));
+        say!("{}", sentence(answer));
     }
     Ok(())
 }

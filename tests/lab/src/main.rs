@@ -21,6 +21,7 @@ use leasefence_lab::scenario::Scenario;
 use leasefence_lab::scenarios;
 use leasefence_lab::storage::Storage;
 use leasefence_lab::switch::{self, Effect, Plugged, Request};
+use leasefence_say::say;
 
 use args::{Cli, Command, CutArgs, RunArgs, Storages, UpArgs};
 
@@ -81,7 +82,7 @@ fn up(args: &UpArgs, lab: &Lab) -> Outcome {
     wait::catch_interrupts()?;
     let start = Instant::now();
     lab.up(args.deb.as_deref())?;
-    let tell = |what: &str| println!("  [{:3.0} s] {what}", start.elapsed().as_secs_f64());
+    let tell = |what: &str| say!("  [{:3.0} s] {what}", start.elapsed().as_secs_f64());
     tell(&format!("four machines with Linux {}", lab.image().kernel_version()));
     if let Some(storage) = args.storage {
         Cluster::of(lab, storage).set_up(tell)?;
@@ -93,19 +94,19 @@ fn up(args: &UpArgs, lab: &Lab) -> Outcome {
 fn status(lab: &Lab) -> Outcome {
     for machine in MACHINES {
         match lab.run_dir().process(machine.name) {
-            Some(process) => println!("{:8} on, pid {}", machine.name, process.pid),
-            None => println!("{:8} off", machine.name),
+            Some(process) => say!("{:8} on, pid {}", machine.name, process.pid),
+            None => say!("{:8} off", machine.name),
         }
     }
     let Ok(answer) = lab.switch().ask(&Request::Show) else {
-        println!("{:8} off", "switch");
+        say!("{:8} off", "switch");
         return Ok(());
     };
-    println!("{:8} on, {} frames, {} dropped", "switch", answer.frames, answer.dropped);
+    say!("{:8} on, {} frames, {} dropped", "switch", answer.frames, answer.dropped);
     for card in answer.cards {
         let Plugged { machine, network, sent, for_it, lost, waiting } = card;
         let word = network.word();
-        println!(
+        say!(
             "{word:8} {machine}: sent {sent} frames, {for_it} were for it, {lost} lost, {waiting} bytes wait"
         );
     }
@@ -115,7 +116,7 @@ fn status(lab: &Lab) -> Outcome {
             Effect::Drop => "dropped".to_owned(),
             Effect::Delay(ms) => format!("delayed by {ms} ms"),
         };
-        println!("{:8} {} -> {}: {effect}", rule.network.word(), name(rule.from), name(rule.to));
+        say!("{:8} {} -> {}: {effect}", rule.network.word(), name(rule.from), name(rule.to));
     }
     Ok(())
 }
@@ -136,9 +137,9 @@ fn cut(args: &CutArgs, lab: &Lab) -> Outcome {
 fn list() {
     for scenario in scenarios::ALL {
         let ci = if scenario.in_ci.is_empty() { "" } else { " (CI)" };
-        println!("{:<18} the guest's host {}{ci}", scenario.name, scenario.what);
+        say!("{:<18} the guest's host {}{ci}", scenario.name, scenario.what);
         for red in scenario.known_reds {
-            println!("{:<18} known red on {}: {}", "", red.on, red.why);
+            say!("{:<18} known red on {}: {}", "", red.on, red.why);
         }
     }
 }
@@ -164,10 +165,10 @@ fn play(args: &RunArgs, lab: &Lab) -> Outcome<ExitCode> {
     if !args.keep {
         lab.down()?;
     }
-    println!("\n{}", report::head());
-    entries.iter().for_each(|entry| println!("{}", entry.line()));
+    say!("\n{}", report::head());
+    entries.iter().for_each(|entry| say!("{}", entry.line()));
     let (number, took, path) = (entries.len(), runner.took().as_secs_f64(), report::path(&lab.report_dir()));
-    println!("\n{number} scenarios in {took:.0} s; timelines: {}", path.display());
+    say!("\n{number} scenarios in {took:.0} s; timelines: {}", path.display());
     outcome?;
     let bad = entries.iter().any(|entry| entry.verdict().is_bad());
     Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })

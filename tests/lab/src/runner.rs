@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use leasefence_demo::story::Story;
+use leasefence_say::say;
 
 use crate::beside::Turns;
 use crate::cluster::{Cluster, PATIENCE};
@@ -52,7 +53,7 @@ impl Runner {
     }
 
     fn tell(&self, what: &str) {
-        println!("  [{:4.0} s] {what}", self.begun.elapsed().as_secs_f64());
+        say!("  [{:4.0} s] {what}", self.begun.elapsed().as_secs_f64());
     }
 
     /// Plays all of them on one kind of storage, from fresh machines. An entry each, and the report is written anew after each.
@@ -81,7 +82,7 @@ impl Runner {
             let spoilt = outcome.as_ref().is_err_and(Failure::spoils_the_disk);
             let waited = watching.longest_wait_since(SystemTime::now() - begun.elapsed());
             let entry = Entry::new(scenario, storage, story, &outcome, begun.elapsed(), waited);
-            println!("{}", entry.line());
+            say!("{}", entry.line());
             entries.push(entry);
             report::write(&self.lab.report_dir(), &self.lab.image().kernel_version(), entries, self.took())
                 .map_err(|error| Failure::Unmet(format!("the report cannot be written: {error}")))?;

@@ -31,7 +31,7 @@ pub fn run(options: &Options) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    print!("{}", if options.json { json(&verdict) } else { text(&verdict) });
+    leasefence_say::text(&if options.json { json(&verdict) } else { text(&verdict) });
     match verdict.outcome() {
         Outcome::Clean => ExitCode::SUCCESS,
         Outcome::SplitBrain => ExitCode::from(1),

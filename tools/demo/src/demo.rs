@@ -16,6 +16,7 @@ use leasefence_demo::verdict::Condemned;
 use leasefence_demo::wait::{self, WaitError};
 use leasefence_demo::witness::Witness;
 use leasefence_demo::{Binaries, Cluster, deps, run_dir, svg};
+use leasefence_say::say;
 
 const GUEST: (&str, &str) = ("guest", "6c656173-6566-4e63-a000-000000000001");
 const SCRATCH: (&str, &str) = ("scratch", "6c656173-6566-4e63-a000-000000000002");
@@ -57,7 +58,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 pub(crate) fn run(options: &Options) -> Outcome {
     let start = Instant::now();
     deps::check()?;
-    say("The programs");
+    head("The programs");
     let binaries = match &options.bin_dir {
         Some(directory) => Binaries::at(directory)?,
         None => Binaries::build()?,
@@ -70,7 +71,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     played?;
     drop(cluster);
-    println!("\nAll is well, and all is cleaned up, after {:.0} s.", start.elapsed().as_secs_f64());
+    say!("\nAll is well, and all is cleaned up, after {:.0} s.", start.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -86,8 +87,8 @@ fn play(options: &Options, cluster: &mut Cluster) -> Outcome {
     let stories = play_all(options, &mut stage)?;
     let picture = options.dir.join("timeline.svg");
     fs::write(&picture, svg::draw(&stories))?;
-    say("The whole as a picture");
-    println!("    {}", picture.display());
+    head("The whole as a picture");
+    say!("    {}", picture.display());
     if options.keep {
         leave_to_play(cluster)?;
     }
@@ -95,53 +96,49 @@ fn play(options: &Options, cluster: &mut Cluster) -> Outcome {
 }
 
 fn boot(cluster: &mut Cluster) -> Outcome {
-    say("Three hosts: namespaces with a PID 1, clocks, devices and a libvirtd of their own");
+    head("Three hosts: namespaces with a PID 1, clocks, devices and a libvirtd of their own");
     let start = Instant::now();
     cluster.power_on()?;
     for host in &cluster.hosts {
         let uptime = host.exec(&["cat", "/proc/uptime"])?;
         let uptime = uptime.split('.').next().unwrap_or_default();
-        println!("    {} is up; its clock says that it booted {uptime} s ago", host.name());
+        say!("    {} is up; its clock says that it booted {uptime} s ago", host.name());
     }
-    println!("    after {:.1} s", start.elapsed().as_secs_f64());
+    say!("    after {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
 }
 
 fn check_the_checker(cluster: &Cluster) -> Outcome {
-    say("A check of the checker: one guest, started twice on purpose, before Leasefence guards anything");
+    head("A check of the checker: one guest, started twice on purpose, before Leasefence guards anything");
     let scratch = Guest::create(&cluster.shared(), SCRATCH.0, SCRATCH.1)?;
     let caught = scenario::self_check(cluster, &scratch)?;
-    println!("    caught, as it must be: {caught}");
+    say!("    caught, as it must be: {caught}");
     Ok(())
 }
 
 fn start_leasefence(cluster: &mut Cluster) -> Outcome {
-    say("Leasefence: a lease file on the shared storage, fencer and agent on every host, timing `fast`");
-    println!(
-        "    --test: only for tests like this one. Hosts may share a kernel, which no real cluster may."
-    );
-    println!(
+    head("Leasefence: a lease file on the shared storage, fencer and agent on every host, timing `fast`");
+    say!("    --test: only for tests like this one. Hosts may share a kernel, which no real cluster may.");
+    say!(
         "    --accept none: peers may call a host expired though no watchdog would end it. Here that is safe, because a"
     );
-    println!(
-        "    host's fencer dies only together with its guests. On real hosts, have a hardware watchdog."
-    );
-    println!("{}", indent(&cluster.init_lease()?));
+    say!("    host's fencer dies only together with its guests. On real hosts, have a hardware watchdog.");
+    say!("{}", indent(&cluster.init_lease()?));
     cluster.start_leasefence()?;
     for index in 0..cluster.hosts.len() {
         let own = cluster.wait_until_held(index)?.own;
         let slot = own.slot.map_or_else(String::new, |slot| slot.to_string());
-        println!("    {} holds its lease, in slot {slot}", cluster.hosts[index].name());
+        say!("    {} holds its lease, in slot {slot}", cluster.hosts[index].name());
     }
     Ok(())
 }
 
 fn start_guest(cluster: &Cluster, guest: &Guest) -> Outcome {
-    say("A guest on host-1 that writes to the shared disk ten times a second, sixteen writes at once");
+    head("A guest on host-1 that writes to the shared disk ten times a second, sixteen writes at once");
     guest.start(&cluster.hosts[0])?;
-    println!("{}", indent(&cluster.hosts[0].exec(&["leasefence", "ha", "enable", guest.name()])?));
+    say!("{}", indent(&cluster.hosts[0].exec(&["leasefence", "ha", "enable", guest.name()])?));
     cluster.wait_until_protected(0, guest.name())?;
-    println!("{}", indent(&cluster.hosts[0].exec(&["leasefence", "status"])?));
+    say!("{}", indent(&cluster.hosts[0].exec(&["leasefence", "status"])?));
     Ok(())
 }
 
@@ -153,7 +150,7 @@ fn play_all(options: &Options, stage: &mut Stage<'_>) -> Outcome<Vec<Story>> {
         if !stories.is_empty() && stories.len() % DEATHS_TO_HOLD == 0 {
             forgive(stage)?;
         }
-        say(match scenario {
+        head(match scenario {
             Scenario::A => "(a) The guest's host loses its power",
             Scenario::B => {
                 "(b) The agent of the guest's host is stopped until its lease has run out, then goes on"
@@ -165,7 +162,7 @@ fn play_all(options: &Options, stage: &mut Stage<'_>) -> Outcome<Vec<Story>> {
             Scenario::B => stage.stopped_agent(),
             Scenario::C => stage.planned_fence(),
         }?;
-        println!("{story}");
+        say!("{story}");
         stories.push(story);
     }
     Ok(stories)
@@ -173,20 +170,20 @@ fn play_all(options: &Options, stage: &mut Stage<'_>) -> Outcome<Vec<Story>> {
 
 /// A guest under which host after host dies may be what kills them, so after two deaths it is held. Here it is the demo.
 fn forgive(stage: &Stage<'_>) -> Outcome {
-    say(
+    head(
         "A guest whose host has died twice within ten minutes is restarted no more, until somebody says that it may",
     );
     let runner =
         wait::until("the guest", Duration::from_secs(10), || stage.cluster.runner(stage.guest.name()))?;
-    println!("    leasefence ha resume {}, on {}", stage.guest.name(), stage.cluster.hosts[runner].name());
-    println!("{}", indent(&stage.cluster.resume(runner, stage.guest.name())?));
+    say!("    leasefence ha resume {}, on {}", stage.guest.name(), stage.cluster.hosts[runner].name());
+    say!("{}", indent(&stage.cluster.resume(runner, stage.guest.name())?));
     Ok(())
 }
 
 fn leave_to_play(cluster: &Cluster) -> Outcome {
-    say("The hosts stay until you press Ctrl-C. To look around on one of them:");
+    head("The hosts stay until you press Ctrl-C. To look around on one of them:");
     for host in &cluster.hosts {
-        println!("    nsenter -t {} -m -p -n -u -C -T    # {}", host.init()?.pid, host.name());
+        say!("    nsenter -t {} -m -p -n -u -C -T    # {}", host.init()?.pid, host.name());
     }
     loop {
         match wait::pause(Duration::from_secs(3600)) {
@@ -228,9 +225,9 @@ pub(crate) fn report(error: &(dyn Error + 'static)) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn say(heading: &str) {
+fn head(heading: &str) {
     let (bold, plain) = if std::io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-    println!("\n{bold}{heading}{plain}");
+    say!("\n{bold}{heading}{plain}");
 }
 
 fn indent(text: &str) -> String {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use leasefence_api::Client;
 use leasefence_config::Config;
+use leasefence_say::say;
 use serde::Serialize;
 
 use crate::args::{DrillCommand, ReportArgs, RunArgs};
@@ -59,9 +60,9 @@ fn list(json: bool) -> Result<u8, String> {
         ends_lease: scenario.ends_lease(),
     });
     if json {
-        say(&serde_json::to_string(&all).map_err(|error| error.to_string())?);
+        say!("{}", serde_json::to_string(&all).map_err(|error| error.to_string())?);
     } else {
-        all.iter().for_each(|listed| say(&format!("{:<14} {}", listed.name, listed.what)));
+        all.iter().for_each(|listed| say!("{:<14} {}", listed.name, listed.what));
     }
     Ok(exit::KEPT)
 }
@@ -152,15 +153,11 @@ fn bitten(pending: &bite::Pending, judgement: crate::judge::Judgement, notes: Ve
 
 fn finish(report: &Report, args: &ReportArgs, dry: bool) -> Result<u8, String> {
     if args.json {
-        say(&serde_json::to_string(report).map_err(|error| error.to_string())?);
+        say!("{}", serde_json::to_string(report).map_err(|error| error.to_string())?);
     } else if dry {
-        report
-            .scenarios
-            .iter()
-            .filter_map(|entry| entry.plan.as_ref())
-            .for_each(|plan| say(&plan.to_string()));
+        report.scenarios.iter().filter_map(|entry| entry.plan.as_ref()).for_each(|plan| say!("{plan}"));
     } else {
-        say(text(report).trim_end());
+        say!("{}", text(report).trim_end());
     }
     if let Some(file) = args.html.as_ref().filter(|_| !dry) {
         fs::write(file, page(report))
@@ -180,7 +177,7 @@ fn clean(config: &Config, storage: Option<&Path>) -> Result<u8, String> {
         canary::stop(&disk).map_err(|error| error.to_string())?;
         std::thread::sleep(Duration::from_secs(1));
         fs::remove_file(&disk).map_err(|error| format!("{} cannot be removed: {error}", disk.display()))?;
-        say(&format!("{} is removed", disk.display()));
+        say!("{} is removed", disk.display());
     }
     let begun = Instant::now();
     while virsh.runs(&own.name).map_err(|error| error.to_string())? {
@@ -196,7 +193,7 @@ fn clean(config: &Config, storage: Option<&Path>) -> Result<u8, String> {
         .filter(|name| name.starts_with(NAME_PREFIX))
     {
         virsh.run(&["undefine", name]).map_err(|error| error.to_string())?;
-        say(&format!("{name} is forgotten by this host's libvirt"));
+        say!("{name} is forgotten by this host's libvirt");
     }
     Ok(exit::KEPT)
 }
@@ -210,10 +207,4 @@ fn must_be_root() -> Result<(), String> {
 
 fn wall_ms() -> u64 {
     leasefence_clock::now().wall_ns / 1_000_000
-}
-
-/// Whoever reads may have gone: that changes no exit code.
-fn say(line: &str) {
-    use std::io::Write;
-    writeln!(std::io::stdout(), "{line}").ok();
 }

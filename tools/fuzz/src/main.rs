@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use leasefence_fuzz::{decode_all, mutant};
+use leasefence_say::say;
 
 fn main() -> ExitCode {
     let mut options = match Options::parse(std::env::args().skip(1)) {
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("first seed {}", options.seed);
+    say!("first seed {}", options.seed);
     let began = Instant::now();
     let mut done = 0_u64;
     while began.elapsed() < options.time && done < options.runs {
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         options.seed = seed.wrapping_add(1);
         done += 1;
     }
-    println!("{done} mutants in {:.0} s, none made it panic", began.elapsed().as_secs_f64());
+    say!("{done} mutants in {:.0} s, none made it panic", began.elapsed().as_secs_f64());
     ExitCode::SUCCESS
 }
 

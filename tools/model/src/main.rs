@@ -89,6 +89,6 @@ fn refute(model: Which, word: Option<&str>) -> ExitCode {
     }
     let known: usize = results.iter().map(|refuted| refuted.known).sum();
     let survivors: Vec<_> = results.iter().flat_map(|refuted| &refuted.survivors).collect();
-    println!("{known} planted, {} refuted; survivors: {survivors:?}", known - survivors.len());
+    leasefence_say::say!("{known} planted, {} refuted; survivors: {survivors:?}", known - survivors.len());
     if known > 0 && survivors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

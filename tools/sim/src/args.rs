@@ -20,8 +20,9 @@ Examples:
 A seed draws a cluster, its hosts and domains, and the faults, then lives through them in virtual time. The same seed with
 the same options gives the same story, byte for byte, on every machine and with every number of jobs.
 
-Exit code: 0 nothing was violated, 1 something was, 2 the command line is wrong. A violation in a seed whose faults break
-a stated assumption (classes beyond and outside) is reported as outside the promise, and fails nothing.";
+Exit code: 0 nothing was violated, 1 something was, or whoever read has gone, 2 the command line is wrong. A violation in
+a seed whose faults break a stated assumption (classes beyond and outside) is reported as outside the promise, and fails
+nothing.";
 
 const MUTANTS: &str = "\
 Planted bugs, to show that each would be found, need a build of their own, which is never a release:

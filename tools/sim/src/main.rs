@@ -1,10 +1,11 @@
 //! The command line: runs seeds, tells what was violated, makes it small and draws it.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Parser;
+use leasefence_say::{nobody_reads, say};
 use leasefence_sim::args::{Args, Trace, words};
 use leasefence_sim::plan::Plan;
 use leasefence_sim::report::svg::Picture;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// True when nothing was violated.
+/// True when nothing was violated, and somebody was there to read it.
 fn run(args: &Args) -> Result<bool, String> {
     let limits = limits(args);
     if args.mutants {
@@ -40,19 +41,23 @@ fn run(args: &Args) -> Result<bool, String> {
         plant(bug)?;
     }
     if args.random && !args.json {
-        println!("seeds from {}: --start-seed {}", limits.first, limits.first);
+        say!("seeds from {}: --start-seed {}", limits.first, limits.first);
     }
     let started = Instant::now();
     let totals = run_seeds(args, &limits, started);
+    if nobody_reads() {
+        // The seeds that are left were not run, and what was found would be told to nobody.
+        return Ok(false);
+    }
     let speed = Speed::new(&totals, report::cpu_time(), started.elapsed());
     let entries = tell_findings(args, &totals)?;
     if totals.seeds == 1 && entries.is_empty() {
         tell_one(args, &args.search().plan(limits.first))?;
     }
     if args.json {
-        print!("{}", report::json(limits.first, &totals, &speed, &entries));
+        leasefence_say::text(&report::json(limits.first, &totals, &speed, &entries));
     } else {
-        print!("{}", report::summary(limits.first, &totals, &speed));
+        leasefence_say::text(&report::summary(limits.first, &totals, &speed));
     }
     Ok(totals.findings.is_empty())
 }
@@ -73,7 +78,7 @@ fn run_seeds(args: &Args, limits: &Limits, started: Instant) -> Totals {
     let totals = seeds::run(&args.search(), limits, |totals, finding| {
         if let Some(finding) = finding.filter(|_| !args.json) {
             clear(shows_progress);
-            println!("{}", report::line(finding));
+            say!("{}", report::line(finding));
         }
         if shows_progress && told.elapsed() >= Duration::from_secs(1) {
             told = Instant::now();
@@ -88,7 +93,6 @@ fn clear(shows_progress: bool) {
     if shows_progress {
         eprint!("\r\x1b[K");
     }
-    std::io::stdout().flush().ok();
 }
 
 /// Makes the first violations small, and tells them in full: those of the promise, or else those outside of it.
@@ -101,7 +105,7 @@ fn tell_findings(args: &Args, totals: &Totals) -> Result<Vec<Entry>, String> {
         entries.push(Entry::new(args, finding, small.as_ref()));
         if in_full {
             if !args.json {
-                print!("{}", report::violation(args, finding, small.as_ref()));
+                leasefence_say::text(&report::violation(args, finding, small.as_ref()));
             }
             tell_story(args, small.as_ref().unwrap_or(finding), number == 0)?;
         }
@@ -135,7 +139,7 @@ fn tell_story(args: &Args, finding: &Finding, drawn: bool) -> Result<(), String>
         None => text::columns(&story, last, false),
     };
     if !args.json {
-        println!("\n{text}");
+        say!("\n{text}");
     }
     if drawn { draw(args, &finding.plan, &story, finding.at) } else { Ok(()) }
 }
@@ -147,8 +151,12 @@ fn tell_one(args: &Args, plan: &Plan) -> Result<(), String> {
     }
     let (outcome, story) = seeds::live(plan, true);
     if let Some(trace) = args.trace {
-        println!("{}", plan.describe());
-        print!("{}", if trace == Trace::Lines { story.text() } else { text::columns(&story, 0, true) });
+        say!("{}", plan.describe());
+        leasefence_say::text(&if trace == Trace::Lines {
+            story.text()
+        } else {
+            text::columns(&story, 0, true)
+        });
     }
     draw(args, plan, &story, outcome.lived)
 }

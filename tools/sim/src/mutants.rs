@@ -70,16 +70,15 @@ pub fn run(args: &Args, limits: &Limits) -> Result<bool, String> {
     for bug in bugs {
         let hunt = hunt(args, limits, bug);
         if !args.json {
-            print!("{}", hunt.line());
-            std::io::stdout().flush().ok();
+            leasefence_say::text(&hunt.line());
         }
         hunts.push(hunt);
     }
     let survivors: Vec<&Hunt> = hunts.iter().filter(|hunt| hunt.found_in == 0).collect();
     if args.json {
-        println!("{:#}", serde_json::json!(hunts));
+        leasefence_say::say!("{:#}", serde_json::json!(hunts));
     } else {
-        print!("{}", summary(hunts.len(), &survivors, started.elapsed()));
+        leasefence_say::text(&summary(hunts.len(), &survivors, started.elapsed()));
     }
     Ok(survivors.is_empty())
 }

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use leasefence_say::nobody_reads;
+
 use crate::invariants::Violation;
 use crate::plan::{Options, Plan};
 use crate::story::Story;
@@ -129,7 +131,8 @@ pub fn live(plan: &Plan, keeps_story: bool) -> (Outcome, Story) {
     (outcome, world.story().clone())
 }
 
-/// Runs seeds, and tells of each in order; about once in a second also without news, for a line of progress.
+/// Runs seeds, and tells of each in order; about once in a second also without news, for a line of progress. No seed is begun
+/// once nobody reads what is told.
 pub fn run(search: &Search, limits: &Limits, mut tell: impl FnMut(&Totals, Option<&Finding>)) -> Totals {
     let next = AtomicU64::new(limits.first);
     std::thread::scope(|scope| {
@@ -146,7 +149,7 @@ pub fn run(search: &Search, limits: &Limits, mut tell: impl FnMut(&Totals, Optio
 type Ran = (u64, Plan, Outcome);
 
 fn work(search: &Search, limits: &Limits, next: &AtomicU64, results: &Sender<Ran>) {
-    while limits.until.is_none_or(|until| Instant::now() < until) {
+    while !nobody_reads() && limits.until.is_none_or(|until| Instant::now() < until) {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if limits.seeds.is_some_and(|seeds| seed.wrapping_sub(limits.first) >= seeds) {
             return;
