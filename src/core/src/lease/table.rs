@@ -66,15 +66,16 @@ pub fn own_entry(
     };
     match kind {
         // Until its CPUs run here it is the source's; then nothing of it was ever stopped by a user.
-        // The definition that its source has stored goes with it.
+        // It names the disk chain that comes in by libvirt's word, of which no snapshot is taken before it has moved: what its
+        // source's entry names may be the older one. The definition that its source has stored of the same chain goes with it.
         AcquireKind::Incoming(spec) => {
-            let source = taken.top.unwrap_or_default();
+            let source = taken.top.filter(|top| top.definition_hash == spec.definition_hash);
+            let incoming = with_spec(blank, spec);
             LeaseEntry {
                 state: LeaseState::Incoming,
                 base: LeaseBase::Recoverable,
-                definition_hash: source.definition_hash,
-                definition_version: source.definition_version,
-                ..with_spec(blank, spec)
+                definition_version: source.map_or(spec.definition_version, |top| top.definition_version),
+                ..incoming
             }
         }
         // It is this host's own already, and stays what it is.

@@ -102,6 +102,8 @@ pub(crate) struct Host {
     pub(crate) storage_is_silent: bool,
     /// The storage is shown quiet by force.
     pub(crate) quiets_by_force: bool,
+    /// Domains whose disk chain libvirt knows to be another than in the beginning: its hash.
+    pub(crate) chains: BTreeMap<DomainId, u64>,
     /// Domains that libvirt knows here, shut off, each with the hash of its disk chain.
     pub(crate) left_here: BTreeMap<DomainId, u64>,
     /// The disk chain of each start.
@@ -166,6 +168,7 @@ impl Host {
             storage_kind: StorageKind::OneKernel,
             storage_is_silent: false,
             quiets_by_force: false,
+            chains: BTreeMap::new(),
             left_here: BTreeMap::new(),
             started_as: BTreeMap::new(),
             started_again: 0,
@@ -562,7 +565,8 @@ impl Host {
             self.inbox.push_back((at, Input::Capacity { memory_mib: 100_000 }));
             let report = |domain: &DomainId| {
                 let storage = (!self.storage_is_silent).then_some(self.storage_kind);
-                DomainReport { doubtful: self.doubts_exemptions, ..report(domain, self.exempts, storage) }
+                let report = chained(report(domain, self.exempts, storage), &self.chains);
+                DomainReport { doubtful: self.doubts_exemptions, ..report }
             };
             let shut_off = |(domain, definition_hash): (&DomainId, &u64)| DomainReport {
                 running: false,
@@ -599,4 +603,10 @@ pub(crate) fn report(domain: &DomainId, exempt: bool, kind: Option<StorageKind>)
         unanswered: kind.is_none(),
         doubtful: false,
     }
+}
+
+/// The same with the disk chain that it has by now.
+pub(crate) fn chained(report: DomainReport, chains: &BTreeMap<DomainId, u64>) -> DomainReport {
+    let chain = chains.get(&report.domain).copied();
+    DomainReport { definition_hash: chain.unwrap_or(report.definition_hash), ..report }
 }

@@ -2,7 +2,7 @@
 
 use super::lab::*;
 use crate::fencing::OwnLease;
-use crate::format::{LeaseFlags, LeaseState};
+use crate::format::{LeaseEntry, LeaseFlags, LeaseState};
 use crate::ids::{DomainId, Term};
 use crate::lease::{
     AcquireKind, AcquireOutcome, AcquireRequest, Conflict, Destination, DomainSpec, LeaseEvent, Leases,
@@ -33,6 +33,22 @@ fn a_migration_is_acquired_beside_its_live_source_above_its_term() {
     assert_eq!((got.state, got.term, got.pred), (LeaseState::Incoming, Term(5), None));
     assert_eq!(lab.says(1, 1), Some(got));
     assert_eq!((host.leases.incoming(domain(1)), host.leases.owns(domain(1))), (Some(Term(5)), false));
+}
+
+/// Catches: a destination that names the chain of its source's entry, which may be of before a snapshot.
+#[test]
+fn it_names_the_chain_that_comes_in_and_its_sources_version_of_that() {
+    for (comes_in, version) in [(7, 5), (8, 0)] {
+        let mut lab = Lab::new(3);
+        let source = LeaseEntry { definition_hash: 7, definition_version: 5, ..entry(1, LeaseState::Own, 4) };
+        lab.put(who(0, 1), 2, &[source]);
+        let mut host = lab.host(who(1, 1));
+        let spec = DomainSpec { ha: true, definition_hash: comes_in, ..DomainSpec::default() };
+        let got =
+            won(lab
+                .acquire(&mut host, AcquireRequest { domain: domain(1), kind: AcquireKind::Incoming(spec) }));
+        assert_eq!((got.definition_hash, got.definition_version), (comes_in, version));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use leasefence_core::ids::Slot;
 use leasefence_core::member::{DomainReport, HookOperation, Input, MigrationNews, RequestId, StopReason};
 
 use crate::disk::Path;
-use crate::host::{Host, report};
+use crate::host::{Host, chained, report};
 use crate::world::{World, guest};
 
 /// What a host's entry of guest 1 says on storage.
@@ -52,8 +52,16 @@ fn runs_here(world: &mut World) {
 
 pub(crate) fn begin(world: &mut World, to: usize) -> RequestId {
     let kind = world.hosts[to].storage_kind;
-    let report = DomainReport { running: false, ..report(&guest(1), false, Some(kind)) };
+    let report = chained(report(&guest(1), false, Some(kind)), &world.hosts[to].chains);
+    let report = DomainReport { running: false, ..report };
     world.hook(to, 1, HookOperation::Migrate(Box::new(report)))
+}
+
+/// An external snapshot of guest 1: it has another disk chain from now on, and libvirt tells of no change.
+pub(crate) fn snapshot(world: &mut World, chain: u64) {
+    for host in &mut world.hosts {
+        host.chains.insert(guest(1), chain);
+    }
 }
 
 /// Libvirt's first steps on the destination, all of which must be permitted: its process may show.

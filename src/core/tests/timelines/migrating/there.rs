@@ -4,7 +4,7 @@ use leasefence_core::format::LeaseState;
 use leasefence_core::member::Request;
 
 use super::steps::*;
-use crate::world::World;
+use crate::world::{World, guest};
 
 #[test]
 fn the_lease_goes_with_the_domain_and_the_next_death_is_recovered_once() {
@@ -36,6 +36,24 @@ fn a_domain_moves_there_and_back() {
     assert_eq!(state(&world, 1), Some(LeaseState::Own), "{}", world.story());
     world.run(10_000);
     assert_eq!(world.runs_on(1), [1], "{}", world.story());
+}
+
+/// Catches: a destination whose entry names the chain that its source's entry named, which was of before a snapshot: until libvirt's
+/// first list there its domain would be recovered from the older image, while the newer one was written.
+#[test]
+fn one_that_moves_right_after_a_snapshot_is_recovered_from_its_new_chain() {
+    let mut world = world(2);
+    snapshot(&mut world, 77);
+    prepares(&mut world, 1);
+    // Libvirt lists nothing there from then on.
+    world.hosts[1].libvirt_away = true;
+    world.run(3_000);
+    goes_over(&mut world, 1);
+    has_moved(&world);
+    assert_eq!(entry(&world, 1).map(|own| own.definition_hash), Some(77), "{}", world.story());
+    world.hosts[1].power_off();
+    world.until(60, "it is recovered", |world| world.runs_on(1) == [0]);
+    assert_eq!(world.hosts[0].started_as.get(&guest(1)), Some(&77), "{}", world.story());
 }
 
 #[test]
