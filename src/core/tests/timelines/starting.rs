@@ -119,6 +119,39 @@ fn one_that_fails_after_qemu_was_run_is_given_up_only_once_its_storages_are_quie
     assert!(world.told(0, "lease", "ended: Stopped"), "{}", world.story());
 }
 
+/// Catches: a start that is permitted under the open token of one whose QEMU has run and died between two of the fencer's looks: what
+/// that has sent may still be on its way (R6; simulator, `users` seed 250961).
+#[test]
+fn one_whose_qemu_died_unseen_is_not_started_again_under_its_token() {
+    let mut world = World::held(2);
+    world.hosts[0].storage_kind = StorageKind::Nfs;
+    let asked = world.user_asks(0, 1);
+    assert!(world.answer(0, asked).0);
+    let begins = world.hook(0, 1, HookOperation::Start);
+    assert!(world.answer(0, begins).0);
+    world.hook(0, 1, HookOperation::Release);
+    let again = world.user_asks(0, 1);
+    let (permitted, why) = world.answer(0, again);
+    assert!(!permitted && why.contains("start it again"), "{why}\n{}", world.story());
+    world.hook(0, 1, HookOperation::Release);
+    world.run(5_000);
+    assert!(tokens(&world, 0) == 0 && world.told(0, "lease", "ended: Stopped"), "{}", world.story());
+    let again = world.user_asks(0, 1);
+    assert!(world.answer(0, again).0, "{}", world.story());
+}
+
+/// Catches: a start that waits for nothing where libvirt has given the one before up without having run QEMU.
+#[test]
+fn one_that_was_given_up_before_qemu_was_run_is_started_again_under_its_token() {
+    let mut world = World::held(2);
+    world.hosts[0].storage_kind = StorageKind::Nfs;
+    let asked = world.user_asks(0, 1);
+    assert!(world.answer(0, asked).0);
+    world.hook(0, 1, HookOperation::Release);
+    let again = world.user_asks(0, 1);
+    assert!(world.answer(0, again).0, "{}", world.story());
+}
+
 #[test]
 fn a_start_of_which_nobody_tells_the_end_is_asked_of_libvirt() {
     let mut world = World::held(2);

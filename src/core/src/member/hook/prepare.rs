@@ -1,7 +1,7 @@
 //! `prepare begin`, and `restore begin` before it: a start is asked for. Its lease is acquired, or what stands against it is waited
 //! for, and once that is over its token is opened.
 
-use super::{NOT_YET, ONLY_ITS_MIGRATION};
+use super::{LAST_RUN_NOT_ENDED, NOT_YET, ONLY_ITS_MIGRATION};
 use crate::ids::{DomainId, Term};
 use crate::lease::{AcquireKind, AcquireRequest};
 use crate::member::domains::spec_of;
@@ -39,6 +39,10 @@ impl Member {
         if let Some(term) = leasing.starts.open_term(domain) {
             if restores {
                 return Err("a start of it is not settled yet: try again in some seconds".to_owned());
+            }
+            // QEMU may have run under it for a moment: what that has sent must have landed first (R6).
+            if leasing.starts.has_begun(domain) {
+                return Err(LAST_RUN_NOT_ENDED.to_owned());
             }
             // Libvirt starts a domain once at a time: the start before has ended, and its token covers this one too.
             leasing.starts.permit(domain, term, report, now.instant);

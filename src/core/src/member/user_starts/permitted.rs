@@ -38,9 +38,7 @@ impl UserStarts {
 
     fn open_token(&mut self, token: StartToken, arrival: Option<ArrivalStep>, report: Box<DomainReport>) {
         let StartToken { domain, opened, .. } = token;
-        // Libvirt may have run QEMU for the start before, whose token this one goes on with.
-        let begun = self.starts.get(&domain).is_some_and(|start| start.stage.has_begun());
-        let stage = Stage::Permitted { token, begun, asked: opened };
+        let stage = Stage::Permitted { token, begun: false, asked: opened };
         let asked = Asked { asker: None, since: opened, kept: false, arrival, report };
         self.starts.insert(domain, UserStart { stage, asked });
     }
@@ -134,6 +132,11 @@ impl UserStarts {
     /// The term under whose token a start was permitted before, whose end nobody has told.
     pub(in crate::member) fn open_term(&self, domain: DomainId) -> Option<Term> {
         self.token(domain).map(|token| token.term)
+    }
+
+    /// True once libvirt was about to run QEMU under that token.
+    pub(in crate::member) fn has_begun(&self, domain: DomainId) -> bool {
+        self.starts.get(&domain).is_some_and(|start| start.stage.has_begun())
     }
 
     fn token(&self, domain: DomainId) -> Option<StartToken> {
