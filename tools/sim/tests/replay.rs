@@ -82,6 +82,19 @@ fn a_plan_without_one_of_its_faults_still_runs_and_the_others_keep_their_numbers
     assert!(struck(0) && !struck(1) && struck(2), "{}", story.text());
 }
 
+/// Catches: a cut that nothing ends, and that keeps a host from being well again (`migrations` seed 251064).
+#[test]
+fn no_fault_strikes_once_all_are_over() {
+    for classes in [[Class::Migrations], [Class::Sources], [Class::Takes], [Class::Losses]] {
+        let options = Options { classes: classes.to_vec(), ..Options::default() };
+        for seed in (0..100).chain([251_064]) {
+            let plan = Plan::draw(seed, &options);
+            let late = plan.faults.iter().find(|fault| fault.at >= plan.mended_at);
+            assert!(late.is_none(), "{classes:?} {seed}: {late:?}");
+        }
+    }
+}
+
 #[test]
 fn a_host_that_is_left_out_never_does_anything_and_the_others_live() {
     let plan = search(&[Class::Storage]).plan(9).without_hosts(&[1]);

@@ -72,6 +72,9 @@ impl Scene<'_> {
             _ => self.files(),
         }
         self.plan.faults.sort_by_key(|fault| fault.at);
+        // Nothing would end one that strikes once all faults are over.
+        let mended_at = self.plan.mended_at;
+        self.plan.faults.retain(|fault| fault.at < mended_at);
     }
 
     fn at(&mut self, at: u64, host: HostIndex, kind: FaultKind) {
