@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::faults::Drawing;
 use super::scenes::Scene;
+use super::trusted::bring_fencers_back;
 use super::{Class, ClusterPlan, DomainPlan, Fault, FaultKind, HostPlan, Move, Operator, Plan, Reset};
 use crate::time::{MS, S, nanos};
 
@@ -79,6 +80,7 @@ impl Plan {
                 plan.faults.extend(draw_survivors(&plan));
                 plan.faults.extend(draw_moves(&plan));
                 plan.faults.sort_by_key(|fault| fault.at);
+                bring_fencers_back(&mut plan);
             }
         }
         plan

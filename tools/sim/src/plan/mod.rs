@@ -8,6 +8,7 @@ mod fault;
 mod faults;
 mod moves;
 mod scenes;
+mod trusted;
 
 use std::fmt::Write;
 
@@ -19,6 +20,7 @@ pub use class::Class;
 pub use draw::Options;
 pub use fault::{Damage, Direction, DomainIndex, Fault, FaultKind, HostIndex, Operator, Sector};
 pub use moves::{Move, MoveEnd};
+pub(crate) use trusted::MAD;
 
 use crate::time::S;
 

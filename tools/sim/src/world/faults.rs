@@ -12,7 +12,7 @@ use super::event::Event;
 use super::memory::PageMemory;
 use super::moment::Moment;
 use super::run::Ended;
-use crate::plan::{Damage, Direction, FaultKind, HostIndex, Operator, Sector};
+use crate::plan::{Damage, Direction, FaultKind, HostIndex, MAD, Operator, Sector};
 use crate::time::{MS, S};
 
 impl World {
@@ -281,7 +281,7 @@ impl World {
             page.lease_end = HolderDeadline(now.plus(Duration::from_secs(3600)));
             self.page_changed(host);
             self.beat_soon(host);
-            self.restart_agent(host, 20 * S);
+            self.restart_agent(host, MAD);
         }
     }
 
