@@ -1,20 +1,17 @@
 //! A name is used once: an incarnation by one boot of one host, a sequence by one record, and the next generation only
 //! after the end of the one before is proven.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use leasefence_core::format::RecordCopy;
-use leasefence_core::ids::{Generation, Incarnation, Slot};
+use leasefence_core::ids::Incarnation;
 
 use super::{Happened, Judge};
-use crate::world::{World, version_in};
+use crate::world::World;
 
-/// Remembers what each fencer guarded last: its boot and its pages, the incarnation, and whether its end waits for a proof;
-/// and whose records have reached the storage. A name that stood in a page alone nobody has seen.
+/// Remembers what each fencer guarded last: its boot and its pages, the incarnation, and whether its end waits for a proof.
 #[derive(Debug, Default)]
 pub(super) struct OneLife {
     guarded: BTreeMap<usize, (u32, u32, Incarnation, bool)>,
-    written: BTreeSet<Incarnation>,
 }
 
 impl Judge for OneLife {
@@ -28,20 +25,8 @@ impl Judge for OneLife {
                 let others = world.hosts.iter().enumerate().filter(|(other, _)| *other != host);
                 let mut lives = others.map(|(_, other)| &other.lives);
                 let used = lives.any(|lives| lives.boot_of(incarnation).is_some());
-                (used || self.written.contains(&incarnation))
+                (used || world.recorded.contains(&incarnation))
                     .then(|| format!("host-{host} calls itself {incarnation}, which was used before"))
-            }
-            Happened::Landed { client, offset, len }
-                if client < world.hosts.len() && world.file.layout.host_records().contains(&offset) =>
-            {
-                let slots = world.file.layout.slots();
-                let copies =
-                    |slot: &Slot| RecordCopy::BOTH.map(|copy| world.file.layout.host_record(*slot, copy));
-                let slot =
-                    slots.into_iter().find(|slot| copies(slot).iter().any(|place| place.offset == offset))?;
-                let (generation, _) = version_in(&world.file.read(offset, len))?;
-                self.written.insert(Incarnation { slot, generation: Generation(generation) });
-                None
             }
             Happened::WentBack { host } => {
                 Some(format!("host-{host} goes back to a sequence that it has issued before"))

@@ -89,13 +89,17 @@ impl World {
         number
     }
 
-    /// Runs that began before their host had an incarnation are under the first that it gets.
+    /// Runs that began before their host had an incarnation are under the first that it gets. One whose record has never reached the
+    /// storage, and under which none of them is owned, was none for anybody else: they go on under the next.
     pub(crate) fn name_runs(&mut self, host: usize) {
-        let life = self.hosts[host].life();
-        for run in &self.hosts[host].guests {
-            let run = &mut self.runs[*run];
-            run.incarnation = run.incarnation.or(life);
-        }
+        let Some(life) = self.hosts[host].life() else { return };
+        let is_named = |run: &usize| {
+            let named = self.runs[*run].incarnation;
+            named.is_some_and(|named| self.recorded.contains(&named)) || self.own_has_landed(*run)
+        };
+        let unnamed: Vec<usize> =
+            self.hosts[host].guests.iter().copied().filter(|run| !is_named(run)).collect();
+        unnamed.into_iter().for_each(|run| self.runs[run].incarnation = Some(life));
     }
 
     /// The agent kills what the core means, of one domain or of all; libvirt is its second line.
@@ -311,3 +315,6 @@ impl World {
 fn by(term: Option<Term>) -> String {
     term.map_or_else(|| "started by a user".to_owned(), |term| format!("recovered under term {term}"))
 }
+
+#[cfg(test)]
+mod tests;

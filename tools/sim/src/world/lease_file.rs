@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use leasefence_core::format::init::{InitParameters, header_writes};
 use leasefence_core::format::{Claim, HostRecord, Layout, LeasePage, Place, Policy, RecordCopy};
-use leasefence_core::ids::{ClusterId, FileId, Slot};
+use leasefence_core::ids::{ClusterId, FileId, Generation, Incarnation, Slot};
 use std::time::Duration;
 
 use crate::plan::ClusterPlan;
@@ -109,6 +109,19 @@ impl LeaseFile {
     pub(crate) fn record(&self, slot: Slot, copy: RecordCopy) -> Option<HostRecord> {
         let place = self.layout.host_record(slot, copy);
         HostRecord::decode(&place, self.bytes_of(&place)).ok()
+    }
+
+    /// Whose record has been written here; none where no record lies. The slot is the place's.
+    pub(crate) fn recorded_at(&self, offset: u64, len: usize) -> Option<Incarnation> {
+        if !self.layout.host_records().contains(&offset) {
+            return None;
+        }
+        let here = |slot: &Slot| {
+            RecordCopy::BOTH.iter().any(|copy| self.layout.host_record(*slot, *copy).offset == offset)
+        };
+        let slot = self.layout.slots().find(here)?;
+        let (generation, _) = version_in(&self.read(offset, len))?;
+        Some(Incarnation { slot, generation: Generation(generation) })
     }
 
     /// The state's code in the record that begins here: it alone often decides whether the rest is worth decoding.

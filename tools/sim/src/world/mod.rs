@@ -28,8 +28,10 @@ mod truth;
 mod users;
 mod watchdog;
 
+use std::collections::BTreeSet;
+
 use leasefence_core::fencing::StorageKind;
-use leasefence_core::ids::DomainId;
+use leasefence_core::ids::{DomainId, Incarnation};
 
 pub(crate) use event::Event;
 use event::Queue;
@@ -147,6 +149,8 @@ pub struct World {
     pub(crate) damaged_at: Option<u64>,
     /// What the storage has shown of lease pages, and to whom.
     pub(crate) looks: Looks,
+    /// Whose records have reached the storage. A name that stood in a page alone nobody has seen.
+    pub(crate) recorded: BTreeSet<Incarnation>,
     judges: Judges,
     violation: Option<Violation>,
     over: bool,
@@ -197,6 +201,7 @@ impl World {
             freed: Vec::new(),
             damaged_at: None,
             looks: Looks::default(),
+            recorded: BTreeSet::new(),
             judges: Judges::new(&plan),
             violation: None,
             over: false,

@@ -309,6 +309,9 @@ impl World {
     /// Bytes reach the medium.
     pub(crate) fn land(&mut self, client: usize, offset: u64, data: &[u8]) {
         self.file.write(self.at, offset, data);
+        if client < self.hosts.len() {
+            self.recorded.extend(self.file.recorded_at(offset, data.len()));
+        }
         self.note_protected(offset);
         self.moment_of_landing(client, offset);
         self.happened(&Happened::Landed { client, offset, len: data.len() });
