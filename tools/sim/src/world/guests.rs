@@ -66,6 +66,7 @@ impl World {
             told: false,
             writes: [Writes::default(); 2],
             ended_by: None,
+            cut_short: false,
             comes_in: false,
             cpus: Cpus::Wait,
             ran_at: None,
@@ -136,6 +137,8 @@ impl World {
 
     /// SIGKILL.
     pub(crate) fn kill_run(&mut self, run: usize, who: &'static str) {
+        // One that a user has shut down, and that waits for its storage, does so no more.
+        self.runs[run].cut_short |= self.runs[run].ended_by.is_some() && self.runs[run].exited.is_none();
         if self.runs[run].killed.is_some() {
             return;
         }
@@ -205,7 +208,8 @@ impl World {
     /// QEMU that a user has shut down has all its writes acknowledged before it exits. (Where users look first they wait, and the world knows
     /// no such thing.)
     fn drains_itself(&self, run: usize) -> bool {
-        self.plan.hook && self.runs[run].ended_by == Some(Ended::Stopped)
+        let run = &self.runs[run];
+        self.plan.hook && run.ended_by == Some(Ended::Stopped) && !run.cut_short
     }
 
     pub(super) fn waits_for_storage(&self, run: usize) -> bool {

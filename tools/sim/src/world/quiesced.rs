@@ -116,7 +116,7 @@ impl World {
             && host.data_cut > 0
             && host.unkillable == 0
             && this.cpus == Cpus::Run
-            && (this.killed.is_some() && this.ended_by.is_none() && this.exited.is_none())
+            && (this.killed.is_some() && (this.ended_by.is_none() || this.cut_short) && this.exited.is_none())
             && self.places_of(run).any(waits)
     }
 

@@ -56,6 +56,8 @@ pub struct Run {
     pub writes: [Writes; 2],
     /// A user or the guest ended it, or it crashed; none: it was killed.
     pub ended_by: Option<Ended>,
+    /// It was killed while it was ending by itself.
+    pub cut_short: bool,
     /// Its command line says that it waits for a migration (`-incoming`).
     pub comes_in: bool,
     /// What its CPUs do.

@@ -1,11 +1,12 @@
 //! Under which incarnation a run is: the judges ask whose writes may still land.
 
-use leasefence_core::fencing::AgentHalf;
+use leasefence_core::fencing::{AgentHalf, StorageKind};
 use leasefence_core::format::{LeaseEntry, LeasePage, LeaseState, RecordCopy};
 use leasefence_core::ids::{BootId, Generation, Incarnation, Sequence, Slot, Term};
 
 use crate::plan::{Class, Options, Plan};
 use crate::world::World;
+use crate::world::run::Ended;
 
 fn life(generation: u32) -> Incarnation {
     Incarnation { slot: Slot(1), generation: Generation(generation) }
@@ -60,4 +61,21 @@ fn a_run_stays_under_a_generation_that_owns_it() {
     world.land(0, place.offset, &page.encode(&place));
     joins(&mut world, 3);
     assert_eq!((world.writer_of(life(2)), world.writer_of(life(3))), (Some(0), None));
+}
+
+/// Seed 250083 of `users`: the fencer kills a QEMU that a user has shut down, and that waits for a storage to which the way is cut.
+#[test]
+fn what_is_killed_while_it_waits_for_its_last_writes_waits_no_more_and_leaves_them_behind() {
+    let mut world = world();
+    (world.plan.hook, world.storages[0].kind) = (true, StorageKind::Nfs);
+    world.plan.domains[0].storages = [Some(0), None];
+    world.plan.hosts[0].guests_stick = false;
+    world.cold_start_runs(0);
+    (world.hosts[0].powered, world.hosts[0].data_cut) = (true, 1);
+    world.end_run(0, Ended::Stopped);
+    world.process_exits(0);
+    assert_eq!(world.runs[0].exited, None);
+    world.kill_run(0, "by the fencer");
+    world.process_exits(0);
+    assert!(world.runs[0].exited.is_some() && world.runs[0].may_write(world.at));
 }
