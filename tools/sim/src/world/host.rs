@@ -161,7 +161,7 @@ pub(crate) struct Host {
     pub(crate) moment: Option<Moment>,
     /// Questions of libvirt's hook that are not answered yet.
     pub(crate) asking: BTreeMap<RequestId, Asking>,
-    /// Domains that libvirt is starting for users.
+    /// Domains that libvirt is starting for users; where it asks its hook, also for the agent itself.
     pub(crate) starting: BTreeSet<usize>,
     /// Starts that libvirt has been asked for, and has not answered yet.
     pub(crate) libvirt_starts: u32,

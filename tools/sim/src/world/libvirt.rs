@@ -257,12 +257,17 @@ impl World {
         if let StartStep::Ended(result) = starting.loaded(now, gate, definition) {
             return self.start_ended(host, start, result);
         }
-        if this.image_locked > 0 {
-            return self.start_ended(host, start, Err(StartFailure::ImageLocked));
+        // Libvirt has one job of a domain at a time, and asks its hook under it: a user's start that is under way comes first.
+        if self.plan.hook && !self.hosts[host].starting.insert(domain) {
+            self.queue.at(self.at + 100 * MS, Event::Begin { host, boot, start });
+            return;
         }
-        if this.starts_fail > 0 {
+        if self.hosts[host].image_locked > 0 {
+            return self.own_start_ended(host, domain, start, Err(StartFailure::ImageLocked));
+        }
+        if self.hosts[host].starts_fail > 0 {
             self.hosts[host].starts_fail -= 1;
-            return self.start_fails(host, start, "out of luck");
+            return self.own_start_fails(host, domain, start, "out of luck");
         }
         self.hosts[host].libvirt_starts += 1;
         let hangs = self.hosts[host].start_hangs.take();
@@ -284,19 +289,33 @@ impl World {
         self.hosts[host].libvirt_starts -= 1;
         let this = &self.hosts[host];
         if this.guests.iter().any(|run| self.runs[*run].domain == domain) {
-            return self.start_fails(host, start, "it runs already");
+            return self.own_start_fails(host, domain, start, "it runs already");
         }
         // Nothing resets such a host while its start hangs: only a hook could deny it then (ARCHITECTURE 11).
         let unwatched = self.plan.hosts[host].watchdog == WatchdogClass::None;
         if unwatched && this.fencer.half.latched.is_some() {
-            return self.start_fails(host, start, "a hook denies it");
+            return self.own_start_fails(host, domain, start, "a hook denies it");
         }
         self.begin_run(domain, host, Some(start.term), start.hash);
-        self.start_ended(host, start, Ok(()));
+        self.own_start_ended(host, domain, start, Ok(()));
     }
 
-    fn start_fails(&mut self, host: usize, start: Start, why: &str) {
-        self.start_ended(host, start, Err(StartFailure::Failed(why.to_owned())));
+    fn own_start_fails(&mut self, host: usize, domain: usize, start: Start, why: &str) {
+        self.own_start_ended(host, domain, start, Err(StartFailure::Failed(why.to_owned())));
+    }
+
+    /// Libvirt has answered, and its job is over.
+    fn own_start_ended(
+        &mut self,
+        host: usize,
+        domain: usize,
+        start: Start,
+        result: Result<(), StartFailure>,
+    ) {
+        if self.plan.hook {
+            self.hosts[host].starting.remove(&domain);
+        }
+        self.start_ended(host, start, result);
     }
 
     fn start_ended(&mut self, host: usize, start: Start, result: Result<(), StartFailure>) {
