@@ -116,6 +116,8 @@ pub struct Recovery {
     pub resumed: Option<Term>,
     /// When its token was opened.
     pub opened: Instant,
+    /// Under that token libvirt was about to run QEMU.
+    pub begun: bool,
     /// Since when the image lock refuses.
     pub locked_since: Option<Instant>,
     /// When it came to this stage, in wall time.
@@ -132,6 +134,7 @@ impl Recovery {
             reason,
             resumed: None,
             opened: Instant::default(),
+            begun: false,
             locked_since: None,
             since_wall_ns: now.wall_ns,
         }

@@ -4,7 +4,7 @@ use leasefence_core::fencing::StorageKind;
 use leasefence_core::member::{HookOperation, Input, Request, StartActivity, StopReason};
 
 use crate::disk::Path;
-use crate::host::Host;
+use crate::host::{Host, report};
 use crate::world::{World, guest};
 
 /// The open tokens in a host's page.
@@ -138,6 +138,30 @@ fn one_whose_qemu_died_unseen_is_not_started_again_under_its_token() {
     assert!(tokens(&world, 0) == 0 && world.told(0, "lease", "ended: Stopped"), "{}", world.story());
     let again = world.user_asks(0, 1);
     assert!(world.answer(0, again).0, "{}", world.story());
+}
+
+/// Catches: the same under the token of a recovery, whose own start's QEMU has run and died unseen: a user's start waited for
+/// libvirt's job of that domain.
+#[test]
+fn one_whose_qemu_died_unseen_under_its_recoverys_token_is_not_started_again() {
+    let mut world = World::held(2);
+    let nfs = Some(StorageKind::Nfs);
+    world.hosts.iter_mut().for_each(|host| host.storage_kind = StorageKind::Nfs);
+    a_user_starts_it_here(&mut world);
+    world.hosts[0].power_off();
+    world.until(60, "its start is asked for", |world| world.count(1, "started") > 0);
+    let own = HookOperation::Prepare(Box::new(report(&guest(1), false, nfs)));
+    let own = world.hook(1, 1, own);
+    assert!(world.answer(1, own).0);
+    let begins = world.hook(1, 1, HookOperation::Start);
+    assert!(world.answer(1, begins).0);
+    world.hosts[1].guests.remove(&guest(1));
+    world.hook(1, 1, HookOperation::Release);
+    let again = world.hook(1, 1, HookOperation::Start);
+    assert!(!world.answer(1, again).0, "{}", world.story());
+    let again = world.user_asks(1, 1);
+    let (permitted, why) = world.answer(1, again);
+    assert!(!permitted && why.contains("start it again"), "{why}\n{}", world.story());
 }
 
 /// Catches: a start that waits for nothing where libvirt has given the one before up without having run QEMU.

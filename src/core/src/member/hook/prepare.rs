@@ -102,7 +102,8 @@ impl Member {
     }
 }
 
-/// When the token was opened of a recovery under way: its start is the one that is asked for, by the agent itself.
+/// When the token was opened of a recovery under way: its start is the one that is asked for, by the agent itself or by a user who
+/// was faster.
 fn start_of(recovery: &Recovery, restores: bool) -> Result<Instant, String> {
     if restores {
         return Err("Leasefence is restarting it here already, and not from a saved image".to_owned());
@@ -110,6 +111,9 @@ fn start_of(recovery: &Recovery, restores: bool) -> Result<Instant, String> {
     if recovery.stage != Stage::Starting {
         let (stage, reason) = (recovery.stage.as_str(), &recovery.reason);
         return Err(format!("Leasefence is restarting it here already ({stage}: {reason})"));
+    }
+    if recovery.begun {
+        return Err(LAST_RUN_NOT_ENDED.to_owned());
     }
     Ok(recovery.opened)
 }

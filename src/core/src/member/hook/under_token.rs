@@ -1,10 +1,9 @@
 //! What follows once a start is permitted: libvirt's further steps, and how its token is closed.
 
-use super::NOT_YET;
+use super::{LAST_RUN_NOT_ENDED, NOT_YET};
 use crate::ids::DomainId;
 use crate::member::user_starts::StartNews;
 use crate::member::{Member, RequestId, StartActivity};
-use crate::recovery::Stage;
 use crate::time::{Instant, Now};
 
 impl Member {
@@ -12,7 +11,10 @@ impl Member {
     pub(super) fn start_begins(&mut self, now: &Now, id: RequestId, domain: DomainId) -> Result<(), String> {
         self.may_start(now)?;
         let leasing = self.leasing.as_mut().ok_or(NOT_YET)?;
-        let recovers = leasing.recoveries.get(domain).is_some_and(|r| r.stage == Stage::Starting);
+        let recovers = match leasing.recoveries.begins(domain) {
+            Some(false) => return Err(LAST_RUN_NOT_ENDED.to_owned()),
+            begins => begins.is_some(),
+        };
         // What a migration's former agent had permitted is not gone on with: libvirt gives it up, and the source runs on.
         let cold = leasing.leases.incoming(domain).is_none();
         let permitted = recovers || leasing.starts.begins(domain);

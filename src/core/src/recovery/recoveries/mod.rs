@@ -136,6 +136,13 @@ impl Recoveries {
         }
     }
 
+    /// `start begin`: whether QEMU may be run under the token of a start of ours, which is once; none where there is no such start.
+    /// What the first one has sent could land after the second had begun (R6).
+    pub fn begins(&mut self, domain: DomainId) -> Option<bool> {
+        let recovery = self.domains.get_mut(&domain).filter(|recovery| recovery.stage == Stage::Starting)?;
+        Some(!std::mem::replace(&mut recovery.begun, true))
+    }
+
     /// The answer to a start: seen running, or why not (libvirt has answered "shut off, no job" then).
     pub fn start_ended(
         &mut self,

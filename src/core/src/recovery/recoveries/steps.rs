@@ -72,7 +72,7 @@ impl Recoveries {
             self.domains.remove(&domain);
             return;
         }
-        recovery.opened = ctx.now.instant;
+        (recovery.opened, recovery.begun) = (ctx.now.instant, false);
         recovery.go(Stage::Starting, "starting", ctx.now);
         self.actions.push_back(RecoveryAction::Publish);
         let (term, definition_hash) = (entry.term, entry.definition_hash);
