@@ -60,8 +60,23 @@ pub(crate) enum HookStep {
     Cpus { run: usize },
     /// Its CPUs run.
     Started { run: usize },
+    /// A start of the agent's own.
+    Own { start: Start, step: OwnStep },
     /// A migration to this host.
     Arrives { number: usize, step: Arrival },
+}
+
+/// Where a start of the agent's own is, of which libvirt asks its hook as of any other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OwnStep {
+    /// It is prepared.
+    Prepare,
+    /// QEMU is about to be run.
+    Start,
+    /// QEMU is being run.
+    Runs,
+    /// Libvirt looks at it, and answers.
+    Answered { run: usize },
 }
 
 /// What an agent is told of a domain that moves.

@@ -7,7 +7,7 @@ use leasefence_core::member::{HookOperation, HookQuestion, Input, Reply, Request
 use leasefence_core::time::Instant;
 
 use super::World;
-use super::event::{Event, HookStep};
+use super::event::{Event, HookStep, OwnStep};
 use super::moves::Arrival;
 use crate::time::{MS, S};
 
@@ -42,21 +42,27 @@ impl World {
         // Above those of the operators.
         let id = RequestId((1 << 32) + self.asked);
         let report = || {
-            let mut report = self.report(host, domain, self.domains[domain].chain);
+            let chain = match step {
+                HookStep::Own { start, .. } => start.hash,
+                _ => self.domains[domain].chain,
+            };
+            let mut report = self.report(host, domain, chain);
             (report.running, report.definition_version) = (false, 0);
             Box::new(report)
         };
         let operation = match step {
             HookStep::Arrives { step: Arrival::Begin, .. } => HookOperation::Migrate(report()),
-            HookStep::Prepare | HookStep::Arrives { step: Arrival::Prepare, .. } => {
-                HookOperation::Prepare(report())
-            }
+            HookStep::Prepare
+            | HookStep::Own { step: OwnStep::Prepare, .. }
+            | HookStep::Arrives { step: Arrival::Prepare, .. } => HookOperation::Prepare(report()),
             HookStep::Started { .. } | HookStep::Arrives { step: Arrival::Started, .. } => {
                 HookOperation::Started
             }
-            HookStep::Start | HookStep::Runs | HookStep::Cpus { .. } | HookStep::Arrives { .. } => {
-                HookOperation::Start
-            }
+            HookStep::Start
+            | HookStep::Runs
+            | HookStep::Cpus { .. }
+            | HookStep::Own { .. }
+            | HookStep::Arrives { .. } => HookOperation::Start,
         };
         let question = HookQuestion { domain: self.domains[domain].id, exempt: false, operation };
         self.hosts[host].asking.insert(id, Asking { domain, step });
@@ -84,6 +90,7 @@ impl World {
         match step {
             HookStep::Started { run } => self.kill_run(run, "by libvirt, whose hook denied it"),
             HookStep::Arrives { number, step } => self.arrival_denied(number, step),
+            HookStep::Own { start, .. } => self.own_start_fails(host, domain, start, "a hook denies it"),
             _ => self.start_is_over(host, domain),
         }
     }
@@ -131,11 +138,18 @@ impl World {
         let boot = self.hosts[host].boot;
         let next = match step {
             HookStep::Prepare => HookStep::Start,
+            HookStep::Own { start, step: OwnStep::Prepare } => HookStep::Own { start, step: OwnStep::Start },
+            HookStep::Own { start, .. } => HookStep::Own { start, step: OwnStep::Runs },
             HookStep::Arrives { number, step } => HookStep::Arrives { number, step: step.next() },
             _ => HookStep::Runs,
         };
         // Libvirt hangs while it prepares: from the last question on QEMU is run at once.
-        let prepares = matches!(next, HookStep::Start | HookStep::Arrives { step: Arrival::Start, .. });
+        let prepares = matches!(
+            next,
+            HookStep::Start
+                | HookStep::Own { step: OwnStep::Start, .. }
+                | HookStep::Arrives { step: Arrival::Start, .. }
+        );
         let hangs = if prepares { self.hosts[host].start_hangs.take() } else { None };
         let after = hangs.unwrap_or_else(|| MS + self.below(STEP));
         self.queue.at(self.at + after, Event::HookGoesOn { host, boot, domain: number, step: next });
@@ -169,6 +183,10 @@ impl World {
                 let after = MS + self.below(STEP);
                 let step = HookStep::Started { run };
                 self.queue.at(self.at + after, Event::HookGoesOn { host, boot, domain, step });
+            }
+            HookStep::Own { start, step: OwnStep::Runs } => self.own_start_runs(host, boot, domain, start),
+            HookStep::Own { start, step: OwnStep::Answered { run } } => {
+                self.own_start_is_answered(host, domain, start, run);
             }
             HookStep::Started { run } if self.runs[run].killed.is_some() => {}
             step => self.ask_hook(host, domain, step),

@@ -12,7 +12,7 @@ use leasefence_core::member::{
 use leasefence_core::time::Instant;
 
 use super::World;
-use super::event::{Barrier, Event, Start};
+use super::event::{Barrier, Event, HookStep, OwnStep, Start};
 use super::run::{Cpus, Ended};
 use crate::invariants::Happened;
 use crate::time::{MS, S};
@@ -233,7 +233,9 @@ impl World {
         }
         self.happened(&Happened::Permitted { host, domain: start.domain, term: start.term });
         let boot = self.hosts[host].boot;
-        let after = MS + self.below(LOAD);
+        // Where libvirt asks its hook, half of the hangs strike before its job is begun, so that a user may be faster.
+        let hangs = self.hosts[host].start_hangs.take_if(|hangs| self.plan.hook && hangs.is_multiple_of(2));
+        let after = hangs.unwrap_or_default() + MS + self.below(LOAD);
         self.queue.at(self.at + after, Event::Begin { host, boot, start });
     }
 
@@ -257,11 +259,21 @@ impl World {
         if let StartStep::Ended(result) = starting.loaded(now, gate, definition) {
             return self.start_ended(host, start, result);
         }
-        // Libvirt has one job of a domain at a time, and asks its hook under it: a user's start that is under way comes first.
-        if self.plan.hook && !self.hosts[host].starting.insert(domain) {
-            self.queue.at(self.at + 100 * MS, Event::Begin { host, boot, start });
-            return;
+        if !self.plan.hook {
+            return self.own_start_runs(host, boot, domain, start);
         }
+        // One that runs already was started by somebody else, and libvirt has one job of a domain at a time: the other's goes first.
+        if !self.hosts[host].starting.insert(domain) {
+            self.queue.at(self.at + 100 * MS, Event::Begin { host, boot, start });
+        } else if self.runs_there(host, domain) {
+            self.own_start_fails(host, domain, start, "it runs already");
+        } else {
+            self.ask_hook(host, domain, HookStep::Own { start, step: OwnStep::Prepare });
+        }
+    }
+
+    /// Libvirt runs QEMU for it, or fails.
+    pub(super) fn own_start_runs(&mut self, host: usize, boot: u32, domain: usize, start: Start) {
         if self.hosts[host].image_locked > 0 {
             return self.own_start_ended(host, domain, start, Err(StartFailure::ImageLocked));
         }
@@ -296,11 +308,24 @@ impl World {
         if unwatched && this.fencer.half.latched.is_some() {
             return self.own_start_fails(host, domain, start, "a hook denies it");
         }
-        self.begin_run(domain, host, Some(start.term), start.hash);
-        self.own_start_ended(host, domain, start, Ok(()));
+        let run = self.begin_run(domain, host, Some(start.term), start.hash);
+        if !self.plan.hook {
+            return self.own_start_ended(host, domain, start, Ok(()));
+        }
+        let after = MS + self.below(START);
+        let step = HookStep::Own { start, step: OwnStep::Answered { run } };
+        self.queue.at(self.at + after, Event::HookGoesOn { host, boot, domain, step });
     }
 
-    fn own_start_fails(&mut self, host: usize, domain: usize, start: Start, why: &str) {
+    /// Its guest may have ended meanwhile.
+    pub(super) fn own_start_is_answered(&mut self, host: usize, domain: usize, start: Start, run: usize) {
+        match self.hosts[host].guests.contains(&run) {
+            true => self.own_start_ended(host, domain, start, Ok(())),
+            false => self.own_start_fails(host, domain, start, "it ended as soon as it was started"),
+        }
+    }
+
+    pub(super) fn own_start_fails(&mut self, host: usize, domain: usize, start: Start, why: &str) {
         self.own_start_ended(host, domain, start, Err(StartFailure::Failed(why.to_owned())));
     }
 
@@ -314,6 +339,9 @@ impl World {
     ) {
         if self.plan.hook {
             self.hosts[host].starting.remove(&domain);
+            if result.is_err() {
+                self.hook_tells_of_release(host, start.domain);
+            }
         }
         self.start_ended(host, start, result);
     }
