@@ -110,8 +110,9 @@ fn parse(line: &str) -> Option<Mount> {
     })
 }
 
-/// The kernel writes blanks and backslashes as three octal digits.
-pub(crate) fn unescaped(field: &str) -> OsString {
+/// A field of the kernel's list, or of `/etc/fstab` (fstab(5)): both write blanks and backslashes as three octal digits.
+#[must_use]
+pub fn unescaped(field: &str) -> OsString {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field.as_bytes();
     while let Some((first, after)) = rest.split_first() {
