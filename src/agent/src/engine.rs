@@ -282,9 +282,10 @@ impl Engine {
             Command::Io(request) => self.submit(request),
             Command::Page(half) => {
                 self.parts.starter.gate.set(StartGate::of(&half));
-                self.remount.page_names(&half);
                 self.note_exempt(&half.exempt);
+                let named = Remount::named_by(&half);
                 let written = self.fencer.as_mut().map(|fencer| fencer.write(*half));
+                self.remount.page_names(named);
                 if let Some(Err(error)) = written {
                     self.end(format!("writing the page: {error}"));
                 }

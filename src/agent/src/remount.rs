@@ -1,49 +1,68 @@
 //! The disks' storages after a fence. The fencer unmounts or removes what it must show quiet (ARCHITECTURE 6); a host that holds
-//! a lease again has them brought back as they were, and recovers nothing before that is done.
+//! a lease again has them brought back as they were, and recovers nothing before that is done. Here is the main loop's end of it; a
+//! thread ([`Keeper`]) does the rest, by these rules:
+//!
+//! - **Noted** ([`Notes`]) is what leads to each storage that the page names, at each look while the fencer has latched nothing. What a
+//!   look does not find, or what is named no more, stays noted while the fencer may have taken it away: until a later look does not
+//!   find it either, and between the two the fencer has said that it had latched nothing.
+//! - **Owed** ([`Owed`]) is all that was noted when a lease ended. It is brought back while the fencer shows this host armed, and at no
+//!   other time: a disarmed host brings nothing back by itself.
+//! - **Back** is what a look finds where it belongs, five seconds or more after we have last tried to bring it there: systemd takes a
+//!   mount off again at once where it does not know the disk yet, and that is no operator's word.
+//! - **Given up** is what was back and has been taken away again: two looks, as above, do not find it. It is not waited for, and never
+//!   brought back. Only a file system whose disk was taken from under its mount is owed once more.
+//! - Recoveries wait while anything is owed and not back, or gone and not given up yet.
 
 mod file_system;
+mod fstab;
+mod keeper;
 mod mapped;
+mod mount;
 mod noted;
+mod notes;
+mod owed;
+#[cfg(test)]
+mod own_mounts;
+mod scsi;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::Duration;
 
 use leasefence_core::fencing::{AgentHalf, FencerHalf, StorageKind};
-use leasefence_transport::HOST_MOUNTS;
 
-use self::file_system::FSTAB;
-use self::noted::{Noted, due, lines_about, read_notes};
-use crate::event::{Event, Events, send};
-
-/// In the run directory: what may have to be brought back. It outlives the agent, not the boot.
-const FILE: &str = "storages";
-/// Beside it: that it has to be.
-const MARKER: &str = "storages-away";
-/// Between two looks, and two attempts.
-const AGAIN: Duration = Duration::from_secs(5);
+use self::keeper::Keeper;
+use crate::event::Events;
 
 /// The main loop's end: it tells, and never waits.
 #[derive(Debug)]
 pub(crate) struct Remount {
     news: Sender<News>,
-    named: BTreeSet<u64>,
+    /// None before the first page.
+    named: Option<BTreeSet<u64>>,
     /// True from the lease's end until a lease is guarded again.
     ended: bool,
     pending: Arc<AtomicBool>,
-    unlatched_ns: Arc<AtomicU64>,
+    shown: Arc<Shown>,
+}
+
+/// What the fencer has shown last, by the times of its beats on `CLOCK_BOOTTIME`; zero for never.
+#[derive(Debug, Default)]
+struct Shown {
+    /// The last beat at which it had latched nothing, and thus taken nothing away.
+    unlatched_ns: AtomicU64,
+    /// The last one, if it was armed at that.
+    armed_ns: AtomicU64,
 }
 
 /// What the thread is told.
 #[derive(Debug)]
 enum News {
-    /// The page names these storages from now on.
+    /// The page that was written names these storages.
     Names(BTreeSet<u64>),
     /// A lease has ended: they may go.
     Ended,
@@ -52,34 +71,17 @@ enum News {
 }
 
 impl Remount {
-    /// Goes on from what an agent before this one has noted below `run_dir`.
+    /// Goes on from what an agent before this one has left below `run_dir`.
     ///
     /// # Errors
     /// When there is no thread to be had.
     pub(crate) fn start(run_dir: &Path, events: &Events) -> io::Result<Self> {
         let (news, heard) = mpsc::channel();
-        let marker = run_dir.join(MARKER);
-        let away = marker.exists();
-        let pending = Arc::new(AtomicBool::new(away));
-        let unlatched_ns = Arc::new(AtomicU64::new(0));
-        let mut keeper = Keeper {
-            before: read_notes(&fs::read_to_string(run_dir.join(FILE)).unwrap_or_default()),
-            file: run_dir.join(FILE),
-            marker,
-            noted: BTreeMap::new(),
-            unlatched_ns: Arc::clone(&unlatched_ns),
-            looked_ns: 0,
-            gone: BTreeSet::new(),
-            away,
-            guarded: false,
-            was_back: BTreeSet::new(),
-            given_up: BTreeSet::new(),
-            pending: Arc::clone(&pending),
-            events: events.clone(),
-            said: BTreeSet::new(),
-        };
+        let shown = Arc::new(Shown::default());
+        let mut keeper = Keeper::new(run_dir, Arc::clone(&shown), events.clone());
+        let pending = keeper.pending();
         thread::Builder::new().name("storages".to_owned()).spawn(move || keeper.run(&heard))?;
-        Ok(Self { news, named: BTreeSet::new(), ended: away, pending, unlatched_ns })
+        Ok(Self { news, named: None, ended: false, pending, shown })
     }
 
     /// True from the lease's end until everything is back.
@@ -87,19 +89,26 @@ impl Remount {
         Arc::clone(&self.pending)
     }
 
-    /// The page names these storages from now on.
-    pub(crate) fn page_names(&mut self, half: &AgentHalf) {
+    /// The storages of a page that a fence takes away.
+    pub(crate) fn named_by(half: &AgentHalf) -> BTreeSet<u64> {
         let taken_away = |kind| matches!(kind, StorageKind::Nfs | StorageKind::Iscsi);
         let named = half.quiesce.iter().filter(|target| taken_away(target.kind));
-        let named: BTreeSet<u64> = named.map(|target| target.device).collect();
-        if named != self.named {
-            self.named.clone_from(&named);
+        named.map(|target| target.device).collect()
+    }
+
+    /// A page that names these was written: by the fencer's next beat it knows no others.
+    pub(crate) fn page_names(&mut self, named: BTreeSet<u64>) {
+        if self.named.as_ref() != Some(&named) {
+            self.named = Some(named.clone());
             self.tell(News::Names(named));
         }
     }
 
     /// Takes what the fencer shows.
     pub(crate) fn fencer_shows(&mut self, half: &FencerHalf) {
+        let beat_ns = half.beat.boot_ns;
+        let guards = half.armed && half.latched.is_none();
+        self.shown.armed_ns.store(if guards { beat_ns } else { 0 }, Ordering::Release);
         if half.latched.is_some() {
             if !std::mem::replace(&mut self.ended, true) {
                 self.pending.store(true, Ordering::Release);
@@ -107,8 +116,8 @@ impl Remount {
             }
             return;
         }
-        self.unlatched_ns.store(half.beat.boot_ns, Ordering::Release);
-        if half.armed && std::mem::take(&mut self.ended) {
+        self.shown.unlatched_ns.store(beat_ns, Ordering::Release);
+        if guards && std::mem::take(&mut self.ended) {
             self.tell(News::Guarded);
         }
     }
@@ -119,156 +128,41 @@ impl Remount {
     }
 }
 
-/// The thread: notes what leads to the storages while it is there, and brings it back.
-struct Keeper {
-    file: PathBuf,
-    /// There from the lease's end until everything is back.
-    marker: PathBuf,
-    /// The lines about each storage that the page names. Those of what is gone stay while the fencer may have taken it away.
-    noted: BTreeMap<u64, String>,
-    /// On `CLOCK_BOOTTIME`: a beat of the fencer's at which it had latched nothing, and thus taken nothing away.
-    unlatched_ns: Arc<AtomicU64>,
-    /// On the same clock: when the last look had ended.
-    looked_ns: u64,
-    /// The lines about what was not there at the last look.
-    gone: BTreeSet<String>,
-    /// What an agent before this one has noted.
-    before: BTreeMap<u64, String>,
-    away: bool,
-    guarded: bool,
-    /// What has been back since the lease's end.
-    was_back: BTreeSet<String>,
-    /// What was, and cannot be brought back once more: somebody has taken it away for good.
-    given_up: BTreeSet<String>,
-    pending: Arc<AtomicBool>,
-    events: Events,
-    said: BTreeSet<String>,
-}
-
-impl Keeper {
-    fn run(&mut self, news: &Receiver<News>) {
-        loop {
-            match news.recv_timeout(AGAIN) {
-                Ok(first) => std::iter::once(first).chain(news.try_iter()).for_each(|news| self.hear(news)),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            if !self.away {
-                self.note();
-            } else if self.guarded {
-                self.bring_back();
-            }
-        }
-    }
-
-    fn hear(&mut self, news: News) {
-        match news {
-            News::Names(named) => {
-                self.noted.retain(|device, _| named.contains(device));
-                for device in named {
-                    let before = self.before.get(&device).cloned();
-                    self.noted.entry(device).or_insert(before.unwrap_or_default());
-                }
-            }
-            News::Ended => {
-                (self.away, self.guarded) = (true, false);
-                self.gone.clear();
-                self.was_back.clear();
-                self.given_up.clear();
-                self.pending.store(true, Ordering::Release);
-                if let Err(error) = fs::write(&self.marker, "") {
-                    self.say(format!("{}: {error}", self.marker.display()));
-                }
-            }
-            News::Guarded => self.guarded = true,
-        }
-    }
-
-    fn note(&mut self) {
-        if self.look() {
-            self.write_down();
-        }
-    }
-
-    /// Looks at what leads to the storages now, and says of what is new whether a fence would take it for good. True when something
-    /// is another than at the last look.
-    fn look(&mut self) -> bool {
-        let before = self.noted.clone();
-        let not_by_the_fencer = self.unlatched_ns.load(Ordering::Acquire) > self.looked_ns;
-        let for_good = std::mem::take(&mut self.gone);
-        let mountinfo = fs::read_to_string(HOST_MOUNTS).unwrap_or_default();
-        for (device, lines) in &mut self.noted {
-            let now = lines_about(*device, &mountinfo);
-            let gone = lines.lines().filter(|line| !now.lines().any(|there| there == *line));
-            let kept = gone.filter(|line| !(not_by_the_fencer && for_good.contains(*line)));
-            let kept: Vec<String> = kept.map(str::to_owned).collect();
-            *lines = kept.iter().fold(String::new(), |text, line| text + line + "\n") + &now;
-            self.gone.extend(kept);
-        }
-        self.looked_ns = leasefence_clock::instant().boot_ns;
-        if self.noted == before {
-            return false;
-        }
-        let fstab = fs::read_to_string(FSTAB).unwrap_or_default();
-        let notes = self.noted.values().map(String::as_str).collect::<String>();
-        for noted in Noted::read(&notes) {
-            if let Noted::FileSystem(file_system) = &noted
-                && let Err(why) = file_system.mounted_at_start(&fstab)
-            {
-                self.say(format!("{noted} would not be mounted again after a fence: {why}"));
-            }
-        }
-        true
-    }
-
-    fn write_down(&mut self) {
-        let new = self.file.with_extension("new");
-        let text = self.noted.values().map(String::as_str).collect::<String>();
-        if let Err(error) = fs::write(&new, text).and_then(|()| fs::rename(&new, &self.file)) {
-            self.say(format!("noting the disks' storages in {}: {error}", self.file.display()));
-        }
-    }
-
-    fn bring_back(&mut self) {
-        let noted = fs::read_to_string(&self.file).unwrap_or_default();
-        let (back, mut missing): (Vec<Noted>, Vec<Noted>) = Noted::read(&noted).partition(Noted::is_there);
-        self.was_back.extend(back.iter().map(ToString::to_string));
-        missing.retain(|noted| !self.given_up.contains(&noted.to_string()));
-        if missing.is_empty() {
-            // What was brought back and is guarded no more is nobody's concern at the next fence: its operator may have taken it away.
-            // It still stands in the file, also where nothing else has changed.
-            self.before.clear();
-            self.look();
-            self.write_down();
-            fs::remove_file(&self.marker).ok();
-            self.away = false;
-            self.said.clear();
-            self.pending.store(false, Ordering::Release);
-        }
-        for noted in due(missing) {
-            let brought = noted.bring_back();
-            let name = noted.to_string();
-            if noted.is_there() {
-                self.was_back.insert(name);
-            } else if self.was_back.contains(&name) {
-                self.say(format!(
-                    "{noted} was taken away after it had come back: it is waited for no longer"
-                ));
-                self.given_up.insert(name);
-            }
-            self.say(match brought {
-                Ok(()) => format!("{noted} is brought back after the fence"),
-                Err(why) => format!("{noted} cannot be brought back after the fence: {why}"),
-            });
-        }
-    }
-
-    fn say(&mut self, text: String) {
-        if self.said.insert(text.clone()) {
-            send(&self.events, Event::Trouble("storages", text));
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests;
+mod tests {
+    use leasefence_core::time::{HolderDeadline, Instant};
+
+    use super::*;
+
+    fn half(at: u64, armed: bool, ended: bool) -> FencerHalf {
+        let beat = Instant { boot_ns: at, ..Instant::default() };
+        FencerHalf { beat, armed, latched: ended.then_some(HolderDeadline(beat)), ..FencerHalf::default() }
+    }
+
+    /// Catches: a disarmed host that goes on bringing back, and one that takes a fencer which has latched for one that has not.
+    #[test]
+    fn what_the_fencer_shows_is_told() {
+        let (news, heard) = mpsc::channel();
+        let (pending, shown) = Default::default();
+        let mut remount = Remount { news, named: None, ended: false, pending, shown };
+        let mut shows = |half: &FencerHalf| {
+            remount.fencer_shows(half);
+            let [unlatched, armed] = [&remount.shown.unlatched_ns, &remount.shown.armed_ns];
+            (unlatched.load(Ordering::Acquire), armed.load(Ordering::Acquire))
+        };
+        assert_eq!(shows(&half(1, true, false)), (1, 1));
+        assert_eq!(shows(&half(2, false, false)), (2, 0), "disarmed");
+        assert_eq!(shows(&half(3, true, false)), (3, 3));
+        assert!(heard.try_recv().is_err());
+        for at in 4..6 {
+            assert_eq!(shows(&half(at, false, true)), (3, 0), "its lease has ended");
+        }
+        assert!(matches!(heard.try_recv(), Ok(News::Ended)));
+        assert!(heard.try_recv().is_err(), "once");
+        assert_eq!(shows(&half(7, true, false)), (7, 7));
+        assert!(matches!(heard.try_recv(), Ok(News::Guarded)));
+        assert!(remount.pending.load(Ordering::Acquire));
+        remount.page_names(BTreeSet::new());
+        assert!(matches!(heard.try_recv(), Ok(News::Names(named)) if named.is_empty()), "the first page");
+    }
+}

@@ -6,15 +6,17 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use leasefence_transport::{HOST_MOUNTS, IscsiPath, Mount, mounts, place_in_sysfs, scsi_device_of};
+use leasefence_transport::{IscsiPath, Mount, mounts, place_in_sysfs, scsi_device_of};
 use nix::sys::stat::major;
 
-use super::noted::in_the_hosts_mounts;
+use super::fstab::{Entry, FSTAB, host_fstab};
+use super::noted::{Presence, host_list, in_the_hosts_mounts};
 
 const ROOT: &str = "/";
-pub(super) const FSTAB: &str = "/etc/fstab";
 
 /// Where a file system was mounted, and on what.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,10 +37,13 @@ struct Part {
 }
 
 impl Part {
-    /// What has this place in sysfs; none for what is of no session.
+    /// What has this place in sysfs; none for what is of no session, or is just being deleted.
     fn at(place: &Path) -> Option<Self> {
         let (scsi, _) = scsi_device_of(place)?;
         let number = fs::read_to_string(place.join("partition")).ok();
+        if is_being_deleted(&scsi) {
+            return None;
+        }
         let wwid = fs::read_to_string(scsi.join("wwid")).unwrap_or_default();
         let words: Vec<&str> = wwid.split_whitespace().collect();
         let address = || scsi.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -56,10 +61,25 @@ enum Standing {
     Works,
     /// A mount of a disk that is gone.
     Dead,
+    /// It, and it cannot be written to as it could.
+    ReadOnly,
     /// Nothing.
     Away,
     /// What is in its way, in words.
     Hindered(&'static str),
+}
+
+impl Standing {
+    fn in_words(&self) -> Result<(), String> {
+        let why = match self {
+            Self::Works => return Ok(()),
+            Self::Dead => "its disk is gone",
+            Self::ReadOnly => "it is mounted read-only",
+            Self::Away => "nothing is mounted there yet",
+            Self::Hindered(why) => why,
+        };
+        Err(why.to_owned())
+    }
 }
 
 impl FileSystemNote {
@@ -83,9 +103,14 @@ impl FileSystemNote {
         Some(Self { part, mount: mounts(line).next()?, line: line.to_owned() })
     }
 
-    /// Whether it is mounted, and its disk is there.
-    pub(super) fn is_there(&self) -> bool {
-        self.standing(Path::new(ROOT), &host_list()) == Standing::Works
+    /// How a look finds it.
+    pub(super) fn presence(&self, mountinfo: &str) -> Presence {
+        match self.standing(Path::new(ROOT), mountinfo) {
+            Standing::Works => Presence::There,
+            Standing::ReadOnly => Presence::Impaired,
+            Standing::Dead => Presence::Lost,
+            Standing::Away | Standing::Hindered(_) => Presence::Away,
+        }
     }
 
     /// Takes a dead mount off, and mounts it anew.
@@ -94,51 +119,50 @@ impl FileSystemNote {
     /// What keeps it away, in words.
     pub(super) fn bring_back(&self) -> Result<(), String> {
         let root = Path::new(ROOT);
-        let mut list = host_list();
+        let mut list = host_list()?;
         if self.standing(root, &list) == Standing::Dead {
             if let Some(mount) = self.alive_within(root, &list) {
                 return Err(format!("its disk is gone, and {} is mounted within it", mount.point.display()));
             }
             // Whoever still has something of it open keeps that, and only errors come of it.
             self.run(&["umount", "-l"])?;
-            list = host_list();
+            list = host_list()?;
         }
         match self.standing(root, &list) {
-            Standing::Works => Ok(()),
-            Standing::Dead => Err("its disk is gone".to_owned()),
-            Standing::Hindered(why) => Err(why.to_owned()),
-            Standing::Away => {
-                self.mounted_at_start(&fs::read_to_string(FSTAB).unwrap_or_default())?;
-                self.run(&["mount"])?;
-                // With `nofail` there is no error when there is no disk.
-                match self.standing(root, &host_list()) {
-                    Standing::Works => Ok(()),
-                    Standing::Hindered(why) => Err(why.to_owned()),
-                    Standing::Away | Standing::Dead => Err("there is no disk of it".to_owned()),
-                }
-            }
+            Standing::Away => self.mount_anew(root),
+            standing => standing.in_words(),
         }
     }
 
-    /// Whether it may be mounted by us.
+    /// The source is looked at before, since what is mounted may be written to at once; and after, since it may have changed.
+    fn mount_anew(&self, root: &Path) -> Result<(), String> {
+        let entry = self.mounted_at_start(&host_fstab())?;
+        // With `nofail` there would be no error either when there is no disk.
+        let part = part_of(root, &entry.source).ok_or("there is no disk of it")?;
+        if part != self.part {
+            return Err(format!("{FSTAB} names it by {}, which is another disk", entry.source));
+        }
+        self.run(&["mount"])?;
+        let standing = self.standing(root, &host_list()?);
+        if let Standing::Hindered(_) = standing {
+            self.run(&["umount"])?;
+        }
+        standing.in_words()
+    }
+
+    /// What mounts it at each start, which we may do as well.
     ///
     /// # Errors
     /// Why not, and what to do.
-    pub(super) fn mounted_at_start(&self, fstab: &str) -> Result<(), String> {
-        let lines = fstab.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-        let mut fields = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    pub(super) fn mounted_at_start(&self, fstab: &str) -> Result<Entry, String> {
         let by_hand = "mount it by hand, if no other host has it mounted, or reboot";
-        match fields.find(|fields| fields.get(1).is_some_and(|point| Path::new(point) == self.mount.point)) {
+        match Entry::about(&self.mount.point, fstab) {
             None => Err(format!("{FSTAB} does not name it: {by_hand}")),
-            Some(fields)
-                if fields.get(3).is_some_and(|options| options.split(',').any(|o| o == "noauto")) =>
-            {
-                Err(format!("{FSTAB} says noauto: {by_hand}"))
+            Some(entry) if entry.has("noauto") => Err(format!("{FSTAB} says noauto: {by_hand}")),
+            Some(Entry { source, .. }) if source.starts_with("/dev/sd") => {
+                Err(format!("{FSTAB} names it by {source}, which may be another disk now: name its UUID"))
             }
-            Some(fields) if fields.first().is_some_and(|device| device.starts_with("/dev/sd")) => Err(
-                format!("{FSTAB} names it by {}, which may be another disk now: name its UUID", fields[0]),
-            ),
-            Some(_) => Ok(()),
+            Some(entry) => Ok(entry),
         }
     }
 
@@ -153,9 +177,7 @@ impl FileSystemNote {
         match part {
             Some(part) if part != self.part => Standing::Hindered("another disk is mounted there"),
             None => Standing::Hindered("something else is mounted there"),
-            Some(_) if is_read_only(&mount) && !is_read_only(&self.mount) => {
-                Standing::Hindered("it is mounted read-only")
-            }
+            Some(_) if is_read_only(&mount) && !is_read_only(&self.mount) => Standing::ReadOnly,
             Some(_) => Standing::Works,
         }
     }
@@ -170,7 +192,7 @@ impl FileSystemNote {
     fn run(&self, words: &[&str]) -> Result<(), String> {
         let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         words.push(self.mount.point.to_string_lossy().into_owned());
-        in_the_hosts_mounts(&words)
+        in_the_hosts_mounts(&words).map(drop)
     }
 }
 
@@ -182,15 +204,28 @@ impl fmt::Display for FileSystemNote {
 
 /// What lies on no block device has a number of the major 0.
 fn is_dead(root: &Path, mount: &Mount) -> bool {
-    major(mount.device) != 0 && place_in_sysfs(root, mount.device).is_none()
+    let is_gone = |place: &Path| scsi_device_of(place).is_some_and(|(scsi, _)| is_being_deleted(&scsi));
+    major(mount.device) != 0 && place_in_sysfs(root, mount.device).is_none_or(|place| is_gone(&place))
+}
+
+/// The kernel takes what a SCSI device says of itself away before the disk, which may have to wait for its last request: it must not be
+/// noted by its address then, as a disk that says nothing is.
+fn is_being_deleted(scsi: &Path) -> bool {
+    fs::symlink_metadata(scsi.join("wwid")).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn is_read_only(mount: &Mount) -> bool {
     [&mount.flags, &mount.options].into_iter().any(|options| options.split(',').any(|option| option == "ro"))
 }
 
-fn host_list() -> String {
-    fs::read_to_string(HOST_MOUNTS).unwrap_or_default()
+/// What a field of fstab leads to: `UUID=…`, or a path; none where there is no such disk, or it is of no session.
+fn part_of(root: &Path, source: &str) -> Option<Part> {
+    let found = match source.starts_with('/') {
+        true => source.to_owned(),
+        false => in_the_hosts_mounts(&["findfs".to_owned(), source.to_owned()]).ok()?,
+    };
+    let device = fs::metadata(found).ok()?.rdev();
+    Part::at(&place_in_sysfs(root, device)?)
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
-use std::process::Command;
 
 use leasefence_transport::IscsiPath;
 
 use super::*;
+use crate::remount::own_mounts::{tool, with_mounts_of_its_own};
 
 /// The LUN with two partitions, the second of which has the file system.
 const LUN: &str = "sys/devices/platform/host2/session7/target2:0:0/2:0:0:1";
@@ -115,10 +115,7 @@ fn it_is_there_only_when_what_is_mounted_last_lies_on_its_own_disk_that_is_there
     kernel.device("8:18", &format!("{LUN}/block/sdb/sdb2"), Some(2))?;
     assert_eq!(standing(&(list("8:66", "rw") + &list("8:34", "rw"))), Standing::Works);
     assert_eq!(standing(&(list("8:34", "rw") + &list("8:66", "rw"))), Standing::Dead);
-    assert_eq!(
-        standing(&list("8:34", "ro,errors=remount-ro")),
-        Standing::Hindered("it is mounted read-only")
-    );
+    assert_eq!(standing(&list("8:34", "ro,errors=remount-ro")), Standing::ReadOnly);
     assert_eq!(standing(&list("8:32", "rw")), Standing::Hindered("another disk is mounted there"));
     assert_eq!(standing(&list("8:18", "rw")), Standing::Hindered("another disk is mounted there"));
     for other in ["0:50", "8:99"] {
@@ -126,6 +123,17 @@ fn it_is_there_only_when_what_is_mounted_last_lies_on_its_own_disk_that_is_there
         assert_ne!(there, Standing::Works, "{other}");
         assert_eq!(there == Standing::Dead, other == "8:99", "{other}");
     }
+    Ok(())
+}
+
+/// Catches: a disk that is noted by its address since the kernel is just deleting it: nothing would ever be that disk again.
+#[test]
+fn a_disk_that_is_being_deleted_is_gone() -> io::Result<()> {
+    let kernel = Kernel::with_lun()?;
+    let note = kernel.note();
+    fs::remove_file(kernel.place(LUN).join("wwid"))?;
+    assert_eq!(kernel.notes(&list("8:18", "rw")), []);
+    assert_eq!(note.standing(kernel.root(), &list("8:18", "rw")), Standing::Dead);
     Ok(())
 }
 
@@ -163,9 +171,6 @@ fn only_what_is_mounted_at_each_start_is_mounted_by_us() -> io::Result<()> {
     Ok(())
 }
 
-/// Set in the process that has mounts of its own.
-const INNER: &str = "LEASEFENCE_TEST_INNER";
-
 /// A loop device, until this is dropped, or until nothing has it mounted any more.
 struct Loop(String);
 
@@ -187,43 +192,20 @@ impl Drop for Loop {
     }
 }
 
-fn tool(name: &str, arguments: &[&str]) -> io::Result<String> {
-    let output = Command::new(name).args(arguments).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(io::Error::other(format!("{name} {arguments:?}: {said}"))),
-    }
+fn is_there(note: &FileSystemNote) -> bool {
+    note.presence(&host_list().unwrap_or_default()) == Presence::There
 }
 
-/// With real mounts, in a mount namespace that is the host's for this process: two loop devices over one image are the disk before and
-/// after, and sysfs says what it would of a disk. Catches: an unmount that is refused as busy, and a mount of the dead disk that stays.
+/// Two loop devices over one image are the disk before and after, and sysfs says what it would of a disk. Catches: an unmount that is
+/// refused as busy, and a mount of the dead disk that stays; and another disk that is mounted in its place.
 #[test]
 fn a_busy_dead_mount_is_taken_off_and_what_lies_on_the_disk_mounted_anew() -> io::Result<()> {
-    if !nix::unistd::geteuid().is_root() || tool("mkfs.ext4", &["-V"]).is_err() || !Path::new(FSTAB).exists()
-    {
-        println!("SKIPPED: it takes root, mkfs.ext4 and {FSTAB}");
-        return Ok(());
-    }
-    if std::env::var_os(INNER).is_some() {
-        // Nothing of this may meet the machine's own mounts.
-        assert_eq!(std::process::id(), 1);
-        return with_mounts_of_its_own();
-    }
-    let test = std::env::current_exe()?;
     let name =
         "remount::file_system::tests::a_busy_dead_mount_is_taken_off_and_what_lies_on_the_disk_mounted_anew";
-    let status = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .arg(test)
-        .args(["--exact", name, "--nocapture"])
-        .env(INNER, "1")
-        .status()?;
-    assert!(status.success(), "{status}");
-    Ok(())
+    with_mounts_of_its_own(name, a_disk_is_deleted_and_comes_back)
 }
 
-fn with_mounts_of_its_own() -> io::Result<()> {
+fn a_disk_is_deleted_and_comes_back() -> io::Result<()> {
     let kernel = Kernel::new()?;
     let (image, point, fstab) = (kernel.place("image"), kernel.place("point"), kernel.place("fstab"));
     File::create(&image)?.set_len(16 << 20)?;
@@ -243,31 +225,42 @@ fn with_mounts_of_its_own() -> io::Result<()> {
     tool("mount", &[&before.0, &point.to_string_lossy()])?;
     fs::write(point.join("kept"), "kept")?;
     let path = IscsiPath { place: kernel.place(LUN), target: String::new(), portals: Vec::new() };
-    let [note] = &FileSystemNote::on(Path::new(ROOT), &[path], &host_list())[..] else {
+    let list = host_list().map_err(io::Error::other)?;
+    let [note] = &FileSystemNote::on(Path::new(ROOT), &[path], &list)[..] else {
         return Err(io::Error::other("it is not noted"));
     };
-    assert!(note.is_there());
+    assert!(is_there(note));
     let held = File::open(point.join("kept"))?;
     held.sync_all()?;
     assert!(tool("umount", &[&point.to_string_lossy()]).is_err(), "it is busy");
 
     fs::remove_file(Path::new("/sys/dev/block").join(before.number()?))?;
-    assert!(!note.is_there());
+    assert!(!is_there(note));
     let refused = note.bring_back().expect_err("nothing says that it may be mounted");
     assert!(refused.contains("does not name it"), "{refused}");
-    assert!(!host_list().contains("/point "), "a mount of a disk that is gone");
-    assert!(!note.is_there());
+    assert!(!host_list().is_ok_and(|list| list.contains("/point ")), "a mount of a disk that is gone");
+    assert!(!is_there(note));
 
     fs::write(&fstab, format!("/dev/none {} ext4 nofail 0 0\n", point.display()))?;
     let failed = note.bring_back().expect_err("the disk is not back");
     assert_eq!(failed, "there is no disk of it");
     fs::write(&fstab, format!("{} {} ext4 nofail 0 0\n", after.0, point.display()))?;
+    // Before it is back, another has the path that fstab knows.
+    kernel.lun("sys/devices/platform/host3/session8/target3:0:0/3:0:0:2", "naa.6001405\n")?;
+    let number = Path::new("/sys/dev/block").join(after.number()?);
+    let other = kernel.place("sys/devices/platform/host3/session8/target3:0:0/3:0:0:2/block/sdx");
+    fs::create_dir_all(&other)?;
+    symlink(other, &number)?;
+    let failed = note.bring_back().expect_err("another disk is there");
+    assert!(failed.contains("which is another disk"), "{failed}");
+    assert!(!host_list().is_ok_and(|list| list.contains("/point ")), "it was not even mounted");
+    fs::remove_file(number)?;
     shows(&after, "sys/devices/platform/host3/session8/target3:0:0/3:0:0:1")?;
     assert_eq!(note.bring_back(), Ok(()));
-    assert!(note.is_there());
+    assert!(is_there(note));
     assert_eq!(fs::read_to_string(point.join("kept"))?, "kept");
     fs::write(point.join("after"), "after")?;
     tool("umount", &[&point.to_string_lossy()])?;
-    assert!(!note.is_there());
+    assert!(!is_there(note));
     Ok(())
 }
