@@ -14,6 +14,8 @@ use crate::world::World;
 pub(super) struct EvidenceIsTrue {
     /// What has been looked at: by whom, in which process of his, of whom.
     seen: BTreeMap<usize, (u32, Vec<Incarnation>)>,
+    /// Who has promised anything: before it is armed an incarnation has not, and that is no promise which is over.
+    promised: BTreeSet<Incarnation>,
     /// Whose promise was over once: a fencer that loses its page after that begins anew, and promises nothing.
     over: BTreeSet<Incarnation>,
 }
@@ -31,7 +33,10 @@ impl Judge for EvidenceIsTrue {
             *seen = (process, Vec::new());
         }
         for incarnation in world.lives() {
-            if !self.over.contains(&incarnation) && world.promise_is_over(incarnation) {
+            let is_over = self.over.contains(&incarnation) || world.promise_is_over(incarnation);
+            if !is_over {
+                self.promised.insert(incarnation);
+            } else if self.promised.contains(&incarnation) {
                 self.over.insert(incarnation);
             }
             if seen.1.contains(&incarnation) {
@@ -40,7 +45,7 @@ impl Judge for EvidenceIsTrue {
             let Some(evidence) = world.evidence_of(host, incarnation) else { continue };
             seen.1.push(incarnation);
             if evidence == "expired"
-                && let Some(why) = too_soon(world, host, incarnation, self.over.contains(&incarnation))
+                && let Some(why) = too_soon(world, host, incarnation, is_over)
             {
                 return Some(why);
             }
