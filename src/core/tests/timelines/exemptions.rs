@@ -96,3 +96,64 @@ fn an_exempt_guest_s_own_storage_stands_in_the_way_of_no_proof() {
             .is_some_and(|page| page.quiesce.iter().any(|target| target.kind == StorageKind::Unprovable))
     });
 }
+
+/// Catches: an agent that is started again while libvirt hangs, and whose page exempts nobody meanwhile: an end kills them all.
+#[test]
+fn what_was_exempt_stays_so_over_an_agents_restart_until_libvirt_has_answered() {
+    let mut world = an_exempt_guest_runs(2);
+    world.hosts[0].kill_agent();
+    world.hosts[0].libvirt_away = true;
+    world.run(500);
+    world.start_agent(0);
+    for _ in 0..300 {
+        world.run(50);
+        assert!(is_exempt(&world), "{}", world.story());
+    }
+    assert_ne!(lease(&world), "own", "nobody takes a lease for it meanwhile");
+    // It runs on beyond its host's lease.
+    world.tolerates_two_writers = true;
+    world.path(0, Path::Cut);
+    world.run(30_000);
+    assert_eq!(world.runs_on(1), [0], "{}", world.story());
+    // What has been taken back meanwhile ends with libvirt's first answer.
+    (world.hosts[0].exempts, world.hosts[0].libvirt_away) = (false, false);
+    world.until(10, "it is killed", |world| world.runs_on(1).is_empty());
+}
+
+fn names_an_unprovable_storage(world: &World) -> bool {
+    let page = world.hosts[0].page.as_ref();
+    page.is_some_and(|page| page.quiesce.iter().any(|target| target.kind == StorageKind::Unprovable))
+}
+
+/// Catches: a host that gives no proof, and is reset with its exempt guest, since that was doubted for a moment some day: while it came
+/// up, or was shut off, and libvirt and the fencer did not say the same.
+#[test]
+fn a_doubt_that_is_over_stands_in_the_way_of_no_proof() {
+    let mut world = an_exempt_guest_runs(2);
+    (world.hosts[0].storage_kind, world.hosts[0].doubts_exemptions) = (StorageKind::Unprovable, true);
+    world.until(5, "it is named in doubt", names_an_unprovable_storage);
+    world.hosts[0].doubts_exemptions = false;
+    world.until(5, "it is not named any more", |world| !names_an_unprovable_storage(world));
+    let before = world.incarnation(0);
+    world.tolerates_two_writers = true;
+    world.path(0, Path::Cut);
+    world.run(15_000);
+    world.path(0, Path::Works(Duration::from_millis(2)));
+    let rejoined = |world: &World| world.state(0) == "held" && world.generation(0) > before.generation;
+    world.until(60, "it rejoins", rejoined);
+    assert_eq!(world.runs_on(1), [0], "{}", world.story());
+    // One that ends in doubt is named no longer than it runs.
+    world.hosts[0].doubts_exemptions = true;
+    world.until(5, "it is named in doubt", names_an_unprovable_storage);
+    world.guest_crashes(0, 1);
+    world.until(10, "it is not named any more", |world| !names_an_unprovable_storage(world));
+    // What a protected one writes stays named, doubted later or not.
+    world.hosts[0].exempts = false;
+    world.user_starts(0, 1);
+    world.until(10, "owned", |world| lease(world) == "own");
+    world.hosts[0].exempts = true;
+    world.run(10_000);
+    world.hosts[0].doubts_exemptions = false;
+    world.until(10, "it is exempt", is_exempt);
+    assert!(names_an_unprovable_storage(&world), "{}", world.story());
+}

@@ -28,9 +28,13 @@ impl Member {
     }
 
     /// Exempt, and without a lease of this host: what may stand as owned on storage would be recovered elsewhere after this
-    /// host's death, so it stays protected until its entry has ended (R12).
+    /// host's death, so it stays protected until its entry has ended (R12). Before libvirt's first list nobody has looked anew, and
+    /// what the process before this one found stands: an end meanwhile must not kill what it had exempted.
     pub(in crate::member) fn is_exempt(&self, domain: DomainId) -> bool {
-        let exempt = self.domains.reports.get(&domain).is_some_and(|report| report.protection.exempt);
+        let exempt = match self.domains.listed {
+            true => self.domains.reports.get(&domain).is_some_and(|report| report.protection.exempt),
+            false => self.half.exempt.contains(&domain),
+        };
         exempt && !self.may_be_own(domain)
     }
 
@@ -43,34 +47,74 @@ impl Member {
 
     /// What the fencer must know ahead of need.
     pub(in crate::member) fn refresh_exempt_and_storages(&mut self) {
+        let reports = &self.domains.reports;
+        let exempt: Vec<_> = match self.domains.listed {
+            true => reports.keys().copied().filter(|domain| self.is_exempt(*domain)).collect(),
+            false => self.half.exempt.iter().copied().filter(|domain| self.is_exempt(*domain)).collect(),
+        };
+        self.half.exempt = exempt;
+        self.drop_doubts_that_are_over();
         let reports = self.domains.reports.values();
-        self.half.exempt =
-            reports.clone().map(|report| report.domain).filter(|domain| self.is_exempt(*domain)).collect();
-        // One that is not there any more may be defined anew, with other storages.
-        let owned = |domain: &DomainId| self.half.own.iter().any(|own| own.domain == *domain);
-        let mut covered = std::mem::take(&mut self.half.covered);
-        covered.retain(|domain| owned(domain) || self.shows_process(*domain));
+        // What an exempt one writes is this host's alone, and no fence ends it: it stands in the way of no proof, unless it cannot
+        // be told.
+        let (spared, ends): (Vec<_>, Vec<_>) =
+            reports.filter(|report| report.running).partition(|report| self.is_exempt(report.domain));
+        let doubted: Vec<_> = spared.into_iter().filter(|report| report.doubtful).collect();
         // One whose start is permitted is named before its process shows.
         let starts = self.leasing.iter().flat_map(|leasing| leasing.starts.permitted());
-        // What an exempt one writes is this host's alone, and no fence ends it: it stands in the way of no proof.
-        let ends = |report: &&DomainReport| report.doubtful || !self.is_exempt(report.domain);
-        let running: Vec<_> = reports.filter(|report| report.running).filter(ends).chain(starts).collect();
-        covered.extend(running.iter().filter(|report| !report.unanswered).map(|report| report.domain));
-        covered.sort_unstable();
-        covered.dedup();
-        self.half.covered = covered;
+        let ends: Vec<_> = ends.into_iter().chain(starts).collect();
+        self.half.covered = self.covered(ends.iter().chain(&doubted).copied());
         // Storages of domains that libvirt no longer describes stay: their processes may still run.
-        for target in running.into_iter().flat_map(|report| &report.storages) {
-            // One that was not known yet when it was first told, before the header said that this is a test cluster.
-            let guess = QuiesceTarget { kind: StorageKind::Unprovable, ..target.clone() };
-            self.half.quiesce.retain(|known| *known != guess || *known == *target);
-            if !self.half.quiesce.contains(target) {
-                self.half.quiesce.push(target.clone());
-            }
+        for target in ends.into_iter().flat_map(|report| &report.storages) {
+            name(&mut self.half.quiesce, target);
         }
+        for report in doubted {
+            let unnamed = report.storages.iter().filter(|target| !self.half.quiesce.contains(target));
+            let unnamed: Vec<_> = unnamed.cloned().collect();
+            self.half.quiesce.extend(unnamed.iter().cloned());
+            self.domains.doubted.insert(report.domain, unnamed);
+        }
+    }
+
+    /// A doubt is over when the domain is found to write what is this host's alone, or has ended: from then on anybody may start it
+    /// anywhere, whatever is proven of this host. One that libvirt does not list while its process shows is doubted still.
+    fn drop_doubts_that_are_over(&mut self) {
+        let mut doubted = std::mem::take(&mut self.domains.doubted);
+        self.half.quiesce.retain(|target| !doubted.values().flatten().any(|doubted| doubted == target));
+        let listed =
+            |domain: &DomainId| self.domains.reports.get(domain).is_some_and(|report| report.running);
+        doubted.retain(|domain, _| !listed(domain) && self.shows_process(*domain));
+        for target in doubted.values().flatten() {
+            name(&mut self.half.quiesce, target);
+        }
+        self.domains.doubted = doubted;
+    }
+
+    /// The domains all of whose storages are named, with these of now.
+    fn covered<'a>(&self, now: impl Iterator<Item = &'a DomainReport>) -> Vec<DomainId> {
+        // One that is not there any more may be defined anew, with other storages.
+        let owned = |domain: &DomainId| self.half.own.iter().any(|own| own.domain == *domain);
+        let before = self.half.covered.iter().copied();
+        let before = before.filter(|domain| owned(domain) || self.shows_process(*domain));
+        // An exempt one of which there is no doubt (any more) is not named.
+        let before =
+            before.filter(|domain| !self.is_exempt(*domain) || self.domains.doubted.contains_key(domain));
+        let covered: BTreeSet<_> =
+            before.chain(now.filter(|report| !report.unanswered).map(|report| report.domain)).collect();
+        covered.into_iter().collect()
     }
 
     pub(super) fn permitted_starts(&self) -> impl Iterator<Item = &DomainReport> {
         self.leasing.iter().flat_map(|leasing| leasing.starts.permitted())
+    }
+}
+
+/// Puts a storage into the list of what must be shown quiet.
+fn name(quiesce: &mut Vec<QuiesceTarget>, target: &QuiesceTarget) {
+    // One that was not known yet when it was first told, before the header said that this is a test cluster.
+    let guess = QuiesceTarget { kind: StorageKind::Unprovable, ..target.clone() };
+    quiesce.retain(|known| *known != guess || *known == *target);
+    if !quiesce.contains(target) {
+        quiesce.push(target.clone());
     }
 }

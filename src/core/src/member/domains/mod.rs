@@ -12,7 +12,7 @@ pub(super) use status::not_quiet;
 
 use super::leasing::Leasing;
 use super::{DomainReport, Member, StartFailure, StopReason};
-use crate::fencing::FencerHalf;
+use crate::fencing::{FencerHalf, QuiesceTarget};
 use crate::ids::{DomainId, Term};
 use crate::lease::DomainSpec;
 use crate::time::{Instant, Now};
@@ -22,6 +22,10 @@ use crate::time::{Instant, Now};
 pub(super) struct Domains {
     /// Libvirt's list, as last told.
     reports: BTreeMap<DomainId, DomainReport>,
+    /// True once this process was told such a list. Until then the page exempts what it did when the process before ended.
+    listed: bool,
+    /// Storages that the page names for no other reason than a doubt about an exempt domain (ARCHITECTURE 6).
+    doubted: BTreeMap<DomainId, Vec<QuiesceTarget>>,
     /// True once libvirt has answered, or said that it does not.
     answered: bool,
     /// Why libvirt does not answer.
@@ -55,6 +59,7 @@ impl Domains {
         self.answered = false;
         self.settled = false;
         self.refused.clear();
+        self.doubted.clear();
     }
 }
 
@@ -64,7 +69,8 @@ impl Member {
         let reports: BTreeMap<_, _> = reports.into_iter().map(|report| (report.domain, report)).collect();
         let running: BTreeSet<DomainId> =
             reports.values().filter(|report| report.running).map(|report| report.domain).collect();
-        self.domains.settled &= self.domains.reports == reports;
+        self.domains.settled &= self.domains.listed && self.domains.reports == reports;
+        self.domains.listed = true;
         self.domains.reports = reports;
         if self.domains.away.is_some() {
             self.look_after_a_gap(now);
