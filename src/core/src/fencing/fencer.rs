@@ -247,6 +247,7 @@ impl Fencer {
             // Until CLEAN nothing can be exempted: what ran under the lease ends with it. Nor can a storage be taken off the list,
             // and what was covered stays so.
             self.take_starts(half);
+            self.take_voids(half);
             half.quiesce.iter().for_each(|target| add(&mut self.quiesce, target));
             half.covered.iter().for_each(|domain| add(&mut self.covered, domain));
             return;
@@ -259,6 +260,21 @@ impl Fencer {
             self.begin_arming(now, half);
         } else {
             self.refuse(half, Refusal::NotNewer);
+        }
+    }
+
+    /// An exemption that the agent has found void, or that was taken back, ends also after the latch: nobody can tell what the domain
+    /// writes on other hosts' storage but by its end (R6). A list that names more exempts no more.
+    fn take_voids(&mut self, half: &AgentHalf) {
+        self.exempt.retain(|domain| half.exempt.contains(domain));
+        let State::Ended(end) = &mut self.state else { return };
+        for process in &self.half.processes {
+            // One that is killed before the next look shows in none: what it wrote, and where, is owed all the same.
+            if !exempts(&self.exempt, process.domain) && end.seen.binary_search(&process.domain).is_err() {
+                note_seen(&mut end.seen, process.domain);
+                end.ran = true;
+                end.stirred = true;
+            }
         }
     }
 
@@ -394,7 +410,7 @@ impl Fencer {
     }
 
     pub(super) fn protects(&self, process: &DomainProcess) -> bool {
-        process.domain == DomainId::default() || !self.exempt.contains(&process.domain)
+        !exempts(&self.exempt, process.domain)
     }
 
     /// The storages that must be shown quiet when the lease ends.
@@ -465,6 +481,11 @@ impl Fencer {
             (self.half.unproven, self.half.unproven_reason) = (false, None);
         }
     }
+}
+
+/// Whether the list exempts this domain; an unknown one never is.
+pub(super) fn exempts(exempt: &[DomainId], domain: DomainId) -> bool {
+    domain != DomainId::default() && exempt.contains(&domain)
 }
 
 fn add<T: Clone + PartialEq>(list: &mut Vec<T>, item: &T) {

@@ -1,10 +1,9 @@
 //! The proof of the end: CLEAN only when no domain process is left, no start token is open, and every storage is quiet.
 //! Killed is not quiesced (R6): of the kinds of storage only `one-kernel` has process exits for a proof, and `unprovable` none.
 
-use crate::fencing::fencer::{Fencer, note_seen};
+use crate::fencing::fencer::{Fencer, exempts, note_seen};
 use crate::fencing::state::{End, State};
 use crate::fencing::{Clean, DomainProcess, Event, QuiesceTarget, StartToken, StorageKind, Unproven};
-use crate::ids::DomainId;
 use crate::planted::planted;
 use crate::time::{Instant, Now, ObserverDeadline};
 
@@ -51,8 +50,7 @@ impl Fencer {
         if let State::Ended(end) = &mut self.state {
             end.ran |= any;
             for process in scan.processes {
-                // As `protects`, of lists that are another part.
-                if process.domain == DomainId::default() || !self.exempt.contains(&process.domain) {
+                if !exempts(&self.exempt, process.domain) {
                     note_seen(&mut end.seen, process.domain);
                 }
             }

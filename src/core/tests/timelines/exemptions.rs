@@ -120,6 +120,25 @@ fn what_was_exempt_stays_so_over_an_agents_restart_until_libvirt_has_answered() 
     world.until(10, "it is killed", |world| world.runs_on(1).is_empty());
 }
 
+/// Catches: a guest on storage that others reach, which its host calls exempt although it has long found that void: it runs on beside
+/// the one that another host's user has started.
+#[test]
+fn a_guest_whose_exemption_is_found_void_after_the_latch_is_killed() {
+    let mut world = an_exempt_guest_runs(2);
+    world.tolerates_two_writers = true;
+    world.path(0, Path::Cut);
+    world.until(60, "its lease is over", |world| world.state(0) != "held");
+    world.run(5_000);
+    assert_eq!(world.runs_on(1), [0]);
+    world.hosts[0].exempts = false;
+    world.until(10, "it is killed", |world| world.runs_on(1).is_empty());
+    // And what the agent says next widens nothing.
+    world.hosts[0].exempts = true;
+    world.user_starts(1, 1);
+    world.run(10_000);
+    assert_eq!(world.runs_on(1), [1], "{}", world.story());
+}
+
 fn names_an_unprovable_storage(world: &World) -> bool {
     let page = world.hosts[0].page.as_ref();
     page.is_some_and(|page| page.quiesce.iter().any(|target| target.kind == StorageKind::Unprovable))
