@@ -28,7 +28,7 @@ pub use iscsi::IscsiSession;
 pub use keeper::{Activity, Keeper};
 pub use mounts::{HOST_MOUNTS, Mount, host_mounts, mount_of, mount_with_id, mounts, unescaped};
 pub use nfs::NfsMount;
-pub use open_files::{OpenFile, open_for_writing};
+pub use open_files::{OpenFile, has_ended, open_for_writing};
 pub use reach::Reach;
 pub use sockets::{Sockets, TcpSocket, destroy, sockets_to};
 pub use transport::Transport;

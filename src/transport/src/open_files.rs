@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
 use crate::mounts::{HOST_MOUNTS, Mount, mount_with_id};
 use crate::reach::Reach;
 
@@ -26,21 +28,43 @@ pub struct OpenFile {
 /// The files that the process has open for writing. One that it closes meanwhile is left out.
 ///
 /// # Errors
-/// When the kernel does not show them: the process has ended, as a rule.
+/// When the kernel does not show them all: as a rule the process has ended ([`has_ended`]), but descriptors may be short too.
 pub fn open_for_writing(pid: u32) -> io::Result<Vec<OpenFile>> {
-    let proc = Path::new("/proc").join(pid.to_string());
+    files_of(&Path::new("/proc").join(pid.to_string()))
+}
+
+/// True for an error that says no more than that the process, or its descriptor, is not there any more. The list of mounts of one
+/// that is a zombie is refused as invalid.
+#[must_use]
+pub fn has_ended(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || [Errno::ESRCH, Errno::EINVAL].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
+fn files_of(proc: &Path) -> io::Result<Vec<OpenFile>> {
     // What another process opened and handed over may lie on a mount of the host's alone.
     let mounts =
         fs::read_to_string(proc.join("mountinfo"))? + &fs::read_to_string(HOST_MOUNTS).unwrap_or_default();
     let mut files = Vec::new();
     for entry in fs::read_dir(proc.join("fd"))? {
         let entry = entry?;
-        let info = fs::read_to_string(proc.join("fdinfo").join(entry.file_name())).unwrap_or_default();
+        // What cannot be read may be open for writing: only what was closed is left out.
+        let Some(info) = there(fs::read_to_string(proc.join("fdinfo").join(entry.file_name())))? else {
+            continue;
+        };
         if let Some((mode, mount)) = Mode::of(&info) {
-            files.extend(open_file(&mounts, mode, mount, &entry.path()));
+            files.extend(open_file(&mounts, mode, mount, &entry.path())?);
         }
     }
     Ok(files)
+}
+
+/// None of a descriptor that was closed meanwhile.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if has_ended(&error) => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 /// How a descriptor can write.
@@ -70,30 +94,30 @@ impl Mode {
 
 /// Sockets, pipes, memory and nodes of other kinds are none. Only a node in memory is asked for its number: any other file may
 /// lie on a storage that does not answer.
-fn open_file(mounts: &str, mode: Mode, mount: u32, descriptor: &Path) -> Option<OpenFile> {
-    let path = fs::read_link(descriptor).ok()?;
+fn open_file(mounts: &str, mode: Mode, mount: u32, descriptor: &Path) -> io::Result<Option<OpenFile>> {
+    let Some(path) = there(fs::read_link(descriptor))? else { return Ok(None) };
     let (device, reach) = match mount_with_id(mounts, mount) {
-        Some(mount) => {
-            let (device, reach) = on_mount(&mount, descriptor)?;
-            (Some(device), reach)
-        }
-        None if is_in_memory(&path) => return None,
+        Some(mount) => match on_mount(&mount, descriptor)? {
+            Some((device, reach)) => (Some(device), reach),
+            None => return Ok(None),
+        },
+        None if is_in_memory(&path) => return Ok(None),
         None => (None, Reach::Unknown("its mount is in no list any more".to_owned())),
     };
-    Some(OpenFile { path, device, as_a_disk: mode == Mode::AsADisk, reach })
+    Ok(Some(OpenFile { path, device, as_a_disk: mode == Mode::AsADisk, reach }))
 }
 
-fn on_mount(mount: &Mount, descriptor: &Path) -> Option<(u64, Reach)> {
+fn on_mount(mount: &Mount, descriptor: &Path) -> io::Result<Option<(u64, Reach)>> {
     let file = || (mount.device, Reach::of_mount(mount));
     if !matches!(mount.fs_type.as_str(), "devtmpfs" | "tmpfs") {
-        return Some(file());
+        return Ok(Some(file()));
     }
-    let node = fs::metadata(descriptor).ok()?;
+    let Some(node) = there(fs::metadata(descriptor))? else { return Ok(None) };
     let kind = node.file_type();
     if kind.is_block_device() {
-        return Some((node.rdev(), Reach::of_device(node.rdev())));
+        return Ok(Some((node.rdev(), Reach::of_device(node.rdev()))));
     }
-    kind.is_file().then(file)
+    Ok(kind.is_file().then(file))
 }
 
 /// `socket:[7]`, `anon_inode:[eventpoll]`, `/memfd:x (deleted)`: what is on no mount that was ever in a list.
@@ -116,6 +140,29 @@ mod tests {
         assert_eq!(Mode::of(&info("0102002")), Some((Mode::WritesOnly, 29)));
         assert_eq!(Mode::of(&info("0100000")), None);
         assert_eq!(Mode::of(""), None);
+    }
+
+    /// Catches: an image on NFS that is taken for nothing, since the reader was short of descriptors when it came to it.
+    #[test]
+    fn a_descriptor_that_cannot_be_read_is_an_error_and_one_that_was_closed_is_none() -> io::Result<()> {
+        let proc = tempfile::tempdir()?;
+        let proc = proc.path();
+        fs::write(proc.join("mountinfo"), "29 22 8:0 / / rw - ext4 /dev/sda rw\n")?;
+        fs::create_dir(proc.join("fdinfo"))?;
+        assert!(files_of(proc).is_err_and(|error| has_ended(&error)), "there is no such process");
+        fs::create_dir(proc.join("fd"))?;
+        std::os::unix::fs::symlink("/guest.img", proc.join("fd/3"))?;
+        assert_eq!(files_of(proc)?, [], "it was closed meanwhile");
+        fs::create_dir(proc.join("fdinfo/3"))?;
+        assert!(files_of(proc).is_err_and(|error| !has_ended(&error)));
+        fs::remove_dir(proc.join("fdinfo/3"))?;
+        fs::write(proc.join("fdinfo/3"), "pos:\t0\nflags:\t0100002\nmnt_id:\t29\n")?;
+        let files = files_of(proc)?;
+        assert!(
+            files.len() == 1 && files[0].as_a_disk && files[0].path == Path::new("/guest.img"),
+            "{files:?}"
+        );
+        Ok(())
     }
 
     /// Catches: an image on a storage that was unmounted lazily, which no list shows, taken for memory.

@@ -21,7 +21,7 @@ pub enum Reach {
 }
 
 /// File systems that a network or a cluster serves; of those in user space what follows `fuse.`.
-const SERVED: [&str; 18] = [
+const SERVED: [&str; 20] = [
     "nfs",
     "nfs4",
     "cifs",
@@ -40,6 +40,8 @@ const SERVED: [&str; 18] = [
     "virtiofs",
     "sshfs",
     "moosefs",
+    "mfs",
+    "ceph-fuse",
 ];
 /// Those that lie in this host's memory.
 const IN_MEMORY: [&str; 4] = ["tmpfs", "ramfs", "hugetlbfs", "devtmpfs"];
@@ -48,7 +50,7 @@ const ON_A_DEVICE: [&str; 8] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", 
 /// Block devices, by the beginning of the kernel's name, that other hosts reach as well.
 const NETWORK_DEVICES: [&str; 3] = ["rbd", "nbd", "drbd"];
 /// Those that are this machine's own, as far as it can see: what a virtual machine is given may be anything.
-const OWN_DEVICES: [&str; 8] = ["sd", "hd", "vd", "xvd", "mmcblk", "pmem", "ram", "zram"];
+const OWN_DEVICES: [&str; 7] = ["hd", "vd", "xvd", "mmcblk", "pmem", "ram", "zram"];
 /// A loop device may lie on a file on a loop device.
 const DEEPEST: u8 = 4;
 
@@ -117,11 +119,7 @@ impl Reach {
             return Self::Shared(format!("the Fibre Channel disk {name}"));
         }
         if name.starts_with("loop") {
-            let backing = fs::read_to_string(place.join("loop/backing_file")).unwrap_or_default();
-            let mounts =
-                fs::read_to_string(root.join(HOST_MOUNTS.trim_start_matches('/'))).unwrap_or_default();
-            let mount = mount_of(&mounts, Path::new(backing.trim())).filter(|_| !backing.is_empty());
-            return mount.map_or_else(unknown, |mount| Self::of_file_system(root, &mount, depth));
+            return Self::of_loop(root, &place, depth).unwrap_or_else(unknown);
         }
         if name.starts_with("nvme") {
             let transports = nvme_transports(&place);
@@ -131,8 +129,40 @@ impl Reach {
                 None => Self::Here,
             };
         }
+        if name.starts_with("sd") {
+            return match scsi_driver(&place).as_deref() {
+                Some("ib_srp") => Self::Shared(format!("the SRP disk {name}")),
+                // Its other end is what this host's own target serves, which may lie anywhere.
+                None | Some("tcm_loopback") => unknown(),
+                Some(_) => Self::Here,
+            };
+        }
         if begins(&OWN_DEVICES) { Self::Here } else { unknown() }
     }
+
+    /// What a loop device lies on: a file, or a block device by its node.
+    fn of_loop(root: &Path, place: &Path, depth: u8) -> Option<Self> {
+        let backing = fs::read_to_string(place.join("loop/backing_file")).ok()?;
+        let backing = backing.trim();
+        if let Some(device) = device_named(root, backing) {
+            return Some(Self::of_block(root, device, depth));
+        }
+        let mounts = fs::read_to_string(root.join(HOST_MOUNTS.trim_start_matches('/'))).ok()?;
+        let mount = mount_of(&mounts, Path::new(backing)).filter(|_| !backing.is_empty())?;
+        // A node whose device nobody finds says nothing of where its bytes lie.
+        (mount.fs_type != "devtmpfs").then(|| Self::of_file_system(root, &mount, depth))
+    }
+}
+
+/// The driver of the SCSI host that a disk hangs on, as it calls itself.
+fn scsi_driver(place: &Path) -> Option<String> {
+    let is_host = |part: &&Path| {
+        let name = part.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("host"));
+        name.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let host = place.ancestors().find(is_host)?;
+    let name = fs::read_to_string(host.join("scsi_host").join(host.file_name()?).join("proc_name")).ok()?;
+    Some(name.trim().to_owned())
 }
 
 /// The number of the device that a file system names as its own: `/dev/sda2`, `/dev/mapper/vg-root`.
@@ -194,18 +224,37 @@ mod tests {
             ("nvme1n1", "259:1", "virtual/nvme-subsystem/nvme-subsys1"),
             ("zd0", "230:0", "virtual/block"),
             ("loop0", "7:0", "virtual/block"),
+            ("loop1", "7:1", "virtual/block"),
+            ("loop2", "7:2", "virtual/block"),
+            ("sdd", "8:48", "pci/infiniband_srp/host5/target5:0:0/5:0:0:0/block"),
+            ("sde", "8:64", "tcm_loop_0/host6/target6:0:1/6:0:1:0/block"),
+            ("sdf", "8:80", "pci/host7/target7:0:0/7:0:0:0/block"),
         ]);
         let devices = root.path().join("sys/devices");
+        for (host, driver) in [
+            ("pci/ata1/host0", "ahci"),
+            ("pci/infiniband_srp/host5", "ib_srp"),
+            ("tcm_loop_0/host6", "tcm_loopback"),
+        ] {
+            let host = devices.join(host);
+            let described = host.join("scsi_host").join(host.file_name().expect("a name"));
+            fs::create_dir_all(&described).expect("made");
+            fs::write(described.join("proc_name"), format!("{driver}\n")).expect("written");
+        }
         fs::write(devices.join("pci/nvme/nvme0/transport"), "pcie\n").expect("written");
         let controller = devices.join("virtual/nvme-subsystem/nvme-subsys1/nvme1");
         fs::create_dir_all(&controller).expect("made");
         fs::write(controller.join("transport"), "tcp\n").expect("written");
-        fs::create_dir_all(devices.join("virtual/block/loop0/loop")).expect("made");
-        fs::write(devices.join("virtual/block/loop0/loop/backing_file"), "/mnt/disks/a.img\n")
-            .expect("written");
+        for (name, backing) in [("loop0", "/mnt/disks/a.img"), ("loop1", "/dev/sdb"), ("loop2", "/dev/gone")]
+        {
+            let place = devices.join("virtual/block").join(name).join("loop");
+            fs::create_dir_all(&place).expect("made");
+            fs::write(place.join("backing_file"), format!("{backing}\n")).expect("written");
+        }
         fs::create_dir_all(root.path().join("proc/1")).expect("made");
-        fs::write(root.path().join("proc/1/mountinfo"), "40 22 0:50 / /mnt/disks rw - nfs4 s:/disks rw\n")
-            .expect("written");
+        let mountinfo =
+            "25 22 0:5 / /dev rw - devtmpfs devtmpfs rw\n40 22 0:50 / /mnt/disks rw - nfs4 s:/disks rw\n";
+        fs::write(root.path().join("proc/1/mountinfo"), mountinfo).expect("written");
         let word = |reach| match reach {
             Reach::Here => "here",
             Reach::Shared(_) => "shared",
@@ -214,6 +263,8 @@ mod tests {
         for (line, expected) in [
             ("0:50 / /m rw - nfs4 s:/disks rw", "shared"),
             ("0:51 / /m rw - fuse.glusterfs s:/v rw", "shared"),
+            ("0:51 / /m rw - fuse.mfs mfsmaster:9421 rw", "shared"),
+            ("0:51 / /m rw - fuse.ceph-fuse ceph-fuse rw", "shared"),
             ("0:52 / /m rw - fuse.own x rw", "unknown"),
             ("0:53 / /m rw - tmpfs tmpfs rw", "here"),
             ("0:54 / /m rw - zfs tank/a rw", "unknown"),
@@ -235,6 +286,11 @@ mod tests {
             ((259, 1), "shared"),
             ((230, 0), "unknown"),
             ((7, 0), "shared"),
+            ((7, 1), "shared"),
+            ((7, 2), "unknown"),
+            ((8, 48), "shared"),
+            ((8, 64), "unknown"),
+            ((8, 80), "unknown"),
             ((9, 9), "unknown"),
         ] {
             let device = makedev(number.0, number.1);

@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use leasefence_transport::open_for_writing;
+use leasefence_core::fencing::ANY_DEVICE;
+use leasefence_transport::{has_ended, open_for_writing};
 use rustix::fs::{major, makedev, minor};
 
 /// The name of a writer: a program's, cut by the kernel.
@@ -37,10 +38,14 @@ pub(super) fn named(comm: &[u8]) -> Name {
     name
 }
 
-/// The devices that what it has open for writing lies on, each once.
+/// The devices that what it has open for writing lies on, each once. One that the kernel does not show in full may write anywhere.
 pub(super) fn devices_of(pid: u32) -> Vec<u64> {
     let mut devices = Vec::new();
-    let files = open_for_writing(pid).unwrap_or_default();
+    let files = match open_for_writing(pid) {
+        Ok(files) => files,
+        Err(error) if has_ended(&error) => return devices,
+        Err(_) => return vec![ANY_DEVICE],
+    };
     for device in files.into_iter().filter_map(|file| file.device) {
         for device in with_relatives(Path::new("/sys/dev/block"), device) {
             if !devices.contains(&device) {
