@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use leasefence_core::barrier::BarrierWalk;
+use leasefence_transport::Reach;
 use rustix::fs::OFlags;
 
+use crate::medium::{MOUNTS, medium_of, mounted_below};
 use crate::stored::safe_name;
 use crate::{Disk, DiskSource};
 
@@ -62,7 +64,8 @@ enum Place {
 /// # Errors
 /// [`BarrierError`], which names the path. Barriers before it may have been written; that harms nothing.
 pub fn barrier(disks: &[Disk], host: &str) -> Result<Duration, BarrierError> {
-    let mut walk = BarrierWalk::over(places(disks)?);
+    let mountinfo = fs::read_to_string(MOUNTS).unwrap_or_default();
+    let mut walk = BarrierWalk::over(places(disks, &mountinfo)?);
     while let Some(place) = walk.next_place() {
         let begun = Instant::now();
         match place {
@@ -75,20 +78,49 @@ pub fn barrier(disks: &[Disk], host: &str) -> Result<Duration, BarrierError> {
 }
 
 /// Each storage once; but each directory, since directories of one storage cannot be told apart without asking it.
-fn places(disks: &[Disk]) -> Result<BTreeSet<Place>, BarrierError> {
+fn places(disks: &[Disk], mountinfo: &str) -> Result<BTreeSet<Place>, BarrierError> {
     let writable = disks.iter().filter(|disk| !disk.readonly);
     let links = writable.flat_map(|disk| disk.chain.iter().map(move |link| (disk, link)));
-    links.map(|(disk, link)| place(disk, &link.source)).collect()
+    let mut places = BTreeSet::new();
+    for (disk, link) in links {
+        if let DiskSource::Memory(source) = &link.source {
+            places.extend(memory_place(disk, source, mountinfo)?);
+            continue;
+        }
+        places.insert(place(disk, &link.source)?);
+        if let DiskSource::Directory(path) = &link.source {
+            // The guest reaches also what others reach and is mounted below.
+            let real = fs::canonicalize(path).map_err(failed("finding", Path::new(path)))?;
+            let below = mounted_below(mountinfo, &real).into_iter().map(|(mount, _)| mount);
+            let mounted = below.filter(|mount| mount.fs_type != "autofs");
+            places.extend(mounted.map(|mount| Place::Directory(mount.point)));
+        }
+    }
+    Ok(places)
 }
 
 fn place(disk: &Disk, source: &DiskSource) -> Result<Place, BarrierError> {
     match source {
         DiskSource::File(path) | DiskSource::Block(path) => image_place(Path::new(path)),
         DiskSource::Directory(path) => Ok(Place::Directory(PathBuf::from(path))),
+        DiskSource::Memory(source) => place(disk, source),
         DiskSource::Network { .. } | DiskSource::Volume { .. } | DiskSource::Other(_) => {
             Err(BarrierError::Unreachable { disk: disk.target.clone(), source_text: source.describe() })
         }
     }
+}
+
+/// None on storage of this host alone: what another host has written to its own does not matter here.
+fn memory_place(disk: &Disk, source: &DiskSource, mountinfo: &str) -> Result<Option<Place>, BarrierError> {
+    let DiskSource::File(path) = source else { return place(disk, source).map(Some) };
+    let path = Path::new(path);
+    // Libvirt makes the file of a firmware's variables at the first start on a host.
+    let above = || fs::canonicalize(path.parent().unwrap_or(Path::new("/")));
+    let real = fs::canonicalize(path).or_else(|_| above()).map_err(failed("finding", path))?;
+    if medium_of(&real).reach(mountinfo) == Reach::Here {
+        return Ok(None);
+    }
+    if real.is_dir() { Ok(Some(Place::Directory(real))) } else { image_place(&real).map(Some) }
 }
 
 /// Symbolic links are followed: what counts is where the bytes lie.

@@ -33,6 +33,9 @@ pub enum DiskSource {
         /// The volume's name.
         volume: String,
     },
+    /// What is memory to the guest, and no disk: its firmware's variables, a persistent memory device. On storage of this host alone
+    /// it is of no account, since every host has its own.
+    Memory(Box<DiskSource>),
     /// Anything else that may be written to: in words.
     Other(String),
 }
@@ -49,6 +52,7 @@ impl DiskSource {
                 format!("network {protocol} {name} {}", servers.join(","))
             }
             Self::Volume { pool, volume } => format!("volume {pool}/{volume}"),
+            Self::Memory(source) => format!("memory {}", source.describe()),
             Self::Other(what) => format!("other {what}"),
         }
     }
@@ -80,11 +84,13 @@ pub struct Disk {
 /// in the order of the XML: `disk TARGET`, then for each image of its chain, active one first, the line of
 /// [`DiskSource::describe`] and the format (empty if not said). Each of these strings is preceded by its length in
 /// bytes as a little-endian u32, so that no two chains give the same input. Read-only disks (CD-ROMs) do not
-/// enter: another medium in them damages nothing.
+/// enter: another medium in them damages nothing. Nor does what is memory to the guest.
 #[must_use]
 pub fn chain_hash(disks: &[Disk]) -> u64 {
     let mut input = Vec::new();
-    for disk in disks.iter().filter(|disk| !disk.readonly) {
+    let is_memory =
+        |disk: &Disk| matches!(disk.chain.first(), Some(ChainLink { source: DiskSource::Memory(_), .. }));
+    for disk in disks.iter().filter(|disk| !disk.readonly && !is_memory(disk)) {
         feed(&mut input, &format!("disk {}", disk.target));
         for link in &disk.chain {
             feed(&mut input, &link.source.describe());
@@ -112,6 +118,31 @@ fn disk_of(device: Node<'_, '_>, warnings: &mut Vec<String>) -> Option<Disk> {
         "hostdev" => passed_through(device),
         _ => None,
     }
+}
+
+/// What the domain writes as its memory: the file of its firmware's variables, and those of its persistent memory devices.
+pub(crate) fn memories_of(root: Node<'_, '_>) -> Vec<Disk> {
+    let path =
+        |node: Node<'_, '_>| node.text().map(str::trim).filter(|path| !path.is_empty()).map(str::to_owned);
+    let memory = |target: &str, source: DiskSource, readonly| Disk {
+        target: target.to_owned(),
+        readonly,
+        // QEMU locks the one and not the other.
+        shareable: true,
+        chain: vec![ChainLink { source: DiskSource::Memory(Box::new(source)), format: None }],
+    };
+    let nvram = child(root, "os").and_then(|os| child(os, "nvram"));
+    let nvram = nvram.and_then(|nvram| source_of(nvram).or_else(|| path(nvram).map(DiskSource::File)));
+    let devices = child(root, "devices").into_iter().flat_map(|devices| devices.children());
+    let persistent = devices.filter(|device| {
+        device.tag_name().name() == "memory"
+            && matches!(device.attribute("model"), Some("nvdimm" | "virtio-pmem"))
+    });
+    let persistent = persistent.filter_map(|device| {
+        let readonly = child(device, "target").is_some_and(|target| child(target, "readonly").is_some());
+        Some(memory("nvdimm", DiskSource::File(path(child(child(device, "source")?, "path")?)?), readonly))
+    });
+    nvram.map(|source| memory("nvram", source, false)).into_iter().chain(persistent).collect()
 }
 
 fn block_disk(disk: Node<'_, '_>, warnings: &mut Vec<String>) -> Disk {

@@ -6,7 +6,7 @@ use leasefence_core::ids::DomainId;
 use leasefence_core::member::Protection;
 use roxmltree::{Document, Node, ParsingOptions};
 
-use crate::chain::{child, disks_of};
+use crate::chain::{child, disks_of, memories_of};
 use crate::guard::protection_of;
 use crate::{Activity, Disk, Domain};
 
@@ -69,8 +69,9 @@ impl DomainXml {
     fn of(root: Node<'_, '_>) -> Result<Self, XmlError> {
         let mut warnings = Vec::new();
         let protection = protection_of(child(root, "metadata"), &mut warnings);
-        let disks =
+        let mut disks =
             child(root, "devices").map(|devices| disks_of(devices, &mut warnings)).unwrap_or_default();
+        disks.extend(memories_of(root));
         Ok(Self {
             id: uuid(root)?,
             name: text(root, "name").filter(|name| !name.is_empty()).ok_or(XmlError::NoName)?.to_owned(),

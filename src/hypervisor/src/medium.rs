@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use leasefence_transport::{Beneath, Reach, mount_of};
+use leasefence_transport::{Beneath, Mount, Reach, mount_of, mounts};
 use rustix::fs::{major, statfs};
 
 use crate::no_proof::NoProof;
@@ -66,6 +66,13 @@ impl Found {
         }
     }
 
+    /// False where the kernel has led past what the list of mounts has last or deepest there: that one is hidden. A subvolume of btrfs
+    /// has a number of its own.
+    fn lies_on(&self, mount: &Mount) -> bool {
+        let subvolume = self.medium == Medium::Local && major(self.device) == 0 && mount.fs_type == "btrfs";
+        mount.device == self.device || subvolume
+    }
+
     /// What the kernel calls it: what is mounted, or the device's path. None where nothing was found.
     pub(crate) fn place(&self, mountinfo: &str) -> Option<String> {
         let mounted = mount_of(mountinfo, &self.path).filter(|mount| mount.device == self.device);
@@ -79,13 +86,33 @@ impl Found {
         match &self.medium {
             Medium::Iscsi | Medium::Local if self.block => Reach::of_device(self.device),
             Medium::Other(NoProof::FileSystem(_)) | Medium::Nfs | Medium::Iscsi | Medium::Local => {
-                let gone = || Reach::Unknown("its file system is not mounted any more".to_owned());
-                mount_of(mountinfo, &self.path).map_or_else(gone, |mount| Reach::of_mount(&mount))
+                let unknown = |why: &str| Reach::Unknown(why.to_owned());
+                match mount_of(mountinfo, &self.path) {
+                    None => unknown("its file system is not mounted any more"),
+                    Some(mount) if !self.lies_on(&mount) => {
+                        unknown("the list of mounts shows another file system there")
+                    }
+                    Some(mount) => Reach::of_mount(&mount),
+                }
             }
             Medium::Other(NoProof::Mixed) => Reach::Shared(NoProof::Mixed.to_string()),
             Medium::Other(why) => Reach::Unknown(why.to_string()),
         }
     }
+}
+
+/// What is mounted below a directory, and can be written by whom the directory is given to, but for what is this host's alone.
+pub(crate) fn mounted_below(mountinfo: &str, directory: &Path) -> Vec<(Mount, Reach)> {
+    let read_only = |mount: &Mount| {
+        [&mount.flags, &mount.options].iter().any(|list| list.split(',').any(|word| word == "ro"))
+    };
+    // Of a directory that was not found nothing is known, and its own storage says so.
+    let is_below = |mount: &Mount| {
+        directory.is_absolute() && mount.point != directory && mount.point.starts_with(directory)
+    };
+    let below = mounts(mountinfo).filter(is_below);
+    let reached = below.filter(|mount| !read_only(mount)).map(|mount| (Reach::of_mount(&mount), mount));
+    reached.filter(|(reach, _)| *reach != Reach::Here).map(|(reach, mount)| (mount, reach)).collect()
 }
 
 /// What lies behind a path.

@@ -10,9 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use leasefence_core::fencing::{QuiesceTarget, StorageKind};
-use leasefence_transport::{Reach, Sharer};
+use leasefence_transport::{Mount, Reach, Sharer};
 
-use crate::medium::{Found, MOUNTS, Medium, medium_of};
+use crate::medium::{Found, MOUNTS, Medium, medium_of, mounted_below};
 use crate::no_proof::NoProof;
 use crate::ways::{Way, Ways};
 use crate::{Disk, DiskSource};
@@ -69,11 +69,25 @@ impl Storages {
     /// alone. Blocks for at most half a second a path; a path that does not answer keeps its last answer for as long as the
     /// kernel's table of mounts says the same.
     pub fn of(&self, disks: &[Disk], one_kernel: bool) -> Vec<Storage> {
-        let mountinfo = std::fs::read_to_string(MOUNTS).unwrap_or_default();
+        self.of_mounts(disks, one_kernel, &std::fs::read_to_string(MOUNTS).unwrap_or_default())
+    }
+
+    fn of_mounts(&self, disks: &[Disk], one_kernel: bool, mountinfo: &str) -> Vec<Storage> {
         let links = disks.iter().filter(|disk| !disk.readonly).flat_map(|disk| &disk.chain);
+        let links = links.filter(|link| match &link.source {
+            memory @ DiskSource::Memory(_) => self.reach(memory, mountinfo) != Reach::Here,
+            _ => true,
+        });
         let mut storages = BTreeMap::new();
-        for link in links {
-            let storage = self.storage(&link.source, one_kernel, &mountinfo);
+        let below = |source: &DiskSource| {
+            // To ask what waits to be mounted would mount it, and nothing was written there yet.
+            let mounted =
+                self.below(source, mountinfo).into_iter().filter(|(mount, _)| mount.fs_type != "autofs");
+            let points = mounted.map(|(mount, _)| mount.point.display().to_string());
+            points.map(DiskSource::Directory).collect::<Vec<_>>()
+        };
+        for source in links.flat_map(|link| std::iter::once(link.source.clone()).chain(below(&link.source))) {
+            let storage = self.storage(&source, one_kernel, mountinfo);
             let order = (storage.target.device, kind_order(storage.target.kind), storage.place.clone());
             storages.insert(order, storage);
         }
@@ -97,7 +111,26 @@ impl Storages {
                 Reach::Unknown("QEMU speaks to a process of this host".to_owned())
             }
             DiskSource::Network { protocol, .. } => Reach::Shared(format!("the network ({protocol})")),
+            DiskSource::Memory(source) if !matches!(**source, DiskSource::File(_)) => {
+                self.reach(source, mountinfo)
+            }
+            // A LUN that QEMU logs in to by itself, given to the guest as a whole.
+            DiskSource::Other(what) if what.split(' ').any(|word| word == "protocol=iscsi") => {
+                Reach::Shared("the network (iscsi)".to_owned())
+            }
+            DiskSource::Directory(_) => {
+                let below = self.below(source, mountinfo).into_iter().map(|(_, reach)| reach);
+                below.fold(self.find(source, mountinfo).reach(mountinfo), Reach::and)
+            }
             _ => self.find(source, mountinfo).reach(mountinfo),
+        }
+    }
+
+    /// What is mounted below a directory that the guest is given: it reaches that too.
+    fn below(&self, source: &DiskSource, mountinfo: &str) -> Vec<(Mount, Reach)> {
+        match source {
+            DiskSource::Directory(_) => mounted_below(mountinfo, &self.find(source, mountinfo).path),
+            _ => Vec::new(),
         }
     }
 
@@ -125,6 +158,13 @@ impl Storages {
             DiskSource::File(path) | DiskSource::Block(path) | DiskSource::Directory(path) => {
                 self.answer(Path::new(path), mountinfo)
             }
+            DiskSource::Memory(source) => match (self.find(source, mountinfo), &**source) {
+                // Libvirt makes the file of a firmware's variables at the first start.
+                (Found { medium: Medium::Other(NoProof::NotFound(_)), .. }, DiskSource::File(path)) => {
+                    self.answer(Path::new(path).parent().unwrap_or(Path::new("/")), mountinfo)
+                }
+                (found, _) => found,
+            },
             DiskSource::Network { protocol, .. } => Found::nothing(NoProof::Network(protocol.clone())),
             DiskSource::Volume { .. } => Found::nothing(NoProof::Volume),
             DiskSource::Other(_) => Found::nothing(NoProof::Other),

@@ -64,3 +64,40 @@ fn a_disk_that_qemu_reaches_by_itself_has_no_barrier_and_so_no_start() {
     let error = barrier(&[disk("vdb", false, &[network])], "host-1").expect_err("no barrier").to_string();
     assert!(error.contains("vdb") && error.contains("rbd pool/image"), "{error}");
 }
+
+/// Catches: a domain that is started anew while its old writes to what is mounted below its shared directory are still on their way.
+#[test]
+fn what_is_mounted_below_a_shared_directory_gets_a_file_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = fs::canonicalize(directory.path()).expect("there");
+    let shared = Disk { chain: vec![link(&top)], ..disk("fs", false, &[]) };
+    let line = |point: &str, more: &str| format!("40 22 0:50 / {}/{point} {more}\n", top.display());
+    let mountinfo = line("nfs", "rw - nfs4 s:/a rw")
+        + &line("old", "ro - nfs4 s:/b rw")
+        + &line("own", "rw - tmpfs none rw")
+        + &line("later", "rw - autofs systemd-1 rw");
+    let found = places(&[shared], &mountinfo).expect("they are there");
+    let expected = [top.clone(), top.join("nfs")].map(Place::Directory);
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
+}
+
+fn link(directory: &Path) -> ChainLink {
+    ChainLink { source: DiskSource::Directory(directory.display().to_string()), format: None }
+}
+
+/// Catches: a domain that is not restarted where its host keeps the variables of its firmware to itself, and one whose variables on
+/// NFS get no barrier.
+#[test]
+fn what_is_memory_to_the_guest_gets_a_file_only_where_others_reach_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = fs::canonicalize(directory.path()).expect("there");
+    let device = rustix::fs::stat(&top).expect("there").st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let nvram = DiskSource::Memory(Box::new(DiskSource::File(top.join("not-yet.fd").display().to_string())));
+    for (kind, expected) in [("nfs4 s:/a", vec![Place::Directory(top.clone())]), ("tmpfs none", vec![])] {
+        let mountinfo = format!("40 22 {major}:{minor} / {} rw - {kind} rw\n", top.display());
+        let found = places(&[disk("nvram", false, std::slice::from_ref(&nvram))], &mountinfo)
+            .expect("they are there");
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), expected, "{kind}");
+    }
+}

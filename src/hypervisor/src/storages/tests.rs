@@ -139,3 +139,59 @@ fn a_path_that_does_not_answer_says_so() {
     let found = storages.of(&[disk(file(&path), false)], true);
     assert_eq!(found[0].no_proof, Some(NoProof::NoAnswer));
 }
+
+/// Catches: a guest that writes NFS through a directory which it shares with its host, and that counts as one of this host's own.
+#[test]
+fn what_is_mounted_below_a_shared_directory_is_the_guests_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = std::fs::canonicalize(directory.path()).expect("there");
+    std::fs::create_dir(top.join("nfs")).expect("made");
+    let mountinfo = std::fs::read_to_string(MOUNTS).expect("a list")
+        + &format!("900 22 0:950 / {}/nfs rw - nfs4 s:/a rw\n", top.display());
+    let shared = DiskSource::Directory(top.display().to_string());
+    let storages = Storages::new();
+    assert_eq!(storages.reach(&shared, &mountinfo), Reach::Shared("nfs4, s:/a".to_owned()));
+    assert_eq!(storages.of_mounts(&[disk(shared, false)], false, &mountinfo).len(), 2);
+}
+
+/// Catches: a path that is judged by a file system which another mount hides.
+#[test]
+fn what_a_path_leads_to_counts_where_the_list_of_mounts_shows_something_else_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let image = directory.path().join("a.img");
+    std::fs::write(&image, "").expect("written");
+    let top = std::fs::canonicalize(directory.path()).expect("there");
+    let hidden = format!("900 22 0:950 / {} rw - tmpfs none rw\n", top.display());
+    let reach = Storages::new().reach(&file(&image), &hidden);
+    assert!(matches!(reach, Reach::Unknown(_)), "{reach:?}");
+}
+
+/// Catches: a LUN that QEMU logs in to by itself, of which nobody can tell who reaches it.
+#[test]
+fn an_iscsi_lun_that_is_passed_through_is_shared() {
+    let reach = |what: &str| Storages::new().reach(&DiskSource::Other(what.to_owned()), "");
+    let lun = "scsi protocol=iscsi name=iqn.2026-01.example:disks/1 host name=s port=3260";
+    assert!(matches!(reach(lun), Reach::Shared(_)));
+    assert!(matches!(reach("scsi  adapter name=scsi_host0 address bus=0"), Reach::Unknown(_)));
+}
+
+/// Catches: a guest with firmware variables or persistent memory on NFS whose last writes nobody waits for; and one that keeps its host
+/// from every proof because its host has them on its own disk, as libvirt does by itself.
+#[test]
+fn what_is_memory_to_the_guest_counts_only_where_others_reach_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = std::fs::canonicalize(directory.path()).expect("there");
+    let number = std::fs::metadata(&top).expect("there").dev();
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    let memory = |source| DiskSource::Memory(Box::new(source));
+    let disks = [disk(memory(file(&top.join("not-yet.fd"))), false)];
+    for (kind, counts) in [("nfs4 s:/a", true), ("tmpfs none", false)] {
+        let mountinfo = format!("900 22 {major}:{minor} / {} rw - {kind} rw\n", top.display());
+        let storages = Storages::new();
+        assert_eq!(storages.of_mounts(&disks, false, &mountinfo).len(), usize::from(counts), "{kind}");
+        let reach = storages.reach(&disks[0].chain[0].source, &mountinfo);
+        assert_eq!(matches!(reach, Reach::Shared(_)), counts, "{reach:?}");
+    }
+    let reach = Storages::new().reach(&memory(network("rbd")), "");
+    assert!(matches!(reach, Reach::Shared(_)), "{reach:?}");
+}
