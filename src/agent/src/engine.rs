@@ -21,7 +21,6 @@ use leasefence_core::member::{
 use leasefence_core::storage::{IoDone, IoId, IoOp, IoRequest};
 use leasefence_core::time::{HolderDeadline, Now};
 use leasefence_disk::{Disk, OpenError};
-use leasefence_hook::ExemptFile;
 use leasefence_hypervisor::Hypervisor;
 use leasefence_page::Page;
 use tokio::sync::oneshot;
@@ -33,6 +32,7 @@ use crate::domains::{DomainStorages, Nudge};
 use crate::drill::Stall;
 use crate::engine::hooks::Hooks;
 use crate::event::{Event, Events};
+use crate::exempt_list::ExemptList;
 use crate::exemptions::{Exemptions, Shown};
 use crate::fencer::Fencer;
 use crate::ladder::Ladder;
@@ -60,7 +60,7 @@ pub(crate) struct Parts {
     /// Barriers and starts.
     pub(crate) starter: Starter,
     /// What the hook goes by while the agent is away.
-    pub(crate) exempt_file: Option<ExemptFile>,
+    pub(crate) exempt_list: ExemptList,
     /// Which exemptions count.
     pub(crate) exemptions: Arc<Exemptions>,
     /// Asks for a listing of the domains.
@@ -85,6 +85,8 @@ pub(crate) struct Engine {
     pub(crate) libvirt: Result<(), String>,
     /// Names of the domains that libvirt knows here.
     pub(crate) names: BTreeMap<DomainId, String>,
+    /// True once libvirt has told this process of them.
+    is_listed: bool,
     /// Their storages, for people.
     pub(crate) storages: DomainStorages,
     /// Those of them that ran when libvirt was asked last, and are not exempt.
@@ -121,6 +123,7 @@ impl Engine {
             medium: None,
             libvirt: Err("not asked yet".to_owned()),
             names: BTreeMap::new(),
+            is_listed: false,
             storages: DomainStorages::new(),
             running: BTreeSet::new(),
             remount,
@@ -425,7 +428,7 @@ impl Engine {
     }
 
     fn domains_listed(&mut self, reports: Vec<DomainReport>, storages: DomainStorages) {
-        self.libvirt = Ok(());
+        (self.libvirt, self.is_listed) = (Ok(()), true);
         self.storages = storages;
         self.names = reports.iter().map(|report| (report.domain, report.name.clone())).collect();
         self.running = guarded(&reports).collect();

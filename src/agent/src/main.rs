@@ -11,6 +11,7 @@ mod domains;
 mod drill;
 mod engine;
 mod event;
+mod exempt_list;
 mod exemptions;
 mod fencer;
 mod hook;
@@ -53,6 +54,7 @@ use crate::ask::Asker;
 use crate::connection::Connection;
 use crate::engine::{Engine, Parts};
 use crate::event::{Event, Events, send};
+use crate::exempt_list::ExemptList;
 use crate::notify::Notify;
 use crate::remount::Remount;
 use crate::run::{End, Inbox};
@@ -187,6 +189,7 @@ fn parts(
         disks_are_away: remount.pending(),
         events: events.clone(),
     };
+    let exempt_list = ExemptList::start(exempt_file, events)?;
     let parts = Parts {
         config,
         setup,
@@ -197,7 +200,7 @@ fn parts(
         starter,
         nudge,
         one_kernel,
-        exempt_file,
+        exempt_list,
         exemptions,
         events: events.clone(),
     };

@@ -1,14 +1,14 @@
-//! From libvirt's arguments to allow or deny: what is exempt and what was never configured is allowed, everything else asked of
-//! the agent, within a deadline. No answer is a denial (R9).
+//! From libvirt's arguments to allow or deny: what was never configured is allowed, everything else asked of the agent, within a
+//! deadline. No answer is a denial (R9), but of what was exempt when an agent looked last.
 
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::wire::LONGEST_DEFINITION_BYTES;
 use crate::{Answer, Configured, ExemptFile, Operation, Question, SOCKET_NAME, note_later, uuid_of};
@@ -17,6 +17,8 @@ use crate::{Answer, Configured, ExemptFile, Operation, Question, SOCKET_NAME, no
 pub const DEADLINE: Duration = Duration::from_secs(4);
 /// The fencer's marker: whether this host guards a lease.
 const MARKER: &str = "/run/leasefence/state";
+/// The same for a domain that starts without an answer too: libvirt asks three times in a start.
+const EXEMPT_DEADLINE: Duration = Duration::from_secs(2);
 /// The same where nothing hangs on the answer.
 const SHORT_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -57,30 +59,58 @@ pub fn decide(config: &Path, arguments: Arguments, stdin: impl Read + Send + 'st
     };
     let deadline = if operation.can_be_denied() { DEADLINE } else { SHORT_DEADLINE };
     let (answer, answered) = mpsc::channel();
+    let (begun, mut exempt) = (Instant::now(), false);
     // On a thread: neither connecting to an agent that takes no connections nor libvirt's pipe has a deadline of its own.
-    let work = move || drop(answer.send(ask(&configured, arguments.name, operation, stdin)));
-    let decision = match thread::Builder::new().spawn(work) {
-        Err(error) => deny(&format!("no thread could be started to ask the agent ({error})")),
-        Ok(_) => match answered.recv_timeout(deadline) {
-            Ok(decision) => decision,
-            Err(RecvTimeoutError::Timeout) => deny(&format!(
-                "this host's agent has not answered within {} s: its storage may be slow, or it hangs; see `leasefence status`, and start the domain again",
-                deadline.as_secs()
-            )),
-            Err(RecvTimeoutError::Disconnected) => deny("the question to this host's agent broke off"),
-        },
+    let work = move || {
+        let decision = ask(&configured, arguments.name, operation, stdin, &answer);
+        drop(answer.send(Word::Decision(decision)));
+    };
+    let asking = thread::Builder::new().spawn(work);
+    let decision = loop {
+        if let Err(error) = &asking {
+            break deny(&format!("no thread could be started to ask the agent ({error})"));
+        }
+        let deadline = if exempt { deadline.min(EXEMPT_DEADLINE) } else { deadline };
+        match answered.recv_timeout(deadline.saturating_sub(begun.elapsed())) {
+            Ok(Word::Exempt) => exempt = true,
+            Ok(Word::Decision(decision)) => break decision,
+            // An agent that hangs is as good as none.
+            Err(RecvTimeoutError::Timeout) if exempt => break Decision::Allow,
+            Err(RecvTimeoutError::Timeout) => {
+                break deny(&format!(
+                    "this host's agent has not answered within {} s: its storage may be slow, or it hangs; see `leasefence status`, and start the domain again",
+                    deadline.as_secs()
+                ));
+            }
+            Err(RecvTimeoutError::Disconnected) => break deny("the question to this host's agent broke off"),
+        }
     };
     if operation.can_be_denied() { decision } else { Decision::Allow }
 }
 
-fn ask(configured: &Configured, name: OsString, operation: Operation, stdin: impl Read) -> Decision {
+/// What the thread that asks has to say.
+enum Word {
+    /// The list of exempt domains, as an agent wrote it last, names this one.
+    Exempt,
+    Decision(Decision),
+}
+
+fn ask(
+    configured: &Configured,
+    name: OsString,
+    operation: Operation,
+    stdin: impl Read,
+    tell: &Sender<Word>,
+) -> Decision {
     let mut definition = Vec::new();
     if let Err(error) = stdin.take(u64::from(LONGEST_DEFINITION_BYTES) + 1).read_to_end(&mut definition) {
         return deny(&format!("its definition could not be read from libvirt ({error})"));
     }
     let uuid = uuid_of(&definition).map(str::to_owned);
-    if uuid.as_deref().is_some_and(|uuid| ExemptFile::of(configured).names(uuid)) {
-        return Decision::Allow;
+    // The list is what the last look found. An agent that runs looks at the definition of now, so it is asked first.
+    let exempt = uuid.as_deref().is_some_and(|uuid| ExemptFile::of(configured).names(uuid));
+    if exempt {
+        drop(tell.send(Word::Exempt));
     }
     let question = Question { operation, name: name.into_vec(), definition };
     let later = || {
@@ -96,6 +126,7 @@ fn ask(configured: &Configured, name: OsString, operation: Operation, stdin: imp
             later();
             deny(&why)
         }
+        Err(_) if exempt => Decision::Allow,
         Err(why) => {
             later();
             deny(&format!(

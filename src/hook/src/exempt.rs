@@ -1,6 +1,7 @@
 //! The domains that the configuration exempts, by uuid, in a file that the agent keeps: they start also while it is away. It
 //! counts only for the very text of the configuration that the agent had read; a changed one is asked about.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,32 @@ pub struct ExemptFile {
     path: PathBuf,
     checksum: Option<u64>,
 }
+
+/// The list could not be replaced.
+#[derive(Debug)]
+pub struct Unwritten {
+    error: io::Error,
+    /// Why the old one could not be removed either, and stays in force.
+    kept: Option<io::Error>,
+}
+
+impl fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = &self.error;
+        match &self.kept {
+            None => write!(
+                f,
+                "the list of exempt domains cannot be written ({error}): none of them starts while the agent is away"
+            ),
+            Some(kept) => write!(
+                f,
+                "the list of exempt domains can neither be written ({error}) nor removed ({kept}): what it named before still starts while the agent is away"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Unwritten {}
 
 impl ExemptFile {
     /// The one that belongs to this configuration.
@@ -33,11 +60,16 @@ impl ExemptFile {
             && lines.any(|line| line.eq_ignore_ascii_case(uuid))
     }
 
-    /// Replaces it, in one step. Without a configuration that could be read there is none.
+    /// Replaces it, in one step. Without a configuration that could be read there is none. One that cannot be replaced is removed: a
+    /// domain that it names may be exempt no more.
     ///
     /// # Errors
-    /// When the file cannot be written: then these domains wait for the agent.
-    pub fn write(&self, uuids: &[String]) -> io::Result<()> {
+    /// When the file cannot be written: then these domains wait for the agent, where the old one could be removed.
+    pub fn write(&self, uuids: &[String]) -> Result<(), Unwritten> {
+        self.replace(uuids).map_err(|error| Unwritten { error, kept: remove(&self.path).err() })
+    }
+
+    fn replace(&self, uuids: &[String]) -> io::Result<()> {
         let Some(head) = self.head() else { return remove(&self.path) };
         let new = self.path.with_extension("new");
         let mut file = fs::File::create(&new)?;
@@ -89,5 +121,21 @@ mod tests {
         file(directory.path(), "lease = 1").write(&[UUID.to_owned()]).expect("it is written");
         assert!(!file(directory.path(), "lease = 1 ").names(UUID));
         assert!(file(directory.path(), "lease = 1").names(UUID));
+    }
+
+    /// Catches: a domain whose exemption is taken back, and that starts by the old list for as long as the disk is full.
+    #[test]
+    fn a_list_that_cannot_be_replaced_is_removed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let exempt = file(directory.path(), "lease = 1");
+        exempt.write(&[UUID.to_owned()]).expect("it is written");
+        // Stands for a full file system: nothing new can be made there.
+        fs::create_dir(directory.path().join("exempt.new")).expect("made");
+        let said = exempt.write(&[]).expect_err("it cannot be written").to_string();
+        assert!(!exempt.names(UUID) && said.contains("none of them starts"), "{said}");
+        // And where that fails as well people are told so.
+        fs::create_dir(directory.path().join("exempt")).expect("made");
+        let said = exempt.write(&[]).expect_err("nor removed").to_string();
+        assert!(said.contains("still starts"), "{said}");
     }
 }

@@ -12,6 +12,6 @@ mod wire;
 pub use configured::{CONFIG_PATH, Configured};
 pub use decide::{Arguments, DEADLINE, Decision, decide};
 pub use definition::uuid_of;
-pub use exempt::ExemptFile;
+pub use exempt::{ExemptFile, Unwritten};
 pub use later::{LATER_FILE, note_later, take_later};
 pub use wire::{Answer, Operation, Question, SOCKET_NAME, WireError};

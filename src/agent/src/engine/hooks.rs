@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
-use std::thread;
 
 use leasefence_api as api;
 use leasefence_core::ids::DomainId;
@@ -50,8 +49,6 @@ pub(crate) struct Hooks {
     waiting: HashMap<RequestId, Waiting>,
     /// The last answer.
     last: Option<LastAnswer>,
-    /// The domains that the hook lets start while the agent is away.
-    exempt: Vec<DomainId>,
     /// Domains that it has asked about.
     asked: BTreeSet<DomainId>,
     /// The domain of a process that has appeared without a question, for people.
@@ -191,20 +188,10 @@ impl Engine {
             let named = self.names.get(*domain).is_some_and(|name| words.contains(name));
             named || words.contains(&domain.to_string())
         };
-        let exempt: Vec<DomainId> = exempt.iter().filter(configured).copied().collect();
-        let Some(file) = self.parts.exempt_file.clone().filter(|_| exempt != self.hooks.exempt) else {
-            return;
-        };
-        self.hooks.exempt.clone_from(&exempt);
-        let events = self.parts.events.clone();
-        let work = move || {
-            let uuids: Vec<String> = exempt.iter().map(ToString::to_string).collect();
-            if let Err(error) = file.write(&uuids) {
-                let text = format!("exempt domains will not start while the agent is away: {error}");
-                drop(events.send(Event::Trouble("exempt", text)));
-            }
-        };
-        drop(thread::Builder::new().name("exempt".to_owned()).spawn(work));
+        // Before libvirt's first list nobody knows their names, nor has looked at what they write.
+        if self.is_listed {
+            self.parts.exempt_list.set(exempt.iter().filter(configured).copied().collect());
+        }
     }
 
     /// Processes that the fencer has not shown before: libvirt must have asked about each, unless it does not know the hook.

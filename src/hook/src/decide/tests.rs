@@ -2,7 +2,6 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use super::*;
 
@@ -185,11 +184,47 @@ fn what_is_denied_for_now_is_noted_for_the_agent() {
     assert_eq!(host.noted(), [UUID]);
 }
 
+/// Of the configuration as it is.
+fn exempt(host: &Host) {
+    let configured = Configured::read(&host.config()).expect("a lease");
+    ExemptFile::of(&configured).write(&[UUID.to_owned()]).expect("it is written");
+}
+
+/// Catches: a domain that has got a disk on shared storage since the agent's last list, and that the list lets start beside the one
+/// that runs on another host.
+#[test]
+fn an_agent_that_is_there_is_asked_of_an_exempt_domain_too() {
+    let host = Host::new();
+    exempt(&host);
+    let asked = host.answering(Answer::Deny("its exemption does not count".to_owned()));
+    for operation in ["prepare", "start", "started", "migrate", "restore"] {
+        assert_eq!(why(host.decide(operation, "begin")), "leasefence: its exemption does not count");
+        asked.recv().expect("it was asked");
+    }
+}
+
+/// Catches: a host without an agent on which nothing starts that is exempt: its socket is still there, or it hangs.
+#[test]
+fn an_agent_that_ends_in_its_answer_or_is_silent_is_away() {
+    let host = Host::new();
+    exempt(&host);
+    let listener = host.listen();
+    thread::spawn(move || listener.incoming().take(1).for_each(drop));
+    assert_eq!(host.decide("prepare", "begin"), Decision::Allow);
+    assert_eq!(host.decide("start", "begin"), Decision::Allow, "nobody listens any more");
+    assert_eq!(host.noted(), [""; 0]);
+    let host = Host::new();
+    exempt(&host);
+    let _stopped = host.listen();
+    let begun = Instant::now();
+    assert_eq!(host.decide("prepare", "begin"), Decision::Allow);
+    assert!(begun.elapsed() >= EXEMPT_DEADLINE, "it may have been about to say no");
+}
+
 #[test]
 fn an_exempt_domain_starts_while_the_agent_is_away_and_no_other() {
     let host = Host::new();
-    let configured = Configured::read(&host.config()).expect("a lease");
-    ExemptFile::of(&configured).write(&[UUID.to_owned()]).expect("it is written");
+    exempt(&host);
     for operation in ["prepare", "start", "started", "migrate"] {
         assert_eq!(host.decide(operation, "begin"), Decision::Allow, "{operation}");
     }
