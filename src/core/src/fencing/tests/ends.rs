@@ -1,7 +1,7 @@
 //! When a lease ends, and what is taken over from the agent's half.
 
 use super::*;
-use crate::fencing::{EndCause, Refusal, Unproven};
+use crate::fencing::{EndCause, Quiet, Refusal, Unproven};
 
 #[test]
 fn never_armed_since_boot_it_kills_nothing() {
@@ -297,14 +297,15 @@ fn an_exemption_ends_after_the_latch_too_and_none_begins() {
 #[test]
 fn what_was_exempt_and_is_killed_owes_the_proof_of_its_storages() {
     let mut host = Host::armed();
+    let [storage, other] = [7, 8].map(|device| QuiesceTarget { kind: StorageKind::Nfs, device });
+    host.agent.quiesce = vec![storage.clone(), other.clone()];
     (host.agent.exempt, host.agent.covered) = (vec![DomainId([2; 16])], vec![DomainId([1; 16])]);
-    host.agent.tokens = vec![token(1, 4000)];
     host.processes = vec![process(2, 0)];
     host.renew(4000);
     host.beat(12_000);
-    assert!(!host.is_clean(), "a token is open");
+    assert!(!host.is_clean(), "the other storage is not quiet");
+    host.fencer.handle_quiesced(&storage, at(12_010), Quiet::Acknowledged);
     host.agent.exempt.clear();
-    host.agent.tokens.clear();
     let mut beat = Beat::default();
     while let Some(step) = host.step(&mut beat, &now(12_100)) {
         if step == Step::Kill {
@@ -315,6 +316,10 @@ fn what_was_exempt_and_is_killed_owes_the_proof_of_its_storages() {
     assert!(host.killed.len() == 1 && !host.is_clean());
     assert_eq!(host.published.unproven_reason, Some(Unproven::StorageUnknown));
     host.agent.covered.push(DomainId([2; 16]));
+    host.fencer.handle_quiesced(&other, at(12_250), Quiet::Acknowledged);
     host.beat(12_300);
+    assert!(!host.is_clean(), "it may have written since its storage was shown quiet");
+    host.fencer.handle_quiesced(&storage, at(12_350), Quiet::Acknowledged);
+    host.beat(12_400);
     assert!(host.is_clean());
 }
