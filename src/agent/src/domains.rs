@@ -13,7 +13,7 @@ use leasefence_api as api;
 use leasefence_core::ids::DomainId;
 use leasefence_core::member::{DomainReport, Listing, MigrationNews, StopReason};
 use leasefence_hypervisor::{
-    Activity, Domain, Hypervisor, HypervisorError, HypervisorEvent, StopDetail, Storage, Storages,
+    Activity, Disk, Domain, Hypervisor, HypervisorError, HypervisorEvent, StopDetail, Storage, Storages,
 };
 
 use crate::definitions::DefinitionStore;
@@ -143,19 +143,38 @@ impl Lister {
 
     /// What the member is told of the domains, and what people are told of their storages.
     fn reports(&self, domains: &[Domain]) -> (Vec<DomainReport>, DomainStorages) {
-        let (sight, one_kernel) = (self.set_up.look(), self.one_kernel.load(Ordering::Relaxed));
+        let one_kernel = self.one_kernel.load(Ordering::Relaxed);
         let storages: Vec<_> =
             domains.iter().map(|domain| self.storages.of(&domain.disks, one_kernel)).collect();
         let listed = || domains.iter().zip(&storages);
         let reports: Vec<_> = listed().map(|(domain, storages)| self.report(domain, storages)).collect();
+        let sight = self.set_up.look().with_held(self.held_by_exempt(domains, &reports));
         // What the page names, for the fencer to show quiet.
-        let running = reports.iter().filter(|report| report.running);
+        let is_named =
+            |report: &&DomainReport| report.running && (!report.protection.exempt || report.doubtful);
+        let running = reports.iter().filter(is_named);
         let ended = running.flat_map(|report| &report.storages).map(|target| target.device).collect();
         let describe = |storages: &Vec<Storage>| {
             storages.iter().map(|storage| sight.describe(storage, &ended)).collect()
         };
         let described = listed().map(|(domain, storages)| (domain.id, describe(storages))).collect();
         (reports, described)
+    }
+
+    /// What exempt domains that run have open on storages which a fence may have to take away: what they only read voids no exemption.
+    fn held_by_exempt(&self, domains: &[Domain], reports: &[DomainReport]) -> BTreeMap<u64, String> {
+        let runs_exempt = |report: &DomainReport| report.running && report.protection.exempt;
+        let exempt =
+            domains.iter().zip(reports).filter(|(_, report)| runs_exempt(report)).map(|(domain, _)| domain);
+        let all = |domain: &Domain| {
+            let disks = domain.disks.iter().map(|disk| Disk { readonly: false, ..disk.clone() });
+            let storages = self.storages.of(&disks.collect::<Vec<_>>(), false);
+            storages
+                .into_iter()
+                .map(|storage| (storage.target.device, domain.name.clone()))
+                .collect::<Vec<_>>()
+        };
+        exempt.flat_map(all).collect()
     }
 
     fn report(&self, domain: &Domain, storages: &[Storage]) -> DomainReport {
@@ -228,6 +247,14 @@ mod tests {
         let told = storages.get(&id).expect("the domain");
         assert_eq!((told.len(), told.iter().filter(|storage| !storage.provable).count()), (3, 3));
         assert!(told.iter().any(|storage| storage.place == "network rbd a "), "{told:?}");
+        // An exempt domain holds what it reads.
+        let mut reading = hypervisor.domains().expect("it answers");
+        reading.iter_mut().flat_map(|domain| &mut domain.disks).for_each(|disk| disk.readonly = true);
+        let (mut exempt, _) = lister.reports(&reading);
+        assert_eq!(lister.held_by_exempt(&reading, &exempt), BTreeMap::new());
+        exempt.iter_mut().for_each(|report| report.protection.exempt = true);
+        let device = std::os::unix::fs::MetadataExt::dev(&image.as_file().metadata().expect("there"));
+        assert_eq!(lister.held_by_exempt(&reading, &exempt).get(&device).map(String::as_str), Some("web"));
         assert_eq!((of(id).unanswered, of(away).unanswered, of(away).storages.len()), (false, true, 0));
     }
 

@@ -1,6 +1,6 @@
 //! The storages of the domains as `status` shows them: what the kernel says of each, and what this host's own set-up adds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,7 @@ impl SetUp {
             lease_disks: disks_beneath(own.map(|own| own.rdev()).or(lease_device)),
             quiesces: !self.run_dir.join(NO_QUIESCE).exists(),
             writers: writers::read(&self.run_dir),
+            held: BTreeMap::new(),
         }
     }
 }
@@ -55,9 +56,16 @@ pub(crate) struct Sight {
     quiesces: bool,
     /// Who writes past the domains, as the fencer found it.
     writers: Vec<Writer>,
+    /// The exempt domains that run and read something, by the number of the device that it lies on.
+    held: BTreeMap<u64, String>,
 }
 
 impl Sight {
+    /// With these exempt domains.
+    pub(crate) fn with_held(self, held: BTreeMap<u64, String>) -> Self {
+        Self { held, ..self }
+    }
+
     /// The storage in the words of the API. A fence ends those with the device numbers `ended` together.
     pub(crate) fn describe(&self, storage: &Storage, ended: &BTreeSet<u64>) -> api::Storage {
         let no_proof = match &storage.no_proof {
@@ -86,6 +94,15 @@ impl Sight {
         }
         if !matches!(storage.target.kind, StorageKind::Nfs | StorageKind::Iscsi) {
             return None;
+        }
+        // The file system is not unmounted while a process has something of it open, and a read of it fails.
+        if let Some(name) =
+            self.held.get(&storage.target.device).filter(|_| storage.target.kind == StorageKind::Nfs)
+        {
+            return Some((
+                format!("the exempt domain '{name}' reads something of it, and a fence does not end that"),
+                "Give that domain what it reads (an ISO image, a template) on storage of this host alone, or take its exemption away.",
+            ));
         }
         if self.lease_device == Some(storage.target.device) {
             return Some((
@@ -151,6 +168,7 @@ mod tests {
             lease_disks: BTreeSet::new(),
             quiesces: true,
             writers: Vec::new(),
+            held: BTreeMap::new(),
         };
         let off = Sight { quiesces: false, ..good.clone() };
         let shared = Sight { lease_device: Some(50), ..good.clone() };
@@ -162,6 +180,9 @@ mod tests {
             assert!(reason(&off, kind).contains("--no-quiesce"));
             assert!(reason(&shared, kind).contains("lease"));
         }
+        let held = good.clone().with_held(BTreeMap::from([(50, "exempt-1".to_owned())]));
+        assert!(reason(&held, StorageKind::Nfs).contains("exempt-1"));
+        assert_eq!(reason(&held, StorageKind::Iscsi), "", "its disk is deleted whoever has it open");
         assert_eq!(reason(&off, StorageKind::OneKernel), "", "process exits need no fencer's hand");
         let own = off.describe(&storage(StorageKind::Nfs, Some(NoProof::LocksOfNfs3)), &BTreeSet::new());
         assert_eq!(own.reason, Some(NoProof::LocksOfNfs3.to_string()), "its own reason comes first");
@@ -176,6 +197,7 @@ mod tests {
             lease_disks: BTreeSet::new(),
             quiesces: true,
             writers: Vec::new(),
+            held: BTreeMap::new(),
         };
         let mut disks = storage(StorageKind::Nfs, None);
         let sharer = |device, place: &str| Sharer { device, place: place.to_owned() };
