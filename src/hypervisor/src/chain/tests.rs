@@ -127,6 +127,7 @@ fn the_hash_never_changes_its_meaning() {
 /// another chain since.
 #[test]
 fn what_is_memory_to_the_guest_is_written_by_it_and_is_no_part_of_the_hash() {
+    const NVDIMM: &str = "<memory model='nvdimm'><source><path>/nfs/pmem</path></source><target/></memory>";
     let of = |os: &str, devices: &str| {
         let xml = format!(
             "<domain><name>d</name><uuid>01010101-0101-0101-0101-010101010101</uuid><memory>1</memory>\
@@ -134,7 +135,6 @@ fn what_is_memory_to_the_guest_is_written_by_it_and_is_no_part_of_the_hash() {
         );
         DomainXml::parse(&xml).expect("a domain").disks
     };
-    const NVDIMM: &str = "<memory model='nvdimm'><source><path>/nfs/pmem</path></source><target/></memory>";
     let readonly = NVDIMM.replace("<target/>", "<target><readonly/></target>");
     for (os, devices, expected) in [
         ("", "", vec![]),
