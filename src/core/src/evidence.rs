@@ -69,6 +69,22 @@ pub enum Verdict {
     Unknown(String),
 }
 
+impl Verdict {
+    /// The word for it, as in `leasefence status`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Gone { .. } => "gone",
+            Self::Joining { .. } => "joining",
+            Self::Alive => "alive",
+            Self::Fencing { .. } => "fencing",
+            Self::Stalled { .. } => "stalled",
+            Self::Disarmed => "disarmed",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
 /// A host as an observer sees it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct HostView {

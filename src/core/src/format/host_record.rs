@@ -84,7 +84,7 @@ pub struct HostRecord {
     pub state: HostState,
     /// What resets it.
     pub watchdog_class: WatchdogClass,
-    /// What it permits.
+    /// What it permits, and what it asks of the whole cluster for a moment.
     pub flags: RecordFlags,
     /// What it promises.
     pub terms: Terms,

@@ -54,6 +54,12 @@ impl RecordFlags {
     pub const RESET_ON: Self = Self(1);
     /// The host lets its peers call it expired although its watchdog is not hardware.
     pub const EXPIRE_WITHOUT_HARDWARE: Self = Self(2);
+    /// The host asks all others to disarm (PROTOCOL 6). A release that does not know it does nothing.
+    pub const ASKS_DISARM: Self = Self(4);
+    /// The host asks all others to arm again.
+    pub const ASKS_ARM: Self = Self(8);
+    /// The host is disarmed, and its fencer has let go. For people: what decides is the state.
+    pub const LET_GO: Self = Self(16);
 
     /// True when every bit of `other` is set.
     #[must_use]

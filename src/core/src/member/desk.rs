@@ -30,6 +30,13 @@ impl Desk {
         self.push(Command::Reply(request, Reply { ok, text: text.into() }));
     }
 
+    /// Answers who asked here; where another host did, there is nobody to answer.
+    pub(super) fn reply_if_asked(&mut self, request: Option<RequestId>, ok: bool, text: impl Into<String>) {
+        if let Some(request) = request {
+            self.reply(request, ok, text);
+        }
+    }
+
     /// Tells people.
     pub(super) fn note(&mut self, level: LogLevel, event: &'static str, text: impl Into<String>) {
         self.push(Command::Note(Note { level, event, text: text.into() }));

@@ -91,8 +91,9 @@ impl Member {
         let asks = self.fence_requests.close_all().into_iter().map(|ask| ask.id);
         let mut requests: Vec<_> =
             asks.chain(self.convictions.take_all_replies()).chain(self.arm_request.take()).collect();
+        requests.extend(self.cluster.own.close());
         if let Phase::Weakening(weakening) = &self.phase {
-            requests.push(weakening.request);
+            requests.extend(weakening.request);
         }
         requests.into_iter().for_each(|request| self.desk.reply(request, false, text.clone()));
     }
@@ -158,16 +159,16 @@ impl Member {
         let idle = self.in_flight.is_none() && !self.pass.is_scanning();
         let shown = ending
             .receipted
-            .is_some_and(|since| now.instant.since_by_slower(since) >= self.receipt_shown_for());
+            .is_some_and(|since| now.instant.since_by_slower(since) >= self.read_by_all_within());
         let settled = !self.unknown.any() || planted!(RejoinBeforeDrain);
         if ending.receipts == [true; 2] && idle && shown && settled {
             self.rejoin(now);
         }
     }
 
-    /// How long the receipt must lie there, so that every peer's next scan finds it: a rejoin writes over it, and what it
+    /// How long a record must lie there, so that every peer's next scan finds it: a rejoin writes over the receipt, and what it
     /// shows then is evidence only `write_drain` later.
-    fn receipt_shown_for(&self) -> Duration {
+    pub(super) fn read_by_all_within(&self) -> Duration {
         let records = self.watch.iter().flat_map(crate::watch::Watch::records);
         let slowest = records.map(|record| record.terms.scan_interval).max().unwrap_or_default();
         slowest.max(self.config.terms.scan_interval) * 2

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{MigrationNews, StartActivity};
+use super::{ClusterAsk, MigrationNews, StartActivity};
 use crate::fencing::{AgentHalf, FencerHalf, QuiesceTarget};
 use crate::ids::{BootId, DomainId, HostKey, Nonce};
 use crate::recovery::RecoveryPolicy;
@@ -145,6 +145,8 @@ pub enum Request {
     Disarm,
     /// Leave maintenance.
     Arm,
+    /// The same of every host of the cluster, this one included (PROTOCOL 6).
+    Cluster(ClusterAsk),
     /// Free a slot of a machine that is off (PROTOCOL 2).
     SlotFree {
         /// Which slot.

@@ -25,6 +25,7 @@ impl Member {
         }
         self.fill_convictions();
         self.judge_what_others_ask(now, ended);
+        self.look_for_cluster_asks(now, ended);
         self.survey_for_recovery(now);
         match self.phase {
             Phase::Resuming => self.resume_after_scan(now),
@@ -76,6 +77,7 @@ impl Member {
     /// A record of this pass is acknowledged and was read back: what it carried counts.
     fn record_shown(&mut self, now: &Now, written: WrittenRecord) {
         self.publish_convictions(now, written.sequence);
+        self.cluster.own.shown(now.instant);
         self.receipt_shown(now, written);
     }
 

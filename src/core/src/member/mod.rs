@@ -6,6 +6,7 @@
 
 mod arming;
 mod barriers;
+mod cluster;
 mod command;
 mod convictions;
 mod denials;
@@ -38,6 +39,7 @@ mod weaken;
 use std::time::Duration;
 
 pub use barriers::Barriers;
+pub use cluster::ClusterAsk;
 pub use command::{Command, LogLevel, Note, Reply};
 pub use input::{
     DomainReport, HookOperation, HookQuestion, Input, LeaseMedium, MemberConfig, Protection, Request,
@@ -59,6 +61,7 @@ use crate::storage::Step;
 use crate::time::{HolderDeadline, Instant, Now};
 use crate::unknown::{UnknownRules, UnknownWrites};
 use crate::watch::Watch;
+use cluster::Cluster;
 use convictions::Convictions;
 use desk::Desk;
 use domains::Domains;
@@ -93,6 +96,7 @@ pub struct Member {
     fencer: Option<FencerHalf>,
     convictions: Convictions,
     fence_requests: FenceRequests,
+    cluster: Cluster,
     /// The last reading of the clocks.
     last: Now,
     warnings: Vec<String>,
@@ -147,6 +151,7 @@ impl Member {
             fencer: None,
             convictions: Convictions::default(),
             fence_requests: FenceRequests::default(),
+            cluster: Cluster::default(),
             last: Now::default(),
             warnings: Vec::new(),
             replaced: None,
@@ -242,7 +247,7 @@ impl Member {
     }
 
     /// Time until something beside passes and the lease's end is due: lease work, a recovery, the read that ends an unknown
-    /// write, the end of a fence request. One whose moment has come was looked at just now.
+    /// write, the end of a fence request or of one to the whole cluster. One whose moment has come was looked at just now.
     fn next_deadline_in(&self, now: Instant) -> Duration {
         let leasing = self.leasing.as_ref();
         let unknown = match self.unknown.poll(now) {
@@ -254,6 +259,7 @@ impl Member {
             leasing.and_then(|leasing| leasing.due),
             leasing.and_then(|leasing| leasing.recoveries.wake_at(now)),
             self.fence_requests.next_end(),
+            self.cluster.own.next_end(),
         ];
         let quiet = leasing.into_iter().flat_map(|leasing| leasing.leases.quiet_due());
         let left = due.into_iter().flatten().chain(quiet).map(|due| HolderDeadline(due).left(now));
@@ -290,6 +296,7 @@ impl Member {
     fn turn(&mut self, now: &Now) {
         self.last = *now;
         self.close_fence_requests(now);
+        self.close_cluster_ask(now);
         self.watch_own_end(now);
         match self.phase {
             Phase::Choosing => self.choose_entry(now),

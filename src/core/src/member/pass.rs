@@ -75,7 +75,8 @@ impl Member {
     fn pass_interval(&self, now: Instant) -> Duration {
         let terms = &self.config.terms;
         let regular = terms.renewal_interval.min(terms.scan_interval);
-        if self.fence_requests.any_open(now) { regular.min(HURRIED_INTERVAL) } else { regular }
+        let hurried = self.fence_requests.any_open(now) || self.cluster.any_open(now);
+        if hurried { regular.min(HURRIED_INTERVAL) } else { regular }
     }
 
     /// Begins a pass: the operation that it starts with.

@@ -56,8 +56,8 @@ pub(super) struct Weakening {
     pub(super) from: HostState,
     /// What the record is to say.
     pub(super) to: HostState,
-    /// Who asked.
-    pub(super) request: RequestId,
+    /// Who asked here; none where another host did.
+    pub(super) request: Option<RequestId>,
     pub(super) step: WeakenStep,
 }
 

@@ -44,8 +44,10 @@ impl Member {
         let holder = self.holder.as_ref()?;
         let (promise, incarnation) = (holder.terms().carried(), holder.incarnation());
         let convictions = self.convictions.issue(sequence);
+        let asked = self.issue_cluster_flags(now.instant);
         let record = self.record_with(now, &promise, incarnation, state, sequence);
         Some(HostRecord {
+            flags: record.flags.set(asked, true),
             echo: self.fencer_echo().unwrap_or(promise.terms),
             page_versions: self.page_versions(),
             fence_requests: self.fence_requests.carried(),

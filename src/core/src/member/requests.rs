@@ -17,8 +17,9 @@ impl Member {
         let refused = match request {
             Request::Fence { host } => self.ask_to_fence(now, id, &host),
             Request::Confirm { host, reason } => self.confirm_host(now, id, &host, &reason),
-            Request::Disarm => self.disarm(now, id),
-            Request::Arm => self.arm_again(now, id),
+            Request::Disarm => self.disarm(now, Some(id)),
+            Request::Arm => self.arm_again(now, Some(id)),
+            Request::Cluster(ask) => self.ask_cluster(now, id, ask),
             Request::Release => self.release(now, id),
             Request::EndOwn { reason } => self.end_own(now, id, &reason),
             Request::Resume { domain } => self.resume_domain(now, id, domain),
@@ -125,28 +126,30 @@ impl Member {
         Ok(())
     }
 
-    fn disarm(&mut self, now: &Now, id: RequestId) -> Result<(), String> {
+    /// Begins to disarm this host: for `id`, or for nobody here.
+    pub(super) fn disarm(&mut self, now: &Now, id: Option<RequestId>) -> Result<(), String> {
         match self.phase {
             Phase::Held => {
                 self.weaken(now, HostState::Disarmed, id);
                 Ok(())
             }
             Phase::Disarmed => {
-                self.desk.reply(id, true, "this host is disarmed already");
+                self.desk.reply_if_asked(id, true, "this host is disarmed already");
                 Ok(())
             }
             _ => Err(format!("this host cannot be disarmed now: it is {}", self.state_word())),
         }
     }
 
-    fn arm_again(&mut self, now: &Now, id: RequestId) -> Result<(), String> {
+    /// Begins to arm this host again: for `id`, or for nobody here.
+    pub(super) fn arm_again(&mut self, now: &Now, id: Option<RequestId>) -> Result<(), String> {
         match self.phase {
             Phase::Held => {
-                self.desk.reply(id, true, "this host is armed already");
+                self.desk.reply_if_asked(id, true, "this host is armed already");
                 Ok(())
             }
             Phase::Disarmed => {
-                (self.arm_wanted, self.arm_request) = (true, Some(id));
+                (self.arm_wanted, self.arm_request) = (true, id);
                 self.enter(now, Phase::Adopting { resting: HostState::Disarmed });
                 Ok(())
             }
@@ -160,7 +163,7 @@ impl Member {
         }
         match self.phase {
             Phase::Held | Phase::Adopting { .. } | Phase::Disarmed => {
-                self.weaken(now, HostState::Released, id);
+                self.weaken(now, HostState::Released, Some(id));
                 Ok(())
             }
             _ => Err(format!("this host cannot release its slot now: it is {}", self.state_word())),

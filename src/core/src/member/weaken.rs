@@ -15,7 +15,7 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Member {
     /// Begins to weaken the promise: from here the page denies starts.
-    pub(super) fn weaken(&mut self, now: &Now, to: HostState, request: RequestId) {
+    pub(super) fn weaken(&mut self, now: &Now, to: HostState, request: Option<RequestId>) {
         let from = match self.phase {
             Phase::Adopting { resting } => resting,
             Phase::Disarmed => HostState::Disarmed,
@@ -69,7 +69,7 @@ impl Member {
 
     fn refuse_release(&mut self, now: &Now, weakening: Weakening, text: &str) {
         self.desk.note(LogLevel::Warn, "weakening", format!("not released: {text}"));
-        self.desk.reply(weakening.request, false, text);
+        self.desk.reply_if_asked(weakening.request, false, text);
         let phase = match weakening.from {
             HostState::Held => Phase::Held,
             resting => Phase::Adopting { resting },
@@ -143,7 +143,7 @@ impl Member {
                 "disarmed",
                 "in maintenance: domains here are neither fenced nor restarted",
             );
-            self.desk.reply(
+            self.desk.reply_if_asked(
                 weakening.request,
                 true,
                 "disarmed: domains of this host are neither fenced nor restarted",
@@ -151,7 +151,7 @@ impl Member {
             self.enter(now, Phase::Disarmed);
         } else {
             self.desk.note(LogLevel::Info, "released", "the lease is released, with zero domains");
-            self.desk.reply(weakening.request, true, "released");
+            self.desk.reply_if_asked(weakening.request, true, "released");
             self.phase = Phase::Over;
         }
         self.publish();

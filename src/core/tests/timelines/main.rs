@@ -29,4 +29,6 @@ mod starting;
 #[cfg(test)]
 mod takeover;
 #[cfg(test)]
+mod whole_cluster;
+#[cfg(test)]
 mod world;

@@ -1,0 +1,75 @@
+//! What can be asked of all hosts of a cluster at once, and its bit in the asker's record.
+
+use crate::evidence::Verdict;
+use crate::format::{HostState, RecordFlags};
+use crate::watch::HostReport;
+
+/// Maintenance of the whole cluster (PROTOCOL 6).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ClusterAsk {
+    /// Every host is to disarm.
+    Disarm,
+    /// Every host is to be armed again.
+    Arm,
+}
+
+/// What has come of it at one host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Followed {
+    /// Its record says so.
+    Yes,
+    /// It takes no part in the cluster: it guards nothing, and reads nothing.
+    Absent,
+    /// Not, or not yet.
+    No,
+}
+
+impl ClusterAsk {
+    /// What a record asks for; a record with both bits asks for nothing (R8).
+    pub(super) fn of(flags: RecordFlags) -> Option<Self> {
+        match (flags.contains(RecordFlags::ASKS_DISARM), flags.contains(RecordFlags::ASKS_ARM)) {
+            (true, false) => Some(Self::Disarm),
+            (false, true) => Some(Self::Arm),
+            (true, true) | (false, false) => None,
+        }
+    }
+
+    /// Its bit in the asker's record.
+    pub(super) fn bit(self) -> RecordFlags {
+        match self {
+            Self::Disarm => RecordFlags::ASKS_DISARM,
+            Self::Arm => RecordFlags::ASKS_ARM,
+        }
+    }
+
+    /// What is asked for, which is also the command that does it on one host.
+    pub(super) fn verb(self) -> &'static str {
+        match self {
+            Self::Disarm => "disarm",
+            Self::Arm => "arm",
+        }
+    }
+
+    /// What a host is that has done it.
+    pub(super) fn done(self) -> &'static str {
+        match self {
+            Self::Disarm => "disarmed",
+            Self::Arm => "armed",
+        }
+    }
+
+    /// Whether another host has done it, as its record was read last. A record says `disarmed` some seconds before the fencer lets
+    /// go, and until then its lease may still end: only what says that it has let go is in maintenance. A host that is gone, or
+    /// stands still while it joins, holds up nobody.
+    pub(super) fn followed(self, report: &HostReport) -> Followed {
+        let record = report.record.as_ref();
+        let says = |state: HostState| record.is_some_and(|record| record.state == state);
+        let let_go = record.is_some_and(|record| record.flags.contains(RecordFlags::LET_GO));
+        match (self, &report.view.verdict) {
+            (_, Verdict::Gone { .. } | Verdict::Joining { advances: false }) => Followed::Absent,
+            (Self::Disarm, Verdict::Disarmed) if let_go => Followed::Yes,
+            (Self::Arm, Verdict::Alive) if says(HostState::Held) => Followed::Yes,
+            _ => Followed::No,
+        }
+    }
+}

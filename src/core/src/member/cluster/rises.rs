@@ -1,0 +1,165 @@
+//! What other hosts ask of the whole cluster, as this process has read it. It obeys nothing itself.
+
+use std::collections::BTreeMap;
+
+use super::ClusterAsk;
+use crate::format::{HostRecord, HostState};
+use crate::ids::{Incarnation, Sequence, Slot};
+use crate::member::fence_requests::OPEN_FOR;
+use crate::time::{HolderDeadline, Instant};
+
+/// A bit that this process has seen to rise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Rise {
+    ask: ClusterAsk,
+    since: Instant,
+    taken: bool,
+}
+
+/// A slot's newest record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Seen {
+    incarnation: Incarnation,
+    sequence: Sequence,
+    asks: Option<ClusterAsk>,
+    /// The rise of what it asks for; none where it asked so when it was first read: that may be a dead host's last word, or have
+    /// been obeyed by the process before this one.
+    rise: Option<Rise>,
+}
+
+/// All slots.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Rises {
+    seen: BTreeMap<Slot, Seen>,
+}
+
+impl Rises {
+    /// Takes another host's newest record, read by a scan that ended at `ended`; `gone`: its incarnation is known to be over.
+    /// Gives what must be obeyed: asked for since a record of this life before, still asked for by one that is newer than the first
+    /// that did, within [`OPEN_FOR`] of that one, and given once. A dead host's last words are obeyed by nobody, nor is a write
+    /// that lands late (R5): it shows no newer record.
+    pub(super) fn look(&mut self, record: &HostRecord, gone: bool, ended: Instant) -> Option<ClusterAsk> {
+        let now = Seen {
+            incarnation: record.incarnation,
+            sequence: record.sequence,
+            asks: ClusterAsk::of(record.flags),
+            rise: None,
+        };
+        let slot = record.incarnation.slot;
+        let Some(before) = self.seen.get(&slot).copied() else {
+            self.seen.insert(slot, now);
+            return None;
+        };
+        let age = |seen: &Seen| (seen.incarnation.generation, seen.sequence);
+        if age(&now) <= age(&before) {
+            return None;
+        }
+        let goes_on = now.asks == before.asks && now.incarnation == before.incarnation;
+        let mut rise = match now.asks {
+            Some(_) if goes_on => before.rise,
+            Some(ask) => Some(Rise { ask, since: ended, taken: false }),
+            None => None,
+        };
+        let alive = !gone && matches!(record.state, HostState::Held | HostState::Disarmed);
+        let due = rise.as_mut().filter(|rise| goes_on && alive && !rise.taken && is_open(rise, ended));
+        let obeyed = due.map(|rise| {
+            rise.taken = true;
+            rise.ask
+        });
+        self.seen.insert(slot, Seen { rise, ..now });
+        obeyed
+    }
+
+    /// True while another host's request is open: passes are hurried.
+    pub(super) fn any_open(&self, now: Instant) -> bool {
+        self.seen.values().filter_map(|seen| seen.rise.as_ref()).any(|rise| is_open(rise, now))
+    }
+}
+
+fn is_open(rise: &Rise, now: Instant) -> bool {
+    !HolderDeadline(rise.since.plus(OPEN_FOR)).reached(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::format::RecordFlags;
+    use crate::ids::Generation;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::default().plus(Duration::from_secs(seconds))
+    }
+
+    fn record(generation: u32, sequence: u64, flags: RecordFlags) -> HostRecord {
+        HostRecord {
+            incarnation: Incarnation { slot: Slot(1), generation: Generation(generation) },
+            sequence: Sequence(sequence),
+            state: HostState::Held,
+            flags,
+            ..HostRecord::default()
+        }
+    }
+
+    const DOWN: RecordFlags = RecordFlags(0);
+    const DISARM: RecordFlags = RecordFlags::ASKS_DISARM;
+
+    /// Looks at records of one life, one a second; gives the places at which something is to be obeyed.
+    fn obeyed(records: &[(u64, RecordFlags)]) -> Vec<usize> {
+        let mut rises = Rises::default();
+        let looks = records.iter().zip(0..);
+        let looks = looks.map(|((sequence, flags), second)| {
+            rises.look(&record(1, *sequence, *flags), false, at(second)).is_some()
+        });
+        looks.enumerate().filter(|(_, obeyed)| *obeyed).map(|(place, _)| place).collect()
+    }
+
+    #[test]
+    fn a_rise_is_obeyed_once_and_only_when_its_record_goes_on() {
+        assert_eq!(obeyed(&[(1, DOWN), (2, DISARM), (2, DISARM), (3, DISARM), (4, DISARM)]), [3]);
+        assert_eq!(
+            obeyed(&[(1, DOWN), (2, DISARM), (3, DOWN), (4, DISARM), (5, DISARM)]),
+            [4],
+            "it went down"
+        );
+        assert_eq!(
+            obeyed(&[(1, DISARM), (2, DISARM), (3, DISARM)]),
+            [0; 0],
+            "it was up when it was first read"
+        );
+        let both = RecordFlags(DISARM.0 | RecordFlags::ASKS_ARM.0);
+        assert_eq!(obeyed(&[(1, DOWN), (2, both), (3, both), (4, both)]), [0; 0]);
+    }
+
+    #[test]
+    fn a_write_that_lands_late_is_no_rise() {
+        assert_eq!(obeyed(&[(5, DOWN), (2, DISARM), (4, DISARM), (6, DOWN)]), [0; 0]);
+    }
+
+    #[test]
+    fn each_kind_and_each_life_rises_by_itself() {
+        let arm = RecordFlags::ASKS_ARM;
+        assert_eq!(obeyed(&[(1, DOWN), (2, DISARM), (3, DISARM), (4, arm), (5, arm)]), [2, 4]);
+        let mut rises = Rises::default();
+        let mut look =
+            |generation, sequence, flags| rises.look(&record(generation, sequence, flags), false, at(1));
+        assert_eq!([look(1, 9, DISARM), look(2, 1, DISARM)], [None; 2]);
+        assert_eq!(look(2, 2, DISARM), Some(ClusterAsk::Disarm));
+    }
+
+    #[test]
+    fn what_is_gone_fences_or_took_too_long_is_not_obeyed() {
+        let first = |rises: &mut Rises| {
+            rises.look(&record(1, 1, DOWN), false, at(0));
+            rises.look(&record(1, 2, DISARM), false, at(1));
+        };
+        let mut rises = Rises::default();
+        first(&mut rises);
+        assert!(rises.any_open(at(30)) && !rises.any_open(at(31)));
+        assert_eq!(rises.look(&record(1, 3, DISARM), true, at(2)), None);
+        let fencing = HostRecord { state: HostState::Fencing, ..record(1, 4, DISARM) };
+        assert_eq!(rises.look(&fencing, false, at(3)), None);
+        assert_eq!(rises.look(&record(1, 5, DISARM), false, at(31)), None, "30 s after it was first seen");
+    }
+}
