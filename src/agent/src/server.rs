@@ -22,7 +22,7 @@ use leasefence_api::{
     VerdictAnswer, VerdictClass, path,
 };
 use leasefence_core::ids::{Generation, Incarnation, Slot};
-use leasefence_core::member::Request;
+use leasefence_core::member::{ClusterAsk, Request};
 use serde::Deserialize;
 use tokio::net::UnixListener;
 use tokio::time::{Instant, timeout_at};
@@ -91,6 +91,8 @@ pub(crate) async fn serve(listener: UnixListener, asker: Asker) -> io::Result<()
         .route(path::CONFIRM, post(confirm))
         .route(path::DISARM, post(disarm))
         .route(path::ARM, post(arm))
+        .route(path::CLUSTER_DISARM, post(disarm_cluster))
+        .route(path::CLUSTER_ARM, post(arm_cluster))
         .route(path::RELEASE, post(release))
         .route(path::SLOT_FREE, post(slot_free))
         .route(path::HA, post(ha))
@@ -218,6 +220,14 @@ async fn disarm(asker: State<Asker>, peer: ConnectInfo<Peer>) -> Response {
 
 async fn arm(asker: State<Asker>, peer: ConnectInfo<Peer>) -> Response {
     change(asker, peer, Ok(Json(())), |()| Request::Arm).await
+}
+
+async fn disarm_cluster(asker: State<Asker>, peer: ConnectInfo<Peer>) -> Response {
+    change(asker, peer, Ok(Json(())), |()| Request::Cluster(ClusterAsk::Disarm)).await
+}
+
+async fn arm_cluster(asker: State<Asker>, peer: ConnectInfo<Peer>) -> Response {
+    change(asker, peer, Ok(Json(())), |()| Request::Cluster(ClusterAsk::Arm)).await
 }
 
 async fn release(asker: State<Asker>, peer: ConnectInfo<Peer>) -> Response {

@@ -130,6 +130,47 @@ fn a_fence_request_is_obeyed_and_its_receipt_is_the_proof() {
 }
 
 #[test]
+fn one_request_on_one_host_disarms_both_and_one_on_the_other_arms_them_again() {
+    if !can_make_hosts() {
+        return;
+    }
+    let cluster = Cluster::new();
+    let (mut first, mut second) = (cluster.host("host-1"), cluster.host("host-2"));
+    first.start();
+    second.start();
+    let before = [&first, &second]
+        .map(|host| host.wait_state("held", JOINS_WITHIN).own.generation.expect("it has one"));
+    wait_for(Duration::from_secs(5), || match first.verdict("host-2") {
+        Ok(said) if said.state == HostState::Alive => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let asked = Instant::now();
+    let client = first.client().with_deadline(Duration::from_secs(60));
+    let answer = common::block_on(async { client.disarm_cluster().await }).expect("all follow");
+    eprintln!("disarmed in {:?}: {}", asked.elapsed(), answer.text);
+    assert!(answer.ok, "{}", answer.text);
+    for host in [&first, &second] {
+        let status = host.status().expect("it answers");
+        assert_eq!(status.maintenance.disarmed_hosts, ["host-1", "host-2"]);
+        assert!(status.maintenance.disarmed && status.own.state == "disarmed", "{status:?}");
+    }
+    let decisions = second.status().expect("it answers").decisions;
+    let told = |decision: &leasefence_api::Decision| {
+        decision.event == "cluster-obeyed"
+            && decision.text.contains("host-1 asks the whole cluster to disarm")
+    };
+    assert!(decisions.iter().any(told), "{decisions:?}");
+
+    let asked = Instant::now();
+    let client = second.client().with_deadline(Duration::from_secs(60));
+    let answer = common::block_on(async { client.arm_cluster().await }).expect("all follow");
+    eprintln!("armed in {:?}: {}", asked.elapsed(), answer.text);
+    let after = [&first, &second]
+        .map(|host| host.wait_state("held", Duration::from_secs(2)).own.generation.expect("it has one"));
+    assert_eq!(after, before, "it is the same life");
+}
+
+#[test]
 fn of_two_agents_with_one_identity_the_second_refuses_and_the_first_goes_on() {
     if !can_make_hosts() {
         return;

@@ -114,6 +114,24 @@ impl Client {
         self.post(path::ARM, &()).await
     }
 
+    /// Every host of the cluster enters maintenance, this one first; answered within some 30 s, and not `ok` unless all that are not
+    /// gone have followed.
+    ///
+    /// # Errors
+    /// [`ApiError::Refused`] with the hosts that have not followed, when this host cannot do it itself, and (404) by an agent that
+    /// knows no maintenance of the whole cluster: it has done nothing; else as every call.
+    pub async fn disarm_cluster(&self) -> Result<Answer, ApiError> {
+        self.post(path::CLUSTER_DISARM, &()).await.map_err(|error| without_cluster(error, "disarm"))
+    }
+
+    /// Every host of the cluster leaves maintenance, this one first; answered as before.
+    ///
+    /// # Errors
+    /// As [`Self::disarm_cluster`].
+    pub async fn arm_cluster(&self) -> Result<Answer, ApiError> {
+        self.post(path::CLUSTER_ARM, &()).await.map_err(|error| without_cluster(error, "arm"))
+    }
+
     /// Gives this host's lease back.
     ///
     /// # Errors
@@ -240,6 +258,19 @@ fn decode<T: DeserializeOwned>(target: &str, status: StatusCode, body: &[u8]) ->
     Err(ApiError::Refused { status: status.as_u16(), text })
 }
 
+/// An agent without the path has neither asked the others nor changed anything of its own host.
+fn without_cluster(error: ApiError, verb: &str) -> ApiError {
+    match error {
+        ApiError::Refused { status: 404, .. } => ApiError::Refused {
+            status: 404,
+            text: format!(
+                "this host's agent is of a release that knows no --cluster: nothing was done. Upgrade it, or run `leasefence {verb}` on each host"
+            ),
+        },
+        error => error,
+    }
+}
+
 fn protocol(what: &str, detail: &impl ToString) -> ApiError {
     ApiError::Protocol { what: what.to_owned(), detail: detail.to_string() }
 }
@@ -285,6 +316,15 @@ mod tests {
         let client = Client::new(dir.path()).with_deadline(Duration::from_millis(100));
         let error = block_on(client.status()).expect_err("it never answers");
         assert!(matches!(error, ApiError::TimedOut { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_agent_of_a_release_without_it_is_told_from_one_that_refuses() {
+        let refused = |status| ApiError::Refused { status, text: "host-2 is stalled".to_owned() };
+        let text = without_cluster(refused(404), "disarm").to_string();
+        assert!(text.contains("nothing was done") && text.contains("`leasefence disarm` on each"), "{text}");
+        let text = without_cluster(refused(409), "disarm").to_string();
+        assert!(text.contains("host-2 is stalled"), "{text}");
     }
 
     #[test]

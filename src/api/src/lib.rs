@@ -45,6 +45,10 @@ pub mod path {
     pub const DISARM: &str = "/v1/disarm";
     /// `POST` without a body: leave maintenance.
     pub const ARM: &str = "/v1/arm";
+    /// `POST` without a body: every host of the cluster enters maintenance. An agent that does not know it answers 404.
+    pub const CLUSTER_DISARM: &str = "/v1/cluster/disarm";
+    /// `POST` without a body: every host of the cluster leaves maintenance. As before.
+    pub const CLUSTER_ARM: &str = "/v1/cluster/arm";
     /// `POST` without a body: give the lease back; refused while protected domains run.
     pub const RELEASE: &str = "/v1/release";
     /// `POST` of [`super::SlotFreeRequest`].

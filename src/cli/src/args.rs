@@ -64,9 +64,16 @@ pub(crate) enum Command {
         reason: String,
     },
     /// Enter maintenance: this host's domains are neither destroyed nor restarted elsewhere.
-    Disarm,
+    ///
+    /// Of this host alone, or with --cluster of every host, as before work on the storage that all of them use: with all hosts disarmed it may
+    /// stand still for as long as it takes. Nothing is restarted meanwhile, whatever dies. `leasefence status` shows who is in maintenance;
+    /// `leasefence arm` ends it.
+    Disarm(MaintenanceArgs),
     /// Leave maintenance.
-    Arm,
+    ///
+    /// Of this host alone, or with --cluster of every host that is disarmed. Domains that were started meanwhile get their leases first: one that
+    /// cannot have it keeps its host in maintenance, and `leasefence status` there names it.
+    Arm(MaintenanceArgs),
     /// Give this host's lease back; refused while protected domains run.
     Release,
     /// The places for hosts in the lease file.
@@ -145,6 +152,19 @@ pub(crate) struct VerdictArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) lease: LeaseArg,
+}
+
+/// `leasefence disarm` and `leasefence arm`.
+#[derive(Args, Debug)]
+pub(crate) struct MaintenanceArgs {
+    /// Of every host of the cluster, by one command on any of them.
+    ///
+    /// This host goes first, and asks the others through the lease file. It answers once all have followed, or after 30 seconds with exit code 1, and
+    /// names each that has not (hung, cut off, joining, an older release), with its state: run the command there. What a host must refuse on its own
+    /// (while it joins, or fences) it refuses here too, and its log says why. A host that is gone holds up nobody, and one that
+    /// joins or is started later has not heard of it: `leasefence status` shows whether all are.
+    #[arg(long)]
+    pub(crate) cluster: bool,
 }
 
 /// `leasefence fence`.

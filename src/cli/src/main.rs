@@ -51,8 +51,10 @@ fn run(cli: &Cli) -> Outcome {
         Command::Confirm { host, reason } => {
             ask(cli, async |client| tell(client.confirm(host, &signed(reason)).await))
         }
-        Command::Disarm => ask(cli, async |client| tell(client.disarm().await)),
-        Command::Arm => ask(cli, async |client| tell(client.arm().await)),
+        Command::Disarm(args) if args.cluster => ask(cli, async |client| tell(client.disarm_cluster().await)),
+        Command::Disarm(_) => ask(cli, async |client| tell(client.disarm().await)),
+        Command::Arm(args) if args.cluster => ask(cli, async |client| tell(client.arm_cluster().await)),
+        Command::Arm(_) => ask(cli, async |client| tell(client.arm().await)),
         Command::Release => ask(cli, async |client| tell(client.release().await)),
         Command::Slot(SlotCommand::List { json, lease }) => {
             slots::list(&lease_path(cli, lease.as_deref())?, *json)
