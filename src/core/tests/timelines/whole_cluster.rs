@@ -109,6 +109,19 @@ fn a_host_that_is_gone_is_named_and_holds_up_nobody() {
     assert!(done && text.contains("3 hosts"), "{text}\n{}", world.story());
 }
 
+/// Catches: a host that has given its receipt, and comes back in some seconds, counted as out of the way.
+#[test]
+fn a_host_that_has_just_fenced_itself_is_waited_for_and_named() {
+    let mut world = World::held(3);
+    let victim = world.incarnation(2);
+    world.ask(1, Request::Fence { host: "host-2".to_owned() });
+    world.until(10, "its receipt", |world| world.evidence(0, victim).is_some());
+    let request = world.ask(0, DISARM);
+    let (done, text) = answered(&mut world, 0, request);
+    assert!(!done && text.contains("host-2 is alive"), "{text}\n{}", world.story());
+    assert_eq!([0, 1, 2].map(|index| world.state(index)), ["disarmed", "disarmed", "held"]);
+}
+
 /// A request that stays open for its 30 s, since host 2 is hung. Host 1 has followed, and was armed again by its operator.
 fn armed_again_meanwhile() -> (World, RequestId) {
     let mut world = World::held(3);

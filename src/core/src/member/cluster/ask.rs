@@ -1,8 +1,13 @@
 //! What can be asked of all hosts of a cluster at once, and its bit in the asker's record.
 
+use std::time::Duration;
+
 use crate::evidence::Verdict;
 use crate::format::{HostState, RecordFlags};
 use crate::watch::HostReport;
+
+/// A host that is gone comes back within this where its agent is still there: between its receipt and `joining` it looks at its slot.
+const STILL_FOR: Duration = Duration::from_secs(15);
 
 /// Maintenance of the whole cluster (PROTOCOL 6).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -60,12 +65,14 @@ impl ClusterAsk {
 
     /// Whether another host has done it, as its record was read last. A record says `disarmed` some seconds before the fencer lets
     /// go, and until then its lease may still end: only what says that it has let go is in maintenance. A host that is gone, or
-    /// stands still while it joins, holds up nobody.
+    /// stands still while it joins, holds up nobody: but not one that has just fenced itself and is about to come back.
     pub(super) fn followed(self, report: &HostReport) -> Followed {
         let record = report.record.as_ref();
         let says = |state: HostState| record.is_some_and(|record| record.state == state);
         let let_go = record.is_some_and(|record| record.flags.contains(RecordFlags::LET_GO));
+        let is_still = report.last_change_age.is_none_or(|age| age >= STILL_FOR);
         match (self, &report.view.verdict) {
+            (_, Verdict::Gone { .. }) if !is_still => Followed::No,
             (_, Verdict::Gone { .. } | Verdict::Joining { advances: false }) => Followed::Absent,
             (Self::Disarm, Verdict::Disarmed) if let_go => Followed::Yes,
             (Self::Arm, Verdict::Alive) if says(HostState::Held) => Followed::Yes,
