@@ -79,6 +79,7 @@ impl Plan {
                 plan.faults.extend(draw_tears(&plan));
                 plan.faults.extend(draw_survivors(&plan));
                 plan.faults.extend(draw_moves(&plan));
+                plan.faults.extend(super::maintenance::draw(&plan));
                 plan.faults.sort_by_key(|fault| fault.at);
                 bring_fencers_back(&mut plan);
             }

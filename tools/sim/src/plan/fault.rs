@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use leasefence_core::member::ClusterAsk;
+
 use super::Move;
 use crate::time::MS;
 
@@ -62,6 +64,8 @@ pub enum Operator {
     Disarm,
     /// Out of maintenance.
     Arm,
+    /// One of these of the whole cluster, asked for on this host.
+    Cluster(ClusterAsk),
     /// A user shuts a domain down.
     Stop {
         /// Which.

@@ -6,6 +6,7 @@ mod directed;
 mod draw;
 mod fault;
 mod faults;
+mod maintenance;
 mod moves;
 mod scenes;
 mod trusted;

@@ -382,6 +382,7 @@ impl World {
             }
             Operator::Disarm => self.ask(host, Request::Disarm),
             Operator::Arm => self.ask(host, Request::Arm),
+            Operator::Cluster(ask) => self.ask(host, Request::Cluster(ask)),
             Operator::Stop { domain } => {
                 if let Some(run) = self.running(domain)
                     && self.hosts[self.runs[run].host].libvirt_hung == 0
