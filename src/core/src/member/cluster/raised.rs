@@ -26,9 +26,10 @@ impl Open {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Rest {
     /// Nothing any more.
-    #[default]
     Over,
-    /// No record that asks for nothing was read back since.
+    /// No record that asks for nothing was read back since. A process begins so: the one before it may have died while its record
+    /// asked for something.
+    #[default]
     Wanted,
     /// One was, first then.
     Since(Instant),
@@ -105,9 +106,24 @@ mod tests {
         Open { id: RequestId(ms), ask, opened: at(ms) }
     }
 
+    /// Of a process that has run for a while.
+    fn rested() -> Raised {
+        Raised { rest: Rest::Over, ..Raised::default() }
+    }
+
+    #[test]
+    fn a_process_raises_its_first_bit_once_everybody_must_have_seen_it_down() {
+        let mut raised = Raised::default();
+        raised.open(open(0, ClusterAsk::Disarm));
+        assert_eq!(raised.issue(at(10), REST), None, "the process before this one may have left it up");
+        raised.shown(at(20));
+        assert_eq!(raised.issue(at(2_019), REST), None);
+        assert_eq!(raised.issue(at(2_020), REST), Some(ClusterAsk::Disarm));
+    }
+
     #[test]
     fn a_bit_is_raised_again_only_once_everybody_must_have_seen_it_down() {
-        let mut raised = Raised::default();
+        let mut raised = rested();
         assert!(raised.open(open(0, ClusterAsk::Disarm)));
         assert!(!raised.open(open(1, ClusterAsk::Arm)), "one at a time");
         assert_eq!(raised.issue(at(10), REST), Some(ClusterAsk::Disarm));
@@ -123,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_was_closed_before_it_was_raised_needs_no_rest() {
-        let mut raised = Raised::default();
+        let mut raised = rested();
         raised.open(open(0, ClusterAsk::Disarm));
         raised.close();
         raised.open(open(20, ClusterAsk::Arm));
