@@ -60,6 +60,8 @@ impl RecordFlags {
     pub const ASKS_ARM: Self = Self(8);
     /// The host is disarmed, and its fencer has let go. For people: what decides is the state.
     pub const LET_GO: Self = Self(16);
+    /// The host says `held` and is on its way to `disarmed` or `released`. For people, as before.
+    pub const WEAKENS: Self = Self(32);
 
     /// True when every bit of `other` is set.
     #[must_use]

@@ -1,8 +1,8 @@
 //! What operators and orchestrators ask of this host: each is refused with a sentence, or done and answered.
 
 use super::fence_requests::{Ask, OPEN_FOR};
-use super::phase::Phase;
-use super::{LogLevel, Member, Request, RequestId};
+use super::phase::{Phase, WeakenStep, Weakening};
+use super::{ClusterAsk, LogLevel, Member, Request, RequestId};
 use crate::evidence::Verdict;
 use crate::format::{ConvictionKind, FenceRequest, HostState};
 use crate::ids::{DomainId, Incarnation, Slot};
@@ -17,8 +17,8 @@ impl Member {
         let refused = match request {
             Request::Fence { host } => self.ask_to_fence(now, id, &host),
             Request::Confirm { host, reason } => self.confirm_host(now, id, &host, &reason),
-            Request::Disarm => self.disarm(now, Some(id)),
-            Request::Arm => self.arm_again(now, Some(id)),
+            Request::Disarm => self.maintain(now, ClusterAsk::Disarm, Some(id)),
+            Request::Arm => self.maintain(now, ClusterAsk::Arm, Some(id)),
             Request::Cluster(ask) => self.ask_cluster(now, id, ask),
             Request::Release => self.release(now, id),
             Request::EndOwn { reason } => self.end_own(now, id, &reason),
@@ -126,7 +126,8 @@ impl Member {
         Ok(())
     }
 
-    /// Begins to disarm this host: for `id`, or for nobody here.
+    /// Begins to disarm this host, or takes back an arming that waits: for `id`, or for nobody here. What is under way already is
+    /// refused to `id` only, which would wait for an answer.
     pub(super) fn disarm(&mut self, now: &Now, id: Option<RequestId>) -> Result<(), String> {
         match self.phase {
             Phase::Held => {
@@ -137,11 +138,25 @@ impl Member {
                 self.desk.reply_if_asked(id, true, "this host is disarmed already");
                 Ok(())
             }
-            _ => Err(format!("this host cannot be disarmed now: it is {}", self.state_word())),
+            // The page has not said `armed` yet, and its wish is to be disarmed: nothing has to be weakened.
+            Phase::Adopting { resting: HostState::Disarmed } => {
+                self.arm_wanted = false;
+                let text = "taken back: this host was asked to disarm before it could be armed; it stays in maintenance";
+                self.desk.note(LogLevel::Info, "arming", text);
+                let waiting = self.arm_request.take();
+                self.desk.reply_if_asked(waiting, false, text);
+                self.desk.reply_if_asked(id, true, "the arming is taken back: this host stays disarmed");
+                self.enter(now, Phase::Disarmed);
+                self.publish();
+                Ok(())
+            }
+            Phase::Weakening(Weakening { to: HostState::Disarmed, .. }) if id.is_none() => Ok(()),
+            _ => Err(format!("this host cannot be disarmed now: it is {}", self.stands_at())),
         }
     }
 
-    /// Begins to arm this host again: for `id`, or for nobody here.
+    /// Begins to arm this host again, or takes back a disarm that no record shows yet: for `id`, or for nobody here. What is under
+    /// way already is refused to `id` only.
     pub(super) fn arm_again(&mut self, now: &Now, id: Option<RequestId>) -> Result<(), String> {
         match self.phase {
             Phase::Held => {
@@ -153,7 +168,28 @@ impl Member {
                 self.enter(now, Phase::Adopting { resting: HostState::Disarmed });
                 Ok(())
             }
-            _ => Err(format!("this host cannot be armed now: it is {}", self.state_word())),
+            // Nothing weaker than `held` was issued yet. Later than this there is no way back but through `disarmed`.
+            Phase::Weakening(Weakening {
+                from: HostState::Held,
+                to: HostState::Disarmed,
+                request,
+                step: WeakenStep::Draining,
+            }) => {
+                let text = "taken back: this host was asked to arm before its record said `disarmed`; it stays armed";
+                self.desk.note(LogLevel::Info, "weakening", text);
+                self.desk.reply_if_asked(request, false, text);
+                self.desk.reply_if_asked(id, true, "the disarm is taken back: this host stays armed");
+                self.enter(now, Phase::Held);
+                self.publish();
+                Ok(())
+            }
+            Phase::Adopting { resting: HostState::Disarmed }
+            | Phase::Arming { resting: HostState::Disarmed, .. }
+                if id.is_none() =>
+            {
+                Ok(())
+            }
+            _ => Err(format!("this host cannot be armed now: it is {}", self.stands_at())),
         }
     }
 
@@ -166,7 +202,7 @@ impl Member {
                 self.weaken(now, HostState::Released, Some(id));
                 Ok(())
             }
-            _ => Err(format!("this host cannot release its slot now: it is {}", self.state_word())),
+            _ => Err(format!("this host cannot release its slot now: it is {}", self.stands_at())),
         }
     }
 

@@ -50,6 +50,11 @@ impl Member {
         }
     }
 
+    /// Both, in a sentence that refuses something.
+    pub(super) fn stands_at(&self) -> String {
+        format!("{} ({})", self.state_word(), self.summary())
+    }
+
     pub(super) fn summary(&self) -> String {
         match &self.phase {
             Phase::Opening => "waiting for the lease file".to_owned(),

@@ -30,5 +30,6 @@ mod starting;
 mod takeover;
 #[cfg(test)]
 mod whole_cluster;
+mod whole_cluster_taken_back;
 #[cfg(test)]
 mod world;

@@ -1,7 +1,7 @@
 //! What has come of a request to the whole cluster, and the sentence that says so.
 
 use super::ClusterAsk;
-use super::ask::Followed;
+use super::ask::{Followed, is_weakening};
 use crate::evidence::Verdict;
 use crate::member::fence_requests::OPEN_FOR;
 use crate::watch::HostReport;
@@ -10,22 +10,26 @@ use crate::watch::HostReport;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Standing {
     is_fresh: bool,
-    followed: usize,
+    /// Each by its name.
+    followed: Vec<String>,
     /// Each in words.
     left: Vec<String>,
     absent: Vec<String>,
 }
 
 impl Standing {
-    /// Of this host, `own` in words unless it is done, and of the others. `is_fresh`: they were read since it was asked for.
+    /// Of this host, `own` its name, or in words why it is not done, and of the others. `is_fresh`: they were read since it was asked for.
     pub(super) fn new<'a>(
         ask: ClusterAsk,
-        own: Option<String>,
+        own: Result<String, String>,
         is_fresh: bool,
         others: impl Iterator<Item = &'a HostReport>,
     ) -> Self {
-        let followed = usize::from(own.is_none());
-        let mut standing = Self { is_fresh, followed, left: own.into_iter().collect(), absent: Vec::new() };
+        let (followed, left) = match own {
+            Ok(name) => (vec![name], Vec::new()),
+            Err(why) => (Vec::new(), vec![why]),
+        };
+        let mut standing = Self { is_fresh, followed, left, absent: Vec::new() };
         for report in others {
             let (name, verdict) = (&report.view.name, &report.view.verdict);
             let is = match verdict {
@@ -33,14 +37,18 @@ impl Standing {
                 Verdict::Disarmed if ask == ClusterAsk::Disarm => {
                     format!("{name} does not say yet that its fencer has let go")
                 }
+                Verdict::Alive if is_weakening(report) => {
+                    format!("{name} is alive, and on its way to maintenance or to a release")
+                }
                 _ => format!("{name} is {}", verdict.as_str()),
             };
             match ask.followed(report) {
-                Followed::Yes => standing.followed += 1,
+                Followed::Yes => standing.followed.push(name.clone()),
                 Followed::Absent => standing.absent.push(is),
                 Followed::No => standing.left.push(is),
             }
         }
+        standing.followed.sort_unstable();
         standing
     }
 
@@ -58,10 +66,11 @@ impl Standing {
             format!("; not asked: {}", self.absent.join(", "))
         };
         if self.is_done() {
-            let hosts = if self.followed == 1 { "host" } else { "hosts" };
+            let hosts = if self.followed.len() == 1 { "host" } else { "hosts" };
             return format!(
-                "the whole cluster is {done}: {} {hosts}{absent}. A host that joins later has not heard of it: `leasefence {verb}` there",
-                self.followed
+                "the whole cluster is {done}: {} {hosts} ({}){absent}. A host that joins later has not heard of it: `leasefence {verb}` there",
+                self.followed.len(),
+                self.followed.join(", ")
             );
         }
         let left = if self.is_fresh {

@@ -65,18 +65,25 @@ impl ClusterAsk {
 
     /// Whether another host has done it, as its record was read last. A record says `disarmed` some seconds before the fencer lets
     /// go, and until then its lease may still end: only what says that it has let go is in maintenance. A host that is gone, or
-    /// stands still while it joins, holds up nobody: but not one that has just fenced itself and is about to come back.
+    /// stands still while it joins, holds up nobody: but not one that has just fenced itself and is about to come back, nor one whose
+    /// fencer guards since its last record, until that lease must be over. One that says `held` on its way to `disarmed` is not armed.
     pub(super) fn followed(self, report: &HostReport) -> Followed {
         let record = report.record.as_ref();
         let says = |state: HostState| record.is_some_and(|record| record.state == state);
         let let_go = record.is_some_and(|record| record.flags.contains(RecordFlags::LET_GO));
-        let is_still = report.last_change_age.is_none_or(|age| age >= STILL_FOR);
+        let still_for = |needed| report.last_change_age.is_none_or(|age| age >= needed);
+        let ttl = record.map(|record| record.terms.lease_ttl).unwrap_or_default();
         match (self, &report.view.verdict) {
-            (_, Verdict::Gone { .. }) if !is_still => Followed::No,
-            (_, Verdict::Gone { .. } | Verdict::Joining { advances: false }) => Followed::Absent,
+            (_, Verdict::Gone { .. }) if still_for(STILL_FOR) => Followed::Absent,
+            (_, Verdict::Joining { advances: false }) if still_for(ttl + STILL_FOR) => Followed::Absent,
             (Self::Disarm, Verdict::Disarmed) if let_go => Followed::Yes,
-            (Self::Arm, Verdict::Alive) if says(HostState::Held) => Followed::Yes,
+            (Self::Arm, Verdict::Alive) if says(HostState::Held) && !is_weakening(report) => Followed::Yes,
             _ => Followed::No,
         }
     }
+}
+
+/// True of a host whose record says `held` while it is on its way to `disarmed` or `released`.
+pub(super) fn is_weakening(report: &HostReport) -> bool {
+    report.record.as_ref().is_some_and(|record| record.flags.contains(RecordFlags::WEAKENS))
 }

@@ -6,9 +6,10 @@ mod ask;
 mod raised;
 mod rises;
 
-use super::phase::Phase;
+use super::phase::{Phase, WeakenStep, Weakening};
 use super::{LogLevel, Member, RequestId};
-use crate::format::RecordFlags;
+use crate::format::{HostState, RecordFlags};
+use crate::ids::Slot;
 use crate::time::{Instant, Now};
 use answer::Standing;
 pub use ask::ClusterAsk;
@@ -41,7 +42,7 @@ impl Member {
                 "this host asks the whole cluster for something already: wait for that answer".to_owned()
             );
         }
-        self.do_as_asked(now, ask)?;
+        self.maintain(now, ask, None)?;
         self.cluster.own.open(Open { id, ask, opened: now.instant });
         self.desk.note(
             LogLevel::Info,
@@ -52,11 +53,38 @@ impl Member {
         Ok(())
     }
 
-    fn do_as_asked(&mut self, now: &Now, ask: ClusterAsk) -> Result<(), String> {
+    /// Does it to this host, as an operator asks it here: what others asked for before and have not got counts no more.
+    ///
+    /// # Errors
+    /// A sentence, when this host cannot do it now.
+    pub(super) fn maintain(
+        &mut self,
+        now: &Now,
+        ask: ClusterAsk,
+        id: Option<RequestId>,
+    ) -> Result<(), String> {
+        self.do_as_asked(now, ask, id)?;
+        self.cluster.rises.overtake(ask, now.instant);
+        Ok(())
+    }
+
+    /// Does it to this host, for whoever asks. What this host asks of the whole cluster is over when that is the opposite.
+    fn do_as_asked(&mut self, now: &Now, ask: ClusterAsk, id: Option<RequestId>) -> Result<(), String> {
         match ask {
-            ClusterAsk::Disarm => self.disarm(now, None),
-            ClusterAsk::Arm => self.arm_again(now, None),
+            ClusterAsk::Disarm => self.disarm(now, id),
+            ClusterAsk::Arm => self.arm_again(now, id),
+        }?;
+        if let Some(open) = self.cluster.own.get().filter(|open| open.ask != ask) {
+            let text = format!(
+                "taken back: this host was asked to {} since. Others may have followed before that: look at `leasefence status`",
+                ask.verb()
+            );
+            self.desk.note(LogLevel::Warn, "cluster-answered", text.clone());
+            self.desk.reply(open.id, false, text);
+            self.cluster.own.close();
+            self.pass.hurry();
         }
+        Ok(())
     }
 
     /// After a scan: obeys what other hosts ask of the whole cluster.
@@ -67,19 +95,28 @@ impl Member {
         for record in others {
             let gone = watch.evidence(record.incarnation).is_some();
             if let Some(ask) = self.cluster.rises.look(record, gone, ended) {
-                asked.push((ask, record.host_name.as_str().to_owned()));
+                asked.push((record.incarnation.slot, ask, record.host_name.as_str().to_owned()));
             }
         }
-        for (ask, by) in asked {
-            self.obey_cluster(now, ask, &by);
+        for (slot, ask, by) in asked {
+            if self.cluster.rises.counts(slot) {
+                self.obey_cluster(now, slot, ask, &by);
+            }
         }
     }
 
-    fn obey_cluster(&mut self, now: &Now, ask: ClusterAsk, by: &str) {
+    fn obey_cluster(&mut self, now: &Now, slot: Slot, ask: ClusterAsk, by: &str) {
         let text = format!("{by} asks the whole cluster to {}", ask.verb());
-        match self.do_as_asked(now, ask) {
-            Ok(()) => self.desk.note(LogLevel::Info, "cluster-obeyed", text),
-            Err(why) => self.desk.note(LogLevel::Warn, "cluster-refused", format!("{text}: {why}")),
+        match self.do_as_asked(now, ask, None) {
+            Ok(()) => {
+                self.cluster.rises.obeyed(slot);
+                self.desk.note(LogLevel::Info, "cluster-obeyed", text);
+            }
+            Err(why) if self.cluster.rises.refused(slot) => {
+                let text = format!("{text}: {why}; tried again while it is asked for");
+                self.desk.note(LogLevel::Warn, "cluster-refused", text);
+            }
+            Err(_) => {}
         }
     }
 
@@ -105,7 +142,11 @@ impl Member {
         let read_within = self.read_by_all_within();
         let asks = self.cluster.own.issue(now, read_within).map(ClusterAsk::bit).unwrap_or_default();
         let let_go = matches!(self.phase, Phase::Disarmed) && !self.is_guarded();
-        asks.set(RecordFlags::LET_GO, let_go)
+        let weakens = matches!(
+            self.phase,
+            Phase::Weakening(Weakening { from: HostState::Held, step: WeakenStep::Draining, .. })
+        );
+        asks.set(RecordFlags::LET_GO, let_go).set(RecordFlags::WEAKENS, weakens)
     }
 
     fn standing(&self, now: Instant, open: &Open) -> Standing {
@@ -113,7 +154,11 @@ impl Member {
             ClusterAsk::Disarm => matches!(self.phase, Phase::Disarmed),
             ClusterAsk::Arm => matches!(self.phase, Phase::Held),
         };
-        let own = (!own_done).then(|| format!("this host is {} ({})", self.state_word(), self.summary()));
+        let own = if own_done {
+            Ok(self.config.host_name.clone())
+        } else {
+            Err(format!("this host is {}", self.stands_at()))
+        };
         // What was read before it was asked for says nothing.
         let scan = self.watch.as_ref().and_then(crate::watch::Watch::last_scan);
         let is_fresh = scan.is_some_and(|scan| scan.instant.boot_ns > open.opened.boot_ns);

@@ -13,7 +13,20 @@ use crate::time::{HolderDeadline, Instant};
 struct Rise {
     ask: ClusterAsk,
     since: Instant,
-    taken: bool,
+    stage: Stage,
+}
+
+/// How far a rise is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// One record asks for it: that may be a last word.
+    Seen,
+    /// It goes on: this host must do it.
+    Due,
+    /// This host must refuse it for now, and tries again.
+    Refused,
+    /// It was done, or the opposite was asked for since.
+    Settled,
 }
 
 /// A slot's newest record.
@@ -36,8 +49,8 @@ pub(super) struct Rises {
 impl Rises {
     /// Takes another host's newest record, read by a scan that ended at `ended`; `gone`: its incarnation is known to be over.
     /// Gives what must be obeyed: asked for since a record of this life before, still asked for by one that is newer than the first
-    /// that did, within [`OPEN_FOR`] of that one, and given once. A dead host's last words are obeyed by nobody, nor is a write
-    /// that lands late (R5): it shows no newer record.
+    /// that did, within [`OPEN_FOR`] of that one, and until it is [`Self::obeyed`]. Of two hosts that ask for the opposite the one
+    /// that rose last counts. A write that lands late (R5) shows no newer record.
     pub(super) fn look(&mut self, record: &HostRecord, gone: bool, ended: Instant) -> Option<ClusterAsk> {
         let now = Seen {
             incarnation: record.incarnation,
@@ -57,17 +70,50 @@ impl Rises {
         let goes_on = now.asks == before.asks && now.incarnation == before.incarnation;
         let mut rise = match now.asks {
             Some(_) if goes_on => before.rise,
-            Some(ask) => Some(Rise { ask, since: ended, taken: false }),
+            Some(ask) => Some(Rise { ask, since: ended, stage: Stage::Seen }),
             None => None,
         };
         let alive = !gone && matches!(record.state, HostState::Held | HostState::Disarmed);
-        let due = rise.as_mut().filter(|rise| goes_on && alive && !rise.taken && is_open(rise, ended));
-        let obeyed = due.map(|rise| {
-            rise.taken = true;
-            rise.ask
-        });
+        let due = rise
+            .as_mut()
+            .filter(|rise| goes_on && alive && rise.stage != Stage::Settled && is_open(rise, ended));
+        let mut asked = None;
+        if let Some(rise) = due {
+            if rise.stage == Stage::Seen {
+                self.overtake(rise.ask, rise.since);
+                rise.stage = Stage::Due;
+            }
+            asked = Some(rise.ask);
+        }
         self.seen.insert(slot, Seen { rise, ..now });
-        obeyed
+        asked
+    }
+
+    /// False once the opposite of what `slot` asks for was asked for since.
+    pub(super) fn counts(&self, slot: Slot) -> bool {
+        let rise = self.seen.get(&slot).and_then(|seen| seen.rise);
+        rise.is_some_and(|rise| rise.stage != Stage::Settled)
+    }
+
+    /// What `slot` asks for is done here.
+    pub(super) fn obeyed(&mut self, slot: Slot) {
+        if let Some(rise) = self.seen.get_mut(&slot).and_then(|seen| seen.rise.as_mut()) {
+            rise.stage = Stage::Settled;
+        }
+    }
+
+    /// This host refuses what `slot` asks for, and is asked again with that host's next record; true the first time.
+    pub(super) fn refused(&mut self, slot: Slot) -> bool {
+        let Some(rise) = self.seen.get_mut(&slot).and_then(|seen| seen.rise.as_mut()) else { return true };
+        std::mem::replace(&mut rise.stage, Stage::Refused) != Stage::Refused
+    }
+
+    /// `ask` was asked for at `now`: nobody's request for the opposite from before then counts any more.
+    pub(super) fn overtake(&mut self, ask: ClusterAsk, now: Instant) {
+        let rises = self.seen.values_mut().filter_map(|seen| seen.rise.as_mut());
+        for rise in rises.filter(|rise| rise.ask != ask && rise.since.boot_ns <= now.boot_ns) {
+            rise.stage = Stage::Settled;
+        }
     }
 
     /// True while another host's request is open: passes are hurried.
@@ -110,7 +156,11 @@ mod tests {
         let mut rises = Rises::default();
         let looks = records.iter().zip(0..);
         let looks = looks.map(|((sequence, flags), second)| {
-            rises.look(&record(1, *sequence, *flags), false, at(second)).is_some()
+            let asked = rises.look(&record(1, *sequence, *flags), false, at(second));
+            if asked.is_some() {
+                rises.obeyed(Slot(1));
+            }
+            asked.is_some()
         });
         looks.enumerate().filter(|(_, obeyed)| *obeyed).map(|(place, _)| place).collect()
     }
@@ -130,6 +180,42 @@ mod tests {
         );
         let both = RecordFlags(DISARM.0 | RecordFlags::ASKS_ARM.0);
         assert_eq!(obeyed(&[(1, DOWN), (2, both), (3, both), (4, both)]), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_refused_is_asked_again_while_it_is_asked_for_and_told_once() {
+        let mut rises = Rises::default();
+        rises.look(&record(1, 1, DOWN), false, at(0));
+        rises.look(&record(1, 2, DISARM), false, at(1));
+        assert_eq!(rises.look(&record(1, 3, DISARM), false, at(2)), Some(ClusterAsk::Disarm));
+        assert!(rises.refused(Slot(1)));
+        assert_eq!(rises.look(&record(1, 4, DISARM), false, at(3)), Some(ClusterAsk::Disarm));
+        assert!(!rises.refused(Slot(1)), "it was told");
+        rises.overtake(ClusterAsk::Disarm, at(4));
+        assert!(rises.counts(Slot(1)), "the same was asked for here");
+        rises.overtake(ClusterAsk::Arm, at(4));
+        assert!(!rises.counts(Slot(1)));
+        assert_eq!(rises.look(&record(1, 5, DISARM), false, at(5)), None);
+    }
+
+    #[test]
+    fn of_two_that_ask_for_the_opposite_the_later_one_counts() {
+        let of = |slot, sequence, flags| HostRecord {
+            incarnation: Incarnation { slot: Slot(slot), generation: Generation(1) },
+            ..record(1, sequence, flags)
+        };
+        let arm = RecordFlags::ASKS_ARM;
+        let mut rises = Rises::default();
+        rises.look(&of(1, 1, DOWN), false, at(0));
+        rises.look(&of(2, 1, DOWN), false, at(0));
+        rises.look(&of(2, 2, DISARM), false, at(1));
+        assert_eq!(rises.look(&of(2, 3, DISARM), false, at(2)), Some(ClusterAsk::Disarm));
+        rises.refused(Slot(2));
+        rises.look(&of(1, 2, arm), false, at(3));
+        assert!(rises.counts(Slot(2)), "one record may be a last word");
+        assert_eq!(rises.look(&of(1, 3, arm), false, at(4)), Some(ClusterAsk::Arm));
+        assert!(!rises.counts(Slot(2)) && rises.counts(Slot(1)));
+        assert_eq!(rises.look(&of(2, 4, DISARM), false, at(4)), None);
     }
 
     #[test]
