@@ -67,12 +67,14 @@ pub(crate) enum Command {
     ///
     /// Of this host alone, or with --cluster of every host, as before work on the storage that all of them use: with all hosts disarmed it may
     /// stand still for as long as it takes. Nothing is restarted meanwhile, whatever dies. `leasefence status` shows who is in maintenance;
-    /// `leasefence arm` ends it.
+    /// `leasefence arm` ends it. An arming that still waits for a lease is taken back.
     Disarm(MaintenanceArgs),
     /// Leave maintenance.
     ///
     /// Of this host alone, or with --cluster of every host that is disarmed. Domains that were started meanwhile get their leases first: one that
-    /// cannot have it keeps its host in maintenance, and `leasefence status` there names it.
+    /// cannot have it keeps its host in maintenance, and `leasefence status` there names it. With --cluster it also arms a host that was disarmed by
+    /// itself, for a reason of its own: the answer names all that are armed, and such a host is to be disarmed again. A disarm that is still on its
+    /// way is taken back, and whoever asked for it is told.
     Arm(MaintenanceArgs),
     /// Give this host's lease back; refused while protected domains run.
     Release,
@@ -161,7 +163,7 @@ pub(crate) struct MaintenanceArgs {
     ///
     /// This host goes first, and asks the others through the lease file. It answers once all have followed, or after 30 seconds with exit code 1, and
     /// names each that has not (hung, cut off, joining, an older release), with its state: run the command there. What a host must refuse on its own
-    /// (while it joins, or fences) it refuses here too, and its log says why. A host that is gone holds up nobody, and one that
+    /// (while it joins, or fences) it refuses here too, tries again for these 30 seconds, and its log says why. A host that is gone holds up nobody, and one that
     /// joins or is started later has not heard of it: `leasefence status` shows whether all are.
     #[arg(long)]
     pub(crate) cluster: bool,
