@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use leasefence_core::barrier::BarrierWalk;
-use leasefence_transport::Reach;
 use rustix::fs::OFlags;
 
 use crate::medium::{MOUNTS, medium_of, mounted_below};
@@ -117,7 +116,7 @@ fn memory_place(disk: &Disk, source: &DiskSource, mountinfo: &str) -> Result<Opt
     // Libvirt makes the file of a firmware's variables at the first start on a host.
     let above = || fs::canonicalize(path.parent().unwrap_or(Path::new("/")));
     let real = fs::canonicalize(path).or_else(|_| above()).map_err(failed("finding", path))?;
-    if medium_of(&real).reach(mountinfo) == Reach::Here {
+    if !medium_of(&real).has_memory_of_others(mountinfo) {
         return Ok(None);
     }
     if real.is_dir() { Ok(Some(Place::Directory(real))) } else { image_place(&real).map(Some) }

@@ -36,6 +36,27 @@ const LOCAL: [u64; 6] = [
     0xF2F5_2010, // f2fs
 ];
 
+/// File systems of the kernel's that store nothing.
+const NOTHING: [&str; 17] = [
+    "proc",
+    "sysfs",
+    "cgroup",
+    "cgroup2",
+    "devpts",
+    "mqueue",
+    "debugfs",
+    "tracefs",
+    "securityfs",
+    "bpf",
+    "pstore",
+    "configfs",
+    "fusectl",
+    "nsfs",
+    "binfmt_misc",
+    "efivarfs",
+    "rpc_pipefs",
+];
+
 /// What lies behind a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Found {
@@ -81,6 +102,14 @@ impl Found {
         (!place.is_empty()).then_some(place)
     }
 
+    /// Whether what is memory to a guest (the variables of its firmware) and lies here may be written by another host. On the file
+    /// system of this host's own system it is its own, whatever that lies on: no two hosts have one together.
+    pub(crate) fn has_memory_of_others(&self, mountinfo: &str) -> bool {
+        let mount = mount_of(mountinfo, &self.path).filter(|_| !self.block);
+        let is_own = mount.is_some_and(|mount| mount.is_of_the_system());
+        !is_own && matches!(self.reach(mountinfo), Reach::Shared(_))
+    }
+
     /// Who can get at it, by the kernel's table of mounts and sysfs as they are now.
     pub(crate) fn reach(&self, mountinfo: &str) -> Reach {
         match &self.medium {
@@ -111,7 +140,9 @@ pub(crate) fn mounted_below(mountinfo: &str, directory: &Path) -> Vec<(Mount, Re
         directory.is_absolute() && mount.point != directory && mount.point.starts_with(directory)
     };
     let below = mounts(mountinfo).filter(is_below);
-    let reached = below.filter(|mount| !read_only(mount)).map(|mount| (Reach::of_mount(&mount), mount));
+    let reached = below
+        .filter(|mount| !read_only(mount) && !NOTHING.contains(&mount.fs_type.as_str()))
+        .map(|mount| (Reach::of_mount(&mount), mount));
     reached.filter(|(reach, _)| *reach != Reach::Here).map(|(reach, mount)| (mount, reach)).collect()
 }
 
@@ -160,5 +191,26 @@ fn device_medium(device: u64) -> Medium {
         (false, true) => Medium::Iscsi,
         (true, _) => Medium::Local,
         (false, false) => Medium::Other(NoProof::Mixed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::makedev;
+
+    use super::*;
+
+    /// Catches: a fence that takes the storage away which the host has booted from, and one that owes a proof for each UEFI guest of a
+    /// host on zfs: libvirt puts the variables of a guest's firmware below `/var/lib/libvirt` by itself.
+    #[test]
+    fn memory_on_the_hosts_own_system_is_no_storage_of_its_guest() {
+        let mountinfo = "22 1 0:49 / / rw - nfs4 s:/root rw,addr=10.0.0.1\n40 22 0:50 / /mnt/vars rw - nfs4 s:/v rw,addr=10.0.0.1\n\
+                         41 22 0:51 / /srv rw - zfs tank rw\n";
+        let found = |medium, device, path: &str| Found { medium, device, path: path.into(), block: false };
+        let vars = |found: Found| found.has_memory_of_others(mountinfo);
+        assert!(!vars(found(Medium::Nfs, makedev(0, 49), "/var/lib/libvirt/qemu/nvram/a_VARS.fd")));
+        assert!(vars(found(Medium::Nfs, makedev(0, 50), "/mnt/vars/a_VARS.fd")));
+        let zfs = Medium::Other(NoProof::FileSystem("zfs".into()));
+        assert!(!vars(found(zfs, makedev(0, 51), "/srv/a_VARS.fd")), "it is not known to be anybody else's");
     }
 }

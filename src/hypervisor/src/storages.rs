@@ -75,7 +75,10 @@ impl Storages {
     fn of_mounts(&self, disks: &[Disk], one_kernel: bool, mountinfo: &str) -> Vec<Storage> {
         let links = disks.iter().filter(|disk| !disk.readonly).flat_map(|disk| &disk.chain);
         let links = links.filter(|link| match &link.source {
-            memory @ DiskSource::Memory(_) => self.reach(memory, mountinfo) != Reach::Here,
+            DiskSource::Memory(source) => match &**source {
+                DiskSource::File(_) => self.find(&link.source, mountinfo).has_memory_of_others(mountinfo),
+                other => matches!(self.reach(other, mountinfo), Reach::Shared(_)),
+            },
             _ => true,
         });
         let mut storages = BTreeMap::new();

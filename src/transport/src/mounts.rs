@@ -43,8 +43,13 @@ pub fn host_mounts(device: u64) -> io::Result<Vec<Mount>> {
 
 /// The same, by the files below `root`.
 pub(crate) fn mounts_with(root: &Path, device: u64) -> io::Result<Vec<Mount>> {
+    Ok(mounts_below(root)?.into_iter().filter(|mount| mount.device == device).collect())
+}
+
+/// All mounts of the host, by the files below `root`.
+pub(crate) fn mounts_below(root: &Path) -> io::Result<Vec<Mount>> {
     let text = fs::read_to_string(root.join(HOST_MOUNTS.trim_start_matches('/')))?;
-    Ok(mounts(&text).filter(|mount| mount.device == device).collect())
+    Ok(mounts(&text).collect())
 }
 
 /// One mount.
@@ -64,7 +69,16 @@ pub struct Mount {
     pub options: String,
 }
 
+/// Where a host has what it cannot do without.
+const SYSTEM: [&str; 6] = ["/", "/boot", "/etc", "/usr", "/var", "/var/lib"];
+
 impl Mount {
+    /// True where this host has its own system: a fence must not take it away, and no other host can have the same.
+    #[must_use]
+    pub fn is_of_the_system(&self) -> bool {
+        SYSTEM.iter().any(|point| self.point == Path::new(point))
+    }
+
     /// The value of an option; the empty text for one without a value.
     #[must_use]
     pub fn option(&self, name: &str) -> Option<&str> {

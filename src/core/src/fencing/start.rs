@@ -1,7 +1,7 @@
 //! How a fencer begins: from the marker in the run directory and, where it got its page back, from both halves of it.
 //! In doubt it was armed.
 
-use crate::fencing::fencer::{Fencer, note_seen, within_ttl};
+use crate::fencing::fencer::{Fencer, MOST, exempts, note_seen, within_ttl};
 use crate::fencing::state::{End, Guard, LeaseName, State};
 use crate::fencing::{AgentHalf, ArmedMarker, EndCause, FencerHalf, Marker, MarkerFound, Unproven, Wish};
 use crate::ids::{BootId, DomainId};
@@ -163,8 +163,12 @@ fn known_lease(marker: Option<&ArmedMarker>, agent: Option<&AgentHalf>) -> Lease
 /// An end that was latched stays latched, and a CLEAN that was proven stays proven.
 fn ended(now: &Now, own: &FencerHalf, marker: Option<&ArmedMarker>, agent: Option<&AgentHalf>) -> State {
     let lease = LeaseName { incarnation: own.incarnation, ..known_lease(marker, agent) };
-    let mut seen = Vec::new();
-    own.processes.iter().for_each(|process| note_seen(&mut seen, process.domain));
+    // What is exempt lives on, and nothing is owed for it.
+    let exempt =
+        agent.filter(|agent| lease.fits(agent)).map(|agent| agent.exempt.as_slice()).unwrap_or_default();
+    let ended = || own.processes.iter().filter(|process| !exempts(exempt, process.domain));
+    let mut seen = Vec::with_capacity(MOST);
+    ended().for_each(|process| note_seen(&mut seen, process.domain));
     if own.unproven_reason == Some(Unproven::StorageUnknown) {
         // Which domain it was is forgotten, and that there was one is not.
         note_seen(&mut seen, DomainId::default());
@@ -177,7 +181,7 @@ fn ended(now: &Now, own: &FencerHalf, marker: Option<&ArmedMarker>, agent: Optio
         cause: EndCause::Passed,
         published: true,
         tokens_read: None,
-        ran: !own.processes.is_empty(),
+        ran: ended().next().is_some(),
         seen,
         unquiet: now.instant,
         stirred: true,

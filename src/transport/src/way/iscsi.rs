@@ -8,7 +8,7 @@ use super::Obstacle;
 use super::mapped::{self, MappedDevice};
 use crate::block::place_in_sysfs;
 use crate::iscsi::target_of;
-use crate::mounts::mounts_with;
+use crate::mounts::{HOST_MOUNTS, Mount, mounts_below};
 
 /// The way to a device of iSCSI sessions.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,14 +46,29 @@ impl IscsiWay {
         let stack = mapped::stack(&full)?;
         let paths =
             stack.disks.iter().map(|disk| IscsiPath::at(root, disk)).collect::<Result<Vec<_>, _>>()?;
-        let mounted =
-            mounts_with(root, device).unwrap_or_default().into_iter().next().map(|mount| mount.point);
+        let mounts =
+            mounts_below(root).map_err(|error| Obstacle::unreadable(Path::new(HOST_MOUNTS), &error))?;
+        if let Some(point) = system_on(root, &mounts, &paths) {
+            return Err(Obstacle::OwnSystem(point));
+        }
+        let mounted = mounts.into_iter().find(|mount| mount.device == device).map(|mount| mount.point);
         match &mounted {
             // It would have to be unmounted, which waits for whatever else it is of.
             Some(point) if !stack.devices.is_empty() => Err(Obstacle::MappedFileSystem(point.clone())),
             _ => Ok(Some(Self { mapped: stack.devices, paths, mounted })),
         }
     }
+}
+
+/// Where a part of this host's own system lies on one of these disks, whose deletion would take it away.
+fn system_on(root: &Path, mounts: &[Mount], paths: &[IscsiPath]) -> Option<PathBuf> {
+    let on_them = |mount: &Mount| {
+        let Some(place) = place_in_sysfs(root, mount.device) else { return false };
+        let beneath = mapped::stack(&place).map_or_else(|_| vec![place], |stack| stack.disks);
+        beneath.iter().any(|disk| paths.iter().any(|path| disk.starts_with(&path.place)))
+    };
+    let mut system = mounts.iter().filter(|mount| mount.is_of_the_system());
+    system.find(|mount| on_them(mount)).map(|mount| mount.point.clone())
 }
 
 impl IscsiPath {
@@ -141,6 +156,7 @@ mod tests {
             }
             this.write("sys/class/scsi_host/host2/proc_name", &format!("{driver}\n"))?;
             this.write("sys/class/iscsi_session/session7/targetname", "iqn.2026-01.t:x\n")?;
+            this.write("proc/1/mountinfo", "")?;
             Ok(this)
         }
 
@@ -181,6 +197,21 @@ mod tests {
             ["10.0.0.1:3260".parse().expect("one"), "10.0.0.2:3260".parse().expect("another")]
         );
         assert_eq!(kernel.way(8, 32), Ok(None), "no such device");
+        Ok(())
+    }
+
+    /// Catches: a fence that deletes the disk which the host has booted from, since a domain has something on it too.
+    #[test]
+    fn a_disk_that_carries_the_hosts_own_system_is_left_alone() -> io::Result<()> {
+        let kernel = Kernel::new("iscsi_tcp")?;
+        kernel.portal("persistent_", "10.0.0.1")?;
+        let partition = "sys/devices/platform/host2/session7/target2:0:0/2:0:0:1/block/sdb/sdb2";
+        fs::create_dir_all(kernel.root().join(partition))?;
+        symlink(kernel.root().join(partition), kernel.root().join("sys/dev/block/8:18"))?;
+        kernel.write("proc/1/mountinfo", "22 1 8:18 / / rw - ext4 /dev/sdb2 rw\n")?;
+        assert_eq!(kernel.way(8, 16), Err(Obstacle::OwnSystem(PathBuf::from("/"))));
+        kernel.write("proc/1/mountinfo", "22 1 8:18 / /srv rw - ext4 /dev/sdb2 rw\n")?;
+        assert!(kernel.way(8, 16).is_ok());
         Ok(())
     }
 

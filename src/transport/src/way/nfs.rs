@@ -48,6 +48,9 @@ impl NfsWay {
         let here = host_mounts(root, device)?;
         let Some(first) = here.first() else { return Ok(None) };
         let nfs = NfsMount::of(first).ok_or(Obstacle::NumberReused)?;
+        if let Some(system) = here.iter().find(|mount| mount.is_of_the_system()) {
+            return Err(Obstacle::OwnSystem(system.point.clone()));
+        }
         let server = nfs.server.filter(|_| nfs.tcp).ok_or(Obstacle::NoTcpServer)?;
         if !volumes::is_known(root, device)? {
             return Err(Obstacle::OtherNamespace);

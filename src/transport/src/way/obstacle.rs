@@ -32,6 +32,9 @@ pub enum Obstacle {
     /// A file system on a mapped device: where.
     #[error("a file system on a mapped device is mounted at {}", .0.display())]
     MappedFileSystem(PathBuf),
+    /// This host's own system lies on it: a fence would take it away from under everything that runs here.
+    #[error("this host's own system lies on it ({})", .0.display())]
+    OwnSystem(PathBuf),
     /// An adapter's session, or one over RDMA (iSER).
     #[error("its session is not the kernel's own over TCP")]
     ForeignDriver,
@@ -58,6 +61,7 @@ impl Obstacle {
             Self::MappedFileSystem(_) => {
                 "Give the domains volumes of their own, or put the file system on a session's own disk."
             }
+            Self::OwnSystem(_) => "Give the domains storage of their own: another export, another LUN.",
             Self::ForeignDriver => {
                 "Log in through the kernel's own initiator over TCP: iface.transport_name = tcp."
             }

@@ -46,6 +46,24 @@ fn a_latch_and_a_clean_outlive_a_restart() {
     assert!(host.killed.contains(&process(2, 8300)), "and it kills newcomers");
 }
 
+/// Catches: a fencer that is started again between the latch and the proof, and owes the storages of a guest that is exempt, which
+/// nobody has named: that host would be reset together with the guest, or rebooted.
+#[test]
+fn what_is_exempt_owes_nothing_to_a_fencer_that_is_started_again_after_the_latch() {
+    let mut host = Host::armed();
+    let guest = process(2, 0);
+    (host.agent.exempt, host.agent.covered) = (vec![guest.domain], Vec::new());
+    host.processes = vec![guest];
+    host.beat(1000);
+    host.scan_works = false;
+    host.beat_at(&now(8000));
+    assert!(host.is_latched() && !host.is_clean());
+    host.restart(8100);
+    host.scan_works = true;
+    host.beat(8200);
+    assert!(host.killed.is_empty() && host.is_clean(), "{:?}", host.published.unproven_reason);
+}
+
 #[test]
 fn what_is_guarded_against_the_marker_is_guarded_when_the_page_is_lost_too() {
     let mut host = Host::armed();
