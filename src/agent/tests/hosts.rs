@@ -5,18 +5,14 @@ mod common;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use common::{Cluster, can_make_hosts, wait_for};
+use common::{Cluster, Host, can_make_hosts, wait_for};
 use leasefence_api::{HostState, VerdictClass};
 
 /// A claim waits 3 s, libvirt's absence is waited for 10 s, and then the lease is armed.
 const JOINS_WITHIN: Duration = Duration::from_secs(40);
 
-#[test]
-fn a_dead_host_is_expired_within_its_terms_and_comes_back_as_another_incarnation() {
-    if !can_make_hosts() {
-        return;
-    }
-    let cluster = Cluster::new();
+/// Two hosts that hold their leases, of which the first has seen the second alive.
+fn two_that_see_each_other(cluster: &Cluster) -> (Host, Host) {
     let (mut first, mut second) = (cluster.host("host-1"), cluster.host("host-2"));
     first.start();
     second.start();
@@ -26,6 +22,16 @@ fn a_dead_host_is_expired_within_its_terms_and_comes_back_as_another_incarnation
         Ok(said) if said.state == HostState::Alive => Ok(()),
         other => Err(format!("{other:?}")),
     });
+    (first, second)
+}
+
+#[test]
+fn a_dead_host_is_expired_within_its_terms_and_comes_back_as_another_incarnation() {
+    if !can_make_hosts() {
+        return;
+    }
+    let cluster = Cluster::new();
+    let (first, mut second) = two_that_see_each_other(&cluster);
 
     second.power_off();
     let dead = Instant::now();
@@ -104,15 +110,7 @@ fn a_fence_request_is_obeyed_and_its_receipt_is_the_proof() {
         return;
     }
     let cluster = Cluster::new();
-    let (mut first, mut second) = (cluster.host("host-1"), cluster.host("host-2"));
-    first.start();
-    second.start();
-    first.wait_state("held", JOINS_WITHIN);
-    second.wait_state("held", JOINS_WITHIN);
-    wait_for(Duration::from_secs(5), || match first.verdict("host-2") {
-        Ok(said) if said.state == HostState::Alive => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
+    let (first, _second) = two_that_see_each_other(&cluster);
     let asked = Instant::now();
     let (answer, verdict) = common::block_on(async {
         let client = first.client();
@@ -135,15 +133,9 @@ fn one_request_on_one_host_disarms_both_and_one_on_the_other_arms_them_again() {
         return;
     }
     let cluster = Cluster::new();
-    let (mut first, mut second) = (cluster.host("host-1"), cluster.host("host-2"));
-    first.start();
-    second.start();
+    let (first, second) = two_that_see_each_other(&cluster);
     let before = [&first, &second]
         .map(|host| host.wait_state("held", JOINS_WITHIN).own.generation.expect("it has one"));
-    wait_for(Duration::from_secs(5), || match first.verdict("host-2") {
-        Ok(said) if said.state == HostState::Alive => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
     let asked = Instant::now();
     let client = first.client().with_deadline(Duration::from_secs(60));
     let answer = common::block_on(async { client.disarm_cluster().await }).expect("all follow");

@@ -132,16 +132,13 @@ impl Found {
 
 /// What is mounted below a directory, and can be written by whom the directory is given to, but for what is this host's alone.
 pub(crate) fn mounted_below(mountinfo: &str, directory: &Path) -> Vec<(Mount, Reach)> {
-    let read_only = |mount: &Mount| {
-        [&mount.flags, &mount.options].iter().any(|list| list.split(',').any(|word| word == "ro"))
-    };
     // Of a directory that was not found nothing is known, and its own storage says so.
     let is_below = |mount: &Mount| {
         directory.is_absolute() && mount.point != directory && mount.point.starts_with(directory)
     };
     let below = mounts(mountinfo).filter(is_below);
     let reached = below
-        .filter(|mount| !read_only(mount) && !NOTHING.contains(&mount.fs_type.as_str()))
+        .filter(|mount| !mount.is_read_only() && !NOTHING.contains(&mount.fs_type.as_str()))
         .map(|mount| (Reach::of_mount(&mount), mount));
     reached.filter(|(reach, _)| *reach != Reach::Here).map(|(reach, mount)| (mount, reach)).collect()
 }

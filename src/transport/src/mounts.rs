@@ -79,6 +79,12 @@ impl Mount {
         SYSTEM.iter().any(|point| self.point == Path::new(point))
     }
 
+    /// True where nothing of it can be written to, by this mount or at all.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        [&self.flags, &self.options].iter().any(|list| list.split(',').any(|option| option == "ro"))
+    }
+
     /// The value of an option; the empty text for one without a value.
     #[must_use]
     pub fn option(&self, name: &str) -> Option<&str> {

@@ -8,6 +8,7 @@ use nix::sys::stat::{major, makedev};
 
 use crate::block::Beneath;
 use crate::mounts::{HOST_MOUNTS, Mount, mount_of};
+use crate::way::host_driver;
 
 /// Who can get at a storage.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -130,7 +131,7 @@ impl Reach {
             };
         }
         if name.starts_with("sd") {
-            return match scsi_driver(&place).as_deref() {
+            return match host_driver(root, &place).as_deref() {
                 Some("ib_srp") => Self::Shared(format!("the SRP disk {name}")),
                 // Its other end is what this host's own target serves, which may lie anywhere.
                 None | Some("tcm_loopback") => unknown(),
@@ -152,17 +153,6 @@ impl Reach {
         // A node whose device nobody finds says nothing of where its bytes lie.
         (mount.fs_type != "devtmpfs").then(|| Self::of_file_system(root, &mount, depth))
     }
-}
-
-/// The driver of the SCSI host that a disk hangs on, as it calls itself.
-fn scsi_driver(place: &Path) -> Option<String> {
-    let is_host = |part: &&Path| {
-        let name = part.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("host"));
-        name.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let host = place.ancestors().find(is_host)?;
-    let name = fs::read_to_string(host.join("scsi_host").join(host.file_name()?).join("proc_name")).ok()?;
-    Some(name.trim().to_owned())
 }
 
 /// The number of the device that a file system names as its own: `/dev/sda2`, `/dev/mapper/vg-root`.
@@ -236,8 +226,8 @@ mod tests {
             ("pci/infiniband_srp/host5", "ib_srp"),
             ("tcm_loop_0/host6", "tcm_loopback"),
         ] {
-            let host = devices.join(host);
-            let described = host.join("scsi_host").join(host.file_name().expect("a name"));
+            let name = Path::new(host).file_name().expect("a name");
+            let described = root.path().join("sys/class/scsi_host").join(name);
             fs::create_dir_all(&described).expect("made");
             fs::write(described.join("proc_name"), format!("{driver}\n")).expect("written");
         }

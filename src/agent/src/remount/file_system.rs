@@ -14,7 +14,7 @@ use leasefence_transport::{IscsiPath, Mount, mounts, place_in_sysfs, scsi_device
 use nix::sys::stat::major;
 
 use super::fstab::{Entry, FSTAB, host_fstab};
-use super::noted::{Presence, host_list, in_the_hosts_mounts};
+use super::noted::{Presence, host_list, in_the_hosts_mounts, seen_at};
 
 const ROOT: &str = "/";
 
@@ -167,9 +167,7 @@ impl FileSystemNote {
     }
 
     fn standing(&self, root: &Path, mountinfo: &str) -> Standing {
-        // The last one at a point is the one that is seen. What waits to be mounted by systemd on demand is nothing.
-        let last = mounts(mountinfo).filter(|mount| mount.point == self.mount.point).last();
-        let Some(mount) = last.filter(|mount| mount.fs_type != "autofs") else { return Standing::Away };
+        let Some(mount) = seen_at(&self.mount.point, mountinfo) else { return Standing::Away };
         if is_dead(root, &mount) {
             return Standing::Dead;
         }
@@ -177,7 +175,7 @@ impl FileSystemNote {
         match part {
             Some(part) if part != self.part => Standing::Hindered("another disk is mounted there"),
             None => Standing::Hindered("something else is mounted there"),
-            Some(_) if is_read_only(&mount) && !is_read_only(&self.mount) => Standing::ReadOnly,
+            Some(_) if mount.is_read_only() && !self.mount.is_read_only() => Standing::ReadOnly,
             Some(_) => Standing::Works,
         }
     }
@@ -212,10 +210,6 @@ fn is_dead(root: &Path, mount: &Mount) -> bool {
 /// noted by its address then, as a disk that says nothing is.
 fn is_being_deleted(scsi: &Path) -> bool {
     fs::symlink_metadata(scsi.join("wwid")).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-}
-
-fn is_read_only(mount: &Mount) -> bool {
-    [&mount.flags, &mount.options].into_iter().any(|options| options.split(',').any(|option| option == "ro"))
 }
 
 /// What a field of fstab leads to: `UUID=…`, or a path; none where there is no such disk, or it is of no session.

@@ -1,16 +1,16 @@
 //! A mount of NFS that the fencer has taken off.
 
-use leasefence_transport::{Mount, NfsMount, mounts};
+use leasefence_transport::{Mount, NfsMount};
 
 use super::fstab::{Entry, host_fstab};
-use super::noted::{Presence, host_list, in_the_hosts_mounts};
+use super::noted::{Presence, host_list, in_the_hosts_mounts, seen_at};
 
 /// Where what was mounted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct MountNote(pub(super) Mount);
 
 impl MountNote {
-    /// Whether it is seen at its place. The last one there is; what waits to be mounted by systemd on demand is nothing.
+    /// Whether it is seen at its place.
     pub(super) fn presence(&self, mountinfo: &str) -> Presence {
         match self.seen(mountinfo) {
             Some(mount) if self.is(&mount) => Presence::There,
@@ -41,8 +41,7 @@ impl MountNote {
     }
 
     fn seen(&self, mountinfo: &str) -> Option<Mount> {
-        let last = mounts(mountinfo).filter(|mount| mount.point == self.0.point).last();
-        last.filter(|mount| mount.fs_type != "autofs")
+        seen_at(&self.0.point, mountinfo)
     }
 
     fn is(&self, mount: &Mount) -> bool {
@@ -77,6 +76,8 @@ fn is_same_source(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use leasefence_transport::mounts;
+
     use super::*;
 
     const NFS: &str = "40 22 0:50 / /mnt/d rw,nosuid - nfs4 s:/disks rw,vers=4.2\n";

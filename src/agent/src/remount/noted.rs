@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use leasefence_transport::{HOST_MOUNTS, IscsiWay, NfsMount, mounts};
+use leasefence_transport::{HOST_MOUNTS, IscsiWay, Mount, NfsMount, mounts};
 
 use super::file_system::FileSystemNote;
 use super::mapped::MappedNote;
@@ -133,6 +133,12 @@ fn note<'a>(word: &str, line: &'a str) -> Option<(u64, &'a str)> {
 /// Why they cannot be read, in words.
 pub(super) fn host_list() -> Result<String, String> {
     fs::read_to_string(HOST_MOUNTS).map_err(|error| format!("reading {HOST_MOUNTS}: {error}"))
+}
+
+/// What is seen at this place: the last mount there is. What waits to be mounted by systemd on demand is nothing.
+pub(super) fn seen_at(point: &Path, mountinfo: &str) -> Option<Mount> {
+    let last = mounts(mountinfo).filter(|mount| mount.point == point).last();
+    last.filter(|mount| mount.fs_type != "autofs")
 }
 
 /// Runs a command that may have to wait for a server, for a while, and returns what it says.

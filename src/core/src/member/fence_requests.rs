@@ -13,6 +13,16 @@ use crate::time::{HolderDeadline, Instant};
 
 /// How long a request is open.
 pub(super) const OPEN_FOR: Duration = Duration::from_secs(30);
+/// When one that was opened, or first seen, then is over.
+pub(super) fn end_of(opened: Instant) -> Instant {
+    opened.plus(OPEN_FOR)
+}
+
+/// True once that one is over.
+pub(super) fn has_ended(opened: Instant, now: Instant) -> bool {
+    HolderDeadline(end_of(opened)).reached(now)
+}
+
 /// Between two passes of requester and victim while one is open.
 pub(super) const HURRIED_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -65,7 +75,7 @@ impl FenceRequests {
         let mut closed = Vec::new();
         self.asks.retain(|ask| {
             let proven = is_over(ask.request.target);
-            let keep = !proven && !HolderDeadline(ask.opened.plus(OPEN_FOR)).reached(now);
+            let keep = !proven && !has_ended(ask.opened, now);
             if !keep {
                 closed.push((ask.clone(), proven));
             }
@@ -76,7 +86,7 @@ impl FenceRequests {
 
     /// When the next own request is over, if nothing is proven before.
     pub(super) fn next_end(&self) -> Option<Instant> {
-        self.asks.iter().map(|ask| ask.opened.plus(OPEN_FOR)).min_by_key(|end| end.boot_ns)
+        self.asks.iter().map(|ask| end_of(ask.opened)).min_by_key(|end| end.boot_ns)
     }
 
     /// All own requests, closed: the incarnation that asked is over.
@@ -122,5 +132,5 @@ impl FenceRequests {
 }
 
 fn is_open(seen: &Seen, now: Instant) -> bool {
-    !HolderDeadline(seen.since.plus(OPEN_FOR)).reached(now)
+    !has_ended(seen.since, now)
 }

@@ -18,6 +18,15 @@ fn lease(world: &World, index: usize) -> String {
     statuses.first().map(|domain| domain.lease.clone()).unwrap_or_default()
 }
 
+/// A start of domain 1 on host 0, whose disk is on NFS, is permitted; QEMU was not run yet.
+fn permitted_on_nfs() -> World {
+    let mut world = World::held(2);
+    world.hosts[0].storage_kind = StorageKind::Nfs;
+    let asked = world.user_asks(0, 1);
+    assert!(world.answer(0, asked).0);
+    world
+}
+
 /// A user starts domain 1 on host 0, through the hook, and it runs for a while.
 fn a_user_starts_it_here(world: &mut World) {
     let asked = world.user_asks(0, 1);
@@ -94,10 +103,7 @@ fn a_start_that_fails_is_given_up_by_release_and_the_fencers_scan_and_leaves_not
 
 /// A start that fails after QEMU was run, on a host that nothing can be shown quiet on from then on.
 fn fails_after_qemu_was_run(unquiet: impl FnOnce(&mut Host), for_ms: u64) -> World {
-    let mut world = World::held(2);
-    world.hosts[0].storage_kind = StorageKind::Nfs;
-    let asked = world.user_asks(0, 1);
-    assert!(world.answer(0, asked).0);
+    let mut world = permitted_on_nfs();
     let begins = world.hook(0, 1, HookOperation::Start);
     assert!(world.answer(0, begins).0);
     unquiet(&mut world.hosts[0]);
@@ -123,10 +129,7 @@ fn one_that_fails_after_qemu_was_run_is_given_up_only_once_its_storages_are_quie
 /// that has sent may still be on its way (R6; simulator, `users` seed 250961).
 #[test]
 fn one_whose_qemu_died_unseen_is_not_started_again_under_its_token() {
-    let mut world = World::held(2);
-    world.hosts[0].storage_kind = StorageKind::Nfs;
-    let asked = world.user_asks(0, 1);
-    assert!(world.answer(0, asked).0);
+    let mut world = permitted_on_nfs();
     let begins = world.hook(0, 1, HookOperation::Start);
     assert!(world.answer(0, begins).0);
     world.hook(0, 1, HookOperation::Release);
@@ -167,10 +170,7 @@ fn one_whose_qemu_died_unseen_under_its_recoverys_token_is_not_started_again() {
 /// Catches: a start that waits for nothing where libvirt has given the one before up without having run QEMU.
 #[test]
 fn one_that_was_given_up_before_qemu_was_run_is_started_again_under_its_token() {
-    let mut world = World::held(2);
-    world.hosts[0].storage_kind = StorageKind::Nfs;
-    let asked = world.user_asks(0, 1);
-    assert!(world.answer(0, asked).0);
+    let mut world = permitted_on_nfs();
     world.hook(0, 1, HookOperation::Release);
     let again = world.user_asks(0, 1);
     assert!(world.answer(0, again).0, "{}", world.story());

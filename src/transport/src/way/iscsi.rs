@@ -110,8 +110,9 @@ pub fn scsi_device_of(full: &Path) -> Option<(PathBuf, u32)> {
     None
 }
 
-/// The driver of the SCSI host that a device hangs on: `iscsi_tcp`, or that of an adapter or of iSER.
-fn host_driver(root: &Path, place: &Path) -> Option<String> {
+/// The driver of the SCSI host that a device with this place in sysfs hangs on, as it calls itself: `iscsi_tcp`, or that of an adapter
+/// or of iSER.
+pub(crate) fn host_driver(root: &Path, place: &Path) -> Option<String> {
     let mut names = place.components().rev().filter_map(|part| part.as_os_str().to_str());
     let host = names.find(|name| name.strip_prefix("host").is_some_and(|n| n.parse::<u32>().is_ok()))?;
     let name = fs::read_to_string(root.join("sys/class/scsi_host").join(host).join("proc_name")).ok()?;

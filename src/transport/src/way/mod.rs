@@ -9,6 +9,7 @@ mod nfs;
 mod obstacle;
 mod volumes;
 
+pub(crate) use iscsi::host_driver;
 pub use iscsi::{IscsiPath, IscsiWay, scsi_device_of};
 pub use mapped::{MappedDevice, Mapping};
 pub use nfs::{Locks, NfsWay, Sharer};

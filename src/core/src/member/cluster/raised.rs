@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::ClusterAsk;
 use crate::member::RequestId;
-use crate::member::fence_requests::OPEN_FOR;
-use crate::time::{HolderDeadline, Instant, ObserverDeadline};
+use crate::member::fence_requests::{end_of, has_ended};
+use crate::time::{Instant, ObserverDeadline};
 
 /// A request of this host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Open {
 impl Open {
     /// True once it is not waited for any longer.
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        HolderDeadline(self.opened.plus(OPEN_FOR)).reached(now)
+        has_ended(self.opened, now)
     }
 }
 
@@ -69,7 +69,7 @@ impl Raised {
 
     /// When its time is over, if all others have not followed before.
     pub(in crate::member) fn next_end(&self) -> Option<Instant> {
-        self.open.map(|open| open.opened.plus(OPEN_FOR))
+        self.open.map(|open| end_of(open.opened))
     }
 
     /// A record is about to be issued: gives what it asks for. `read_within` is the time within which each other host reads a record

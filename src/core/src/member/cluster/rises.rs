@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::ClusterAsk;
 use crate::format::{HostRecord, HostState};
 use crate::ids::{Incarnation, Sequence, Slot};
-use crate::member::fence_requests::OPEN_FOR;
-use crate::time::{HolderDeadline, Instant};
+use crate::member::fence_requests::has_ended;
+use crate::time::Instant;
 
 /// A bit that this process has seen to rise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +49,7 @@ pub(super) struct Rises {
 impl Rises {
     /// Takes another host's newest record, read by a scan that ended at `ended`; `gone`: its incarnation is known to be over.
     /// Gives what must be obeyed: asked for since a record of this life before, still asked for by one that is newer than the first
-    /// that did, within [`OPEN_FOR`] of that one, and until it is [`Self::obeyed`]. Of two hosts that ask for the opposite the one
+    /// that did, within [`OPEN_FOR`](crate::member::fence_requests::OPEN_FOR) of that one, and until it is [`Self::obeyed`]. Of two hosts that ask for the opposite the one
     /// that rose last counts. A write that lands late (R5) shows no newer record.
     pub(super) fn look(&mut self, record: &HostRecord, gone: bool, ended: Instant) -> Option<ClusterAsk> {
         let now = Seen {
@@ -123,7 +123,7 @@ impl Rises {
 }
 
 fn is_open(rise: &Rise, now: Instant) -> bool {
-    !HolderDeadline(rise.since.plus(OPEN_FOR)).reached(now)
+    !has_ended(rise.since, now)
 }
 
 #[cfg(test)]
