@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use leasefence_api as api;
 use leasefence_core::fencing::StorageKind;
 use leasefence_hypervisor::Storage;
-use leasefence_transport::{Beneath, HOST_MOUNTS, mount_of};
+use leasefence_transport::{Beneath, HOST_MOUNTS, mount_of, read_list};
 
 use crate::writers::{self, Writer};
 
@@ -30,7 +30,7 @@ impl SetUp {
 
     /// What it is now. Touches neither lease nor mounts.
     pub(crate) fn look(&self) -> Sight {
-        let mountinfo = fs::read_to_string(HOST_MOUNTS).unwrap_or_default();
+        let mountinfo = read_list(Path::new(HOST_MOUNTS)).unwrap_or_default();
         let lease_device = mount_of(&mountinfo, &self.lease).map(|mount| mount.device);
         // A path below /dev is looked at without asking any storage.
         let own = Some(&self.lease)

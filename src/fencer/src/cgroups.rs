@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
 use leasefence_core::fencing::DomainProcess;
+use leasefence_transport::read_list;
 
 use crate::proc_stat;
 
@@ -98,7 +99,7 @@ impl Shared {
 
 /// Where the hierarchy of v2 is mounted: alone, or beside those of v1.
 fn mount_of_v2() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mounts = read_list(Path::new("/proc/self/mountinfo")).ok()?;
     mounts.lines().find_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         let mut fields = before.split(' ');

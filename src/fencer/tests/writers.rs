@@ -5,11 +5,12 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use common::{Host, Process, SOON, TTL, fencer_half, in_namespace, wait_until};
 use leasefence_core::fencing::{QuiesceTarget, StorageKind, Unproven};
-use leasefence_transport::mount_of;
+use leasefence_transport::{mount_of, read_list};
 
 /// A process by this name that has a disk of this host's open.
 fn start(host: &Host, name: &str, opens: &str) -> Process {
@@ -23,7 +24,7 @@ fn start(host: &Host, name: &str, opens: &str) -> Process {
 /// A host with a domain on the storage that its files lie on.
 fn host() -> (Host, u64) {
     let mut host = Host::new();
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mounts = read_list(Path::new("/proc/self/mountinfo")).unwrap();
     let device = mount_of(&mounts, &host.path("disk")).unwrap().device;
     host.half.quiesce = vec![QuiesceTarget { kind: StorageKind::OneKernel, device }];
     (host, device)

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use leasefence_core::barrier::BarrierWalk;
+use leasefence_transport::read_list;
 use rustix::fs::OFlags;
 
 use crate::medium::{MOUNTS, medium_of, mounted_below};
@@ -63,7 +64,7 @@ enum Place {
 /// # Errors
 /// [`BarrierError`], which names the path. Barriers before it may have been written; that harms nothing.
 pub fn barrier(disks: &[Disk], host: &str) -> Result<Duration, BarrierError> {
-    let mountinfo = fs::read_to_string(MOUNTS).unwrap_or_default();
+    let mountinfo = read_list(Path::new(MOUNTS)).unwrap_or_default();
     let mut walk = BarrierWalk::over(places(disks, &mountinfo)?);
     while let Some(place) = walk.next_place() {
         let begun = Instant::now();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use leasefence_transport::{Beneath, Mount, Reach, mount_of, mounts};
+use leasefence_transport::{Beneath, Mount, Reach, mount_of, mounts, read_list};
 use rustix::fs::{major, statfs};
 
 use crate::no_proof::NoProof;
@@ -97,9 +97,8 @@ impl Found {
     /// What the kernel calls it: what is mounted, or the device's path. None where nothing was found.
     pub(crate) fn place(&self, mountinfo: &str) -> Option<String> {
         let mounted = mount_of(mountinfo, &self.path).filter(|mount| mount.device == self.device);
-        let path = || self.path.display().to_string();
-        let place = mounted.map_or_else(path, |mount| mount.source);
-        (!place.is_empty()).then_some(place)
+        let place = mounted.map_or_else(|| self.path.clone().into(), |mount| mount.source);
+        (!place.is_empty()).then(|| place.to_string_lossy().into_owned())
     }
 
     /// Whether what is memory to a guest (the variables of its firmware) and lies here may be written by another host. On the file
@@ -173,7 +172,7 @@ fn file_system_medium(path: &Path, device: u64) -> Medium {
 }
 
 fn type_of(path: &Path, magic: u64) -> String {
-    let mount = mount_of(&fs::read_to_string(MOUNTS).unwrap_or_default(), path);
+    let mount = mount_of(&read_list(Path::new(MOUNTS)).unwrap_or_default(), path);
     mount.map_or_else(|| format!("{magic:#x}"), |mount| mount.fs_type)
 }
 

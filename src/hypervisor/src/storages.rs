@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use leasefence_core::fencing::{QuiesceTarget, StorageKind};
-use leasefence_transport::{Mount, Reach, Sharer};
+use leasefence_transport::{Mount, Reach, Sharer, read_list};
 
 use crate::medium::{Found, MOUNTS, Medium, medium_of, mounted_below};
 use crate::no_proof::NoProof;
@@ -69,7 +69,7 @@ impl Storages {
     /// alone. Blocks for at most half a second a path; a path that does not answer keeps its last answer for as long as the
     /// kernel's table of mounts says the same.
     pub fn of(&self, disks: &[Disk], one_kernel: bool) -> Vec<Storage> {
-        self.of_mounts(disks, one_kernel, &std::fs::read_to_string(MOUNTS).unwrap_or_default())
+        self.of_mounts(disks, one_kernel, &read_list(Path::new(MOUNTS)).unwrap_or_default())
     }
 
     fn of_mounts(&self, disks: &[Disk], one_kernel: bool, mountinfo: &str) -> Vec<Storage> {
@@ -100,7 +100,7 @@ impl Storages {
     /// Who can get at the images that the domain's own disks are written to: each with its name, for people. What a disk is backed
     /// by is only read. Blocks as [`Self::of`].
     pub fn reaches(&self, disks: &[Disk]) -> Vec<(String, Reach)> {
-        let mountinfo = std::fs::read_to_string(MOUNTS).unwrap_or_default();
+        let mountinfo = read_list(Path::new(MOUNTS)).unwrap_or_default();
         let written = disks.iter().filter(|disk| !disk.readonly).filter_map(|disk| disk.chain.first());
         let reach = |source: &DiskSource| (source.describe(), self.reach(source, &mountinfo));
         written.map(|link| reach(&link.source)).collect()

@@ -26,7 +26,7 @@ mod way;
 pub use block::{Beneath, BlockDevice, place_in_sysfs};
 pub use iscsi::IscsiSession;
 pub use keeper::{Activity, Keeper};
-pub use mounts::{HOST_MOUNTS, Mount, host_mounts, mount_of, mount_with_id, mounts, unescaped};
+pub use mounts::{HOST_MOUNTS, Mount, host_mounts, mount_of, mount_with_id, mounts, read_list, unescaped};
 pub use nfs::NfsMount;
 pub use open_files::{OpenFile, has_ended, open_for_writing};
 pub use reach::Reach;

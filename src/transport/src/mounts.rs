@@ -19,7 +19,7 @@ pub(crate) const PROC: &str = "/proc";
 /// # Errors
 /// When the list cannot be read.
 pub(crate) fn our_mounts(proc: &Path) -> io::Result<String> {
-    fs::read_to_string(proc.join("self/mountinfo"))
+    read_list(&proc.join("self/mountinfo"))
 }
 
 /// The mounts of the host and of this process. The unit has a mount namespace of its own in which `/home`, `/root` and
@@ -30,7 +30,26 @@ pub(crate) fn our_mounts(proc: &Path) -> io::Result<String> {
 /// When not even our own list can be read.
 pub(crate) fn all_mounts(proc: &Path) -> io::Result<String> {
     let ours = our_mounts(proc)?;
-    Ok(fs::read_to_string(proc.join("1/mountinfo")).unwrap_or_default() + &ours)
+    Ok(read_list(&proc.join("1/mountinfo")).unwrap_or_default() + &ours)
+}
+
+/// One of the kernel's lists of names (`mountinfo`, `mountstats`, `swaps`), or `/etc/fstab`. They have blanks and backslashes as three octal
+/// digits, and any other byte as it is: what of it is no UTF-8 is put into digits as well. So [`unescaped`] gives each name whole, and the
+/// odd name of one mount hides no other.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_list(path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8(fs::read(path)?).unwrap_or_else(|error| escaped(error.as_bytes())))
+}
+
+fn escaped(list: &[u8]) -> String {
+    let mut text = String::with_capacity(list.len());
+    for chunk in list.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\{byte:03o}")));
+    }
+    text
 }
 
 /// Where and how the host has mounted the file system with this device number.
@@ -43,13 +62,17 @@ pub fn host_mounts(device: u64) -> io::Result<Vec<Mount>> {
 
 /// The same, by the files below `root`.
 pub(crate) fn mounts_with(root: &Path, device: u64) -> io::Result<Vec<Mount>> {
-    Ok(mounts_below(root)?.into_iter().filter(|mount| mount.device == device).collect())
+    Ok(mounts(&host_list(root)?).filter(|mount| mount.device == device).collect())
 }
 
 /// All mounts of the host, by the files below `root`.
 pub(crate) fn mounts_below(root: &Path) -> io::Result<Vec<Mount>> {
-    let text = fs::read_to_string(root.join(HOST_MOUNTS.trim_start_matches('/')))?;
-    Ok(mounts(&text).collect())
+    Ok(mounts(&host_list(root)?).collect())
+}
+
+/// The same as the kernel lists them.
+pub(crate) fn host_list(root: &Path) -> io::Result<String> {
+    read_list(&root.join(HOST_MOUNTS.trim_start_matches('/')))
 }
 
 /// One mount.
@@ -62,7 +85,7 @@ pub struct Mount {
     /// The file system's type: `nfs4`, `ext4`.
     pub fs_type: String,
     /// What is mounted: `server:/export`, `/dev/sda1`.
-    pub source: String,
+    pub source: OsString,
     /// What this mount alone has: `rw,nosuid`.
     pub flags: String,
     /// The options of the file system, separated by commas.
@@ -125,7 +148,7 @@ fn parse(line: &str) -> Option<Mount> {
         point: PathBuf::from(point),
         fs_type: fs_type.to_owned(),
         flags: place.split(' ').nth(5)?.to_owned(),
-        source: unescaped(source).to_string_lossy().into_owned(),
+        source: unescaped(source),
         options: options.to_owned(),
     })
 }
@@ -182,6 +205,25 @@ mod tests {
         Ok(())
     }
 
+    /// Catches: an agent that does not start, and a host without a proof, since somebody has mounted a stick with an old name; and a
+    /// mount with such a name that is looked for, or unmounted, at another place.
+    #[test]
+    fn a_name_that_is_no_utf_8_hides_no_other_and_is_whole_itself() -> io::Result<()> {
+        let proc = tempfile::tempdir()?;
+        fs::create_dir_all(proc.path().join("self"))?;
+        let list = b"40 22 0:50 / /lease\xc3\xa4 rw - nfs4 s:/l rw\n41 22 8:1 / /mnt/\xff\\040\xe4 rw - vfat /dev/\xfe rw\n";
+        fs::write(proc.path().join("self/mountinfo"), list)?;
+        let all: Vec<Mount> = mounts(&all_mounts(proc.path())?).collect();
+        let [lease, stick] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(lease.point, Path::new("/lease\u{e4}"));
+        assert_eq!(stick.point.as_os_str().as_bytes(), b"/mnt/\xff \xe4");
+        assert_eq!(stick.source.as_bytes(), b"/dev/\xfe");
+        let list = our_mounts(proc.path())?;
+        assert_eq!(mount_of(&list, &stick.point.join("file")), Some(stick.clone()));
+        assert_eq!(mount_of(&list, Path::new("/mnt/\u{fffd} \u{fffd}/file")), None);
+        Ok(())
+    }
+
     #[test]
     fn the_deepest_and_last_mount_counts_and_names_are_whole() {
         let of = |path: &str| mount_of(MOUNTS, Path::new(path)).map(|mount| mount.fs_type);
@@ -190,8 +232,8 @@ mod tests {
         assert_eq!(of("/mnt/lease").as_deref(), Some("ext4"), "a name is not a prefix");
         let mount = mount_of(MOUNTS, Path::new("/mnt/le/x")).expect("there");
         assert_eq!(
-            (mount.option("soft"), mount.option("addr"), mount.source.as_str()),
-            (Some(""), None, "10.0.0.2:/")
+            (mount.option("soft"), mount.option("addr"), mount.source.to_str()),
+            (Some(""), None, Some("10.0.0.2:/"))
         );
         assert_eq!(mount_of("nonsense\n\n", Path::new("/")), None);
     }

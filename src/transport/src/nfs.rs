@@ -38,7 +38,7 @@ impl NfsMount {
         let address = mount.option("addr").and_then(|text| text.parse::<IpAddr>().ok());
         let port = mount.option("port").and_then(|text| text.parse().ok()).filter(|port| *port != 0);
         Some(Self {
-            source: mount.source.clone(),
+            source: mount.source.to_string_lossy().into_owned(),
             version: version(mount.option("vers").unwrap_or_default()),
             server: address.map(|address| SocketAddr::new(address, port.unwrap_or(NFS_PORT))),
             tcp: mount.option("proto").is_none_or(|proto| proto.starts_with("tcp")),
@@ -112,16 +112,21 @@ impl NfsMount {
     }
 }
 
+/// What the kernel's statistics say of the mount of NFS at `point`.
+pub(crate) fn statistics_of<'a>(mountstats: &'a str, point: &Path) -> impl Iterator<Item = &'a str> {
+    let is_device = |line: &&str| line.starts_with("device ");
+    // `device s:/a mounted on /mnt/a with fstype nfs4 statvers=1.1`
+    let is_it = move |line: &&str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let is_nfs = words.get(7).is_some_and(|fs_type| fs_type.starts_with("nfs"));
+        is_device(line) && is_nfs && Path::new(&unescaped(words[4])) == point
+    };
+    mountstats.lines().skip_while(move |line| !is_it(line)).skip(1).take_while(move |line| !is_device(line))
+}
+
 /// The server's lease time, in the statistics of a mount of NFS 4.
 fn lease_time(mountstats: &str, point: &Path) -> Option<Duration> {
-    let is_device = |line: &&str| line.starts_with("device ");
-    let is_it = |line: &&str| {
-        let point_of = |line: &str| line.split(' ').nth(4).map(unescaped);
-        is_device(line) && point_of(line).is_some_and(|at| Path::new(&at) == point)
-    };
-    let of_it =
-        mountstats.lines().skip_while(|line| !is_it(line)).skip(1).take_while(|line| !is_device(line));
-    let mut words = of_it.flat_map(|line| line.split([',', '\t']));
+    let mut words = statistics_of(mountstats, point).flat_map(|line| line.split([',', '\t']));
     let seconds = words.find_map(|word| word.strip_prefix("lease_time="))?.parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
@@ -153,7 +158,7 @@ mod tests {
             point: PathBuf::from("/lease"),
             fs_type: fs_type.to_owned(),
             flags: "rw".to_owned(),
-            source: "s:/".to_owned(),
+            source: "s:/".into(),
             options: options.to_owned(),
         })
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use crate::mounts::{HOST_MOUNTS, Mount, mount_with_id};
+use crate::mounts::{HOST_MOUNTS, Mount, mount_with_id, read_list};
 use crate::reach::Reach;
 
 /// A regular file or a block device that a process can write.
@@ -43,8 +43,7 @@ pub fn has_ended(error: &io::Error) -> bool {
 
 fn files_of(proc: &Path) -> io::Result<Vec<OpenFile>> {
     // What another process opened and handed over may lie on a mount of the host's alone.
-    let mounts =
-        fs::read_to_string(proc.join("mountinfo"))? + &fs::read_to_string(HOST_MOUNTS).unwrap_or_default();
+    let mounts = read_list(&proc.join("mountinfo"))? + &read_list(Path::new(HOST_MOUNTS)).unwrap_or_default();
     let mut files = Vec::new();
     for entry in fs::read_dir(proc.join("fd"))? {
         let entry = entry?;
@@ -189,7 +188,7 @@ mod tests {
         let own = of(written.path());
         assert_eq!(own.iter().filter(|file| file.as_a_disk).count(), 1, "{own:?}");
         assert_eq!(own.len(), 2, "{own:?}");
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let mounts = read_list(Path::new("/proc/self/mountinfo"))?;
         let mount = crate::mounts::mount_of(&mounts, written.path()).expect("a mount");
         assert!(own.iter().all(|file| file.device == Some(mount.device)));
         assert!(own.iter().all(|file| file.reach == Reach::of_mount(&mount)), "{own:?}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{major, makedev};
 
 use crate::block::Beneath;
-use crate::mounts::{HOST_MOUNTS, Mount, mount_of};
+use crate::mounts::{Mount, host_list, mount_of};
 use crate::way::host_driver;
 
 /// Who can get at a storage.
@@ -81,13 +81,13 @@ impl Reach {
     fn of_file_system(root: &Path, mount: &Mount, depth: u8) -> Self {
         let fs_type = mount.fs_type.as_str();
         if SERVED.contains(&fs_type.strip_prefix("fuse.").unwrap_or(fs_type)) {
-            return Self::Shared(format!("{fs_type}, {}", mount.source));
+            return Self::Shared(format!("{fs_type}, {}", mount.source.display()));
         }
         if IN_MEMORY.contains(&fs_type) {
             return Self::Here;
         }
         let device = match (ON_A_DEVICE.contains(&fs_type), major(mount.device)) {
-            (true, 0) => device_named(root, &mount.source),
+            (true, 0) => device_named(root, Path::new(&mount.source)),
             (true, _) => Some(mount.device),
             (false, _) => None,
         };
@@ -145,10 +145,10 @@ impl Reach {
     fn of_loop(root: &Path, place: &Path, depth: u8) -> Option<Self> {
         let backing = fs::read_to_string(place.join("loop/backing_file")).ok()?;
         let backing = backing.trim();
-        if let Some(device) = device_named(root, backing) {
+        if let Some(device) = device_named(root, Path::new(backing)) {
             return Some(Self::of_block(root, device, depth));
         }
-        let mounts = fs::read_to_string(root.join(HOST_MOUNTS.trim_start_matches('/'))).ok()?;
+        let mounts = host_list(root).ok()?;
         let mount = mount_of(&mounts, Path::new(backing)).filter(|_| !backing.is_empty())?;
         // A node whose device nobody finds says nothing of where its bytes lie.
         (mount.fs_type != "devtmpfs").then(|| Self::of_file_system(root, &mount, depth))
@@ -156,8 +156,8 @@ impl Reach {
 }
 
 /// The number of the device that a file system names as its own: `/dev/sda2`, `/dev/mapper/vg-root`.
-fn device_named(root: &Path, source: &str) -> Option<u64> {
-    let below_dev = source.strip_prefix("/dev/")?;
+fn device_named(root: &Path, source: &Path) -> Option<u64> {
+    let below_dev = source.strip_prefix("/dev").ok()?;
     let node = fs::canonicalize(root.join("dev").join(below_dev)).ok()?;
     let text = fs::read_to_string(root.join("sys/class/block").join(node.file_name()?).join("dev")).ok()?;
     let (major, minor) = text.trim().split_once(':')?;

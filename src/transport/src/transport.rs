@@ -1,11 +1,11 @@
 //! Which transport a lease has.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
-use std::{fs, io};
 
 use crate::block::BlockDevice;
-use crate::mounts::{PROC, all_mounts, mount_of, our_mounts};
+use crate::mounts::{PROC, all_mounts, mount_of, our_mounts, read_list};
 use crate::nfs::NfsMount;
 use crate::place::place_of;
 
@@ -36,7 +36,7 @@ impl Transport {
         let Some((nfs, mount)) = mount.and_then(|mount| Some((NfsMount::of(&mount)?, mount))) else {
             return Ok(Self::Other);
         };
-        let statistics = fs::read_to_string(proc.join("self/mountstats")).unwrap_or_default();
+        let statistics = read_list(&proc.join("self/mountstats")).unwrap_or_default();
         Ok(Self::Nfs(nfs.among(&all_mounts(proc)?).known_by(&statistics, &mount.point)))
     }
 

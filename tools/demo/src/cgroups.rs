@@ -23,7 +23,8 @@ pub struct Hierarchy {
 /// # Errors
 /// When `/proc/self/mounts` cannot be read.
 pub fn hierarchies() -> io::Result<Vec<Hierarchy>> {
-    Ok(parse_mounts(&fs::read_to_string("/proc/self/mounts")?))
+    // Other mounts may have any name.
+    Ok(parse_mounts(&String::from_utf8_lossy(&fs::read("/proc/self/mounts")?)))
 }
 
 fn parse_mounts(mounts: &str) -> Vec<Hierarchy> {

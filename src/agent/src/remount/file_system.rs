@@ -4,9 +4,11 @@
 //! Only what `/etc/fstab` mounts at each start is mounted, which is what a reboot would do. Another host may have been given the
 //! file system meanwhile, since this one has said that it is fenced: most file systems bear one host alone.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -140,7 +142,7 @@ impl FileSystemNote {
         // With `nofail` there would be no error either when there is no disk.
         let part = part_of(root, &entry.source).ok_or("there is no disk of it")?;
         if part != self.part {
-            return Err(format!("{FSTAB} names it by {}, which is another disk", entry.source));
+            return Err(format!("{FSTAB} names it by {}, which is another disk", entry.source.display()));
         }
         self.run(&["mount"])?;
         let standing = self.standing(root, &host_list()?);
@@ -159,9 +161,10 @@ impl FileSystemNote {
         match Entry::about(&self.mount.point, fstab) {
             None => Err(format!("{FSTAB} does not name it: {by_hand}")),
             Some(entry) if entry.has("noauto") => Err(format!("{FSTAB} says noauto: {by_hand}")),
-            Some(Entry { source, .. }) if source.starts_with("/dev/sd") => {
-                Err(format!("{FSTAB} names it by {source}, which may be another disk now: name its UUID"))
-            }
+            Some(Entry { source, .. }) if source.as_bytes().starts_with(b"/dev/sd") => Err(format!(
+                "{FSTAB} names it by {}, which may be another disk now: name its UUID",
+                source.display()
+            )),
             Some(entry) => Ok(entry),
         }
     }
@@ -188,8 +191,7 @@ impl FileSystemNote {
     }
 
     fn run(&self, words: &[&str]) -> Result<(), String> {
-        let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        words.push(self.mount.point.to_string_lossy().into_owned());
+        let words: Vec<&OsStr> = words.iter().map(OsStr::new).chain([self.mount.point.as_os_str()]).collect();
         in_the_hosts_mounts(&words).map(drop)
     }
 }
@@ -213,10 +215,10 @@ fn is_being_deleted(scsi: &Path) -> bool {
 }
 
 /// What a field of fstab leads to: `UUID=…`, or a path; none where there is no such disk, or it is of no session.
-fn part_of(root: &Path, source: &str) -> Option<Part> {
-    let found = match source.starts_with('/') {
+fn part_of(root: &Path, source: &OsStr) -> Option<Part> {
+    let found = match Path::new(source).is_absolute() {
         true => source.to_owned(),
-        false => in_the_hosts_mounts(&["findfs".to_owned(), source.to_owned()]).ok()?,
+        false => in_the_hosts_mounts(&[OsStr::new("findfs"), source]).ok()?.into(),
     };
     let device = fs::metadata(found).ok()?.rdev();
     Part::at(&place_in_sysfs(root, device)?)

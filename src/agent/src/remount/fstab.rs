@@ -1,9 +1,9 @@
 //! `/etc/fstab`: what is mounted at each start.
 
-use std::fs;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use leasefence_transport::unescaped;
+use leasefence_transport::{read_list, unescaped};
 
 /// Where it lies.
 pub(super) const FSTAB: &str = "/etc/fstab";
@@ -12,7 +12,7 @@ pub(super) const FSTAB: &str = "/etc/fstab";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Entry {
     /// `UUID=…`, a device's path, `server:/export`.
-    pub(super) source: String,
+    pub(super) source: OsString,
     point: PathBuf,
     options: String,
 }
@@ -23,7 +23,7 @@ impl Entry {
         let lines = fstab.lines().map(str::trim).filter(|line| !line.starts_with('#'));
         let mut entries = lines.filter_map(|line| {
             let mut fields = line.split_whitespace();
-            let source = unescaped(fields.next()?).to_string_lossy().into_owned();
+            let source = unescaped(fields.next()?);
             let point = PathBuf::from(unescaped(fields.next()?));
             Some(Self { source, point, options: fields.nth(1).unwrap_or_default().to_owned() })
         });
@@ -38,7 +38,7 @@ impl Entry {
 
 /// What the host has there; nothing where that cannot be read.
 pub(super) fn host_fstab() -> String {
-    fs::read_to_string(FSTAB).unwrap_or_default()
+    read_list(Path::new(FSTAB)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -52,7 +52,7 @@ mod tests {
         let disks = about("/mnt/disks").expect("a line");
         assert_eq!(disks.source, "storage:/disks");
         assert!(disks.has("nofail") && !disks.has("noauto"));
-        assert_eq!(about("/mnt/a b").map(|entry| entry.source).as_deref(), Some("s:/y"));
+        assert_eq!(about("/mnt/a b").map(|entry| entry.source).as_deref(), Some("s:/y".as_ref()));
         assert_eq!([about("/mnt"), about("/mnt/x"), Entry::about(Path::new("/mnt"), "")], [None, None, None]);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use leasefence_transport::HOST_MOUNTS;
+use leasefence_transport::{HOST_MOUNTS, read_list};
 
 use super::fstab::host_fstab;
 use super::noted::{Noted, What};
@@ -117,7 +117,7 @@ impl Keeper {
             // Half of it may be gone.
             return false;
         }
-        let mountinfo = match fs::read_to_string(&self.mountinfo) {
+        let mountinfo = match read_list(&self.mountinfo) {
             Ok(mountinfo) => mountinfo,
             // That would make everything gone: it is no look.
             Err(error) => {

@@ -1,5 +1,8 @@
 //! A mount of NFS that the fencer has taken off.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
 use leasefence_transport::{Mount, NfsMount};
 
 use super::fstab::{Entry, host_fstab};
@@ -33,8 +36,8 @@ impl MountNote {
             Some(mount) if self.is(&mount) => Ok(()),
             Some(mount) => {
                 // A bind mount takes the directory of the local disk where what it is of is not mounted.
-                in_the_hosts_mounts(&["umount".to_owned(), self.point()])?;
-                Err(format!("{} would be mounted there", mount.source))
+                in_the_hosts_mounts(&[OsStr::new("umount"), self.0.point.as_os_str()])?;
+                Err(format!("{} would be mounted there", mount.source.display()))
             }
             None => Err("nothing is mounted there yet".to_owned()),
         }
@@ -51,27 +54,32 @@ impl MountNote {
     }
 
     /// As /etc/fstab says where that mounts it, and else with the options that it had.
-    fn command(&self, fstab: &str) -> Vec<String> {
-        let mut words = vec!["mount".to_owned()];
+    fn command(&self, fstab: &str) -> Vec<OsString> {
+        let mut words = vec![OsString::from("mount")];
         let entry = Entry::about(&self.0.point, fstab);
         let by_fstab = entry.is_some_and(|entry| {
             is_same_source(&entry.source, &self.0.source) || entry.has("bind") || entry.has("rbind")
         });
         if !by_fstab {
             let options = format!("{},{}", self.0.options, self.0.flags);
-            words.extend(["-t".into(), self.0.fs_type.clone(), "-o".into(), options, self.0.source.clone()]);
+            let fs_type = self.0.fs_type.clone().into();
+            words.extend(["-t".into(), fs_type, "-o".into(), options.into(), self.0.source.clone()]);
         }
-        words.push(self.point());
+        words.push(self.0.point.clone().into());
         words
-    }
-
-    fn point(&self) -> String {
-        self.0.point.to_string_lossy().into_owned()
     }
 }
 
-fn is_same_source(one: &str, other: &str) -> bool {
-    one.trim_end_matches('/') == other.trim_end_matches('/')
+fn is_same_source(one: &OsStr, other: &OsStr) -> bool {
+    without_end(one) == without_end(other)
+}
+
+fn without_end(source: &OsStr) -> &[u8] {
+    let mut name = source.as_bytes();
+    while let Some(before) = name.strip_suffix(b"/") {
+        name = before;
+    }
+    name
 }
 
 #[cfg(test)]
@@ -115,7 +123,25 @@ mod tests {
             ("s:/others /mnt/d nfs4 defaults\n", by_hand),
             ("", by_hand),
         ] {
-            assert_eq!(note().command(fstab).join(" "), command, "{fstab}");
+            assert_eq!(note().command(fstab).join(OsStr::new(" ")), command, "{fstab}");
         }
+    }
+
+    /// Catches: another place that is mounted over, since the name of the one that is away is no UTF-8.
+    #[test]
+    fn each_byte_of_its_names_is_given_to_mount_again() {
+        let line = r"40 22 0:50 / /mnt/\377 rw - nfs4 s:/\376/ rw,vers=4.2";
+        let note = MountNote(mounts(line).next().expect("a mount"));
+        for (fstab, command) in [
+            ("s:/\\376 /mnt/\\377 nfs4 defaults\n", &b"mount /mnt/\xff"[..]),
+            (
+                "s:/\\377 /mnt/\\377 nfs4 defaults\n",
+                &b"mount -t nfs4 -o rw,vers=4.2,rw s:/\xfe/ /mnt/\xff"[..],
+            ),
+        ] {
+            let words = note.command(fstab).join(OsStr::new(" "));
+            assert_eq!(words.as_bytes(), command, "{fstab}");
+        }
+        assert_eq!(note.presence(&line.replace("376", "375")), Presence::Away, "another export");
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use leasefence_transport::mounts;
+use leasefence_transport::{mounts, read_list};
 
 const MOUNTS: &str = "proc/self/mountinfo";
 /// Partitions may lie in partitions; nobody nests them deeper.
@@ -24,7 +24,7 @@ pub(super) fn all() -> BTreeSet<u32> {
 
 /// By the files below `root`. A hierarchy that cannot be read has none: this is one source of three.
 fn below(root: &Path) -> BTreeSet<u32> {
-    let mountinfo = fs::read_to_string(root.join(MOUNTS)).unwrap_or_default();
+    let mountinfo = read_list(&root.join(MOUNTS)).unwrap_or_default();
     let hierarchies =
         mounts(&mountinfo).filter(|mount| matches!(mount.fs_type.as_str(), "cgroup" | "cgroup2"));
     let mut pids = BTreeSet::new();
@@ -125,6 +125,19 @@ mod tests {
             let procs: Vec<_> = procs.iter().map(|(path, pids)| (path.as_str(), *pids)).collect();
             assert_eq!(machine(&[(kind, point)], &procs), [100, 200].into(), "{point}");
         }
+    }
+
+    /// Catches: a domain that nothing but its cgroup shows, and that is not found since somebody has mounted a stick with an old name.
+    #[test]
+    fn a_mount_with_a_name_that_is_no_utf_8_hides_no_hierarchy() {
+        let root = tempfile::tempdir().unwrap();
+        let group = root.path().join("sys/fs/cgroup/machine/qemu-1-web.libvirt-qemu");
+        fs::create_dir_all(&group).unwrap();
+        fs::write(group.join("cgroup.procs"), "100\n").unwrap();
+        fs::create_dir_all(root.path().join("proc/self")).unwrap();
+        let list = b"29 22 8:1 / /mnt/\xff rw - vfat /dev/sdc1 rw\n30 22 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        fs::write(root.path().join(MOUNTS), list).unwrap();
+        assert_eq!(below(root.path()), [100].into());
     }
 
     #[test]

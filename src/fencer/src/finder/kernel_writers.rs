@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use leasefence_transport::{HOST_MOUNTS, mount_of};
+use leasefence_transport::{HOST_MOUNTS, mount_of, read_list};
 
 use super::writers::{Name, named, number_in, with_relatives};
 
@@ -19,7 +19,7 @@ fn below(root: &Path) -> Vec<(Name, u64)> {
     let mut all = Vec::new();
     for (name, backing) in lio(root).chain(nvmet(root)).chain(loops(root)) {
         let mounts = mounts.get_or_insert_with(|| {
-            fs::read_to_string(root.join(HOST_MOUNTS.trim_start_matches('/'))).unwrap_or_default()
+            read_list(&root.join(HOST_MOUNTS.trim_start_matches('/'))).unwrap_or_default()
         });
         let Some(device) = device_of(root, mounts, &name, &backing) else { continue };
         let block = root.join("sys/dev/block");

@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn what_a_process_has_open_for_writing_is_told_by_its_file_system() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = leasefence_transport::read_list(Path::new("/proc/self/mountinfo")).unwrap();
         let device = leasefence_transport::mount_of(&mounts, file.path()).unwrap().device;
         let own = devices_of(std::process::id());
         assert!(own.contains(&device), "{own:?}");

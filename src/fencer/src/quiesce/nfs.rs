@@ -14,6 +14,7 @@
 //! came back without a reset would keep its domains' images locked for ever. One of its own ends with the file system, and the
 //! server lets go after its lease time, as it does of a host that has died.
 
+use std::ffi::OsString;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ pub(super) struct NfsStorage {
     /// What leads to it, as found last, ahead of need: once it is unmounted nobody knows.
     way: Result<NfsWay, String>,
     /// What was mounted: `server:/export`.
-    source: Option<String>,
+    source: Option<OsString>,
     /// What was done to it, and what that shows.
     quieting: Quieting,
     unmount: Unmount,
@@ -170,7 +171,7 @@ mod tests {
             leasefence_transport::mounts(&line).collect::<Vec<_>>()
         };
         let mut storage = NfsStorage::new(rustix::fs::makedev(0, 1_048_575));
-        storage.source = Some("s:/disks".to_owned());
+        storage.source = Some("s:/disks".into());
         assert!(!storage.is_another_s(&mount("s:/other")), "it was not forgotten yet");
         assert!(storage.quieting.looked(false, true));
         assert!(storage.is_another_s(&mount("s:/other")));

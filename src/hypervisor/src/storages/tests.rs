@@ -146,7 +146,7 @@ fn what_is_mounted_below_a_shared_directory_is_the_guests_too() {
     let directory = tempfile::tempdir().expect("a directory");
     let top = std::fs::canonicalize(directory.path()).expect("there");
     std::fs::create_dir(top.join("nfs")).expect("made");
-    let mountinfo = std::fs::read_to_string(MOUNTS).expect("a list")
+    let mountinfo = read_list(Path::new(MOUNTS)).expect("a list")
         + &format!("900 22 0:950 / {}/nfs rw - nfs4 s:/a rw\n", top.display());
     let shared = DiskSource::Directory(top.display().to_string());
     let storages = Storages::new();

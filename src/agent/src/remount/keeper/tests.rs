@@ -34,7 +34,7 @@ impl Host {
         self
     }
 
-    fn mounts(&mut self, mountinfo: &str) {
+    fn mounts(&mut self, mountinfo: impl AsRef<[u8]>) {
         let list = self.run_dir.path().join("mountinfo");
         fs::write(&list, mountinfo).expect("it is written");
         self.keeper.mountinfo = list;
@@ -148,6 +148,20 @@ fn a_look_without_the_list_of_mounts_is_none() -> io::Result<()> {
         host.looks();
     }
     assert_eq!(host.text(NOTED), NFS);
+    Ok(())
+}
+
+/// Catches: a host that waits for ever for what is there, since somebody has mounted a stick with an old name.
+#[test]
+fn a_look_at_a_list_with_a_name_that_is_no_utf_8_is_one() -> io::Result<()> {
+    let mut host = Host::with("", None)?;
+    host.mounts([&b"41 22 8:33 / /mnt/\xff rw - vfat /dev/sdc1 rw\n"[..], NFS.as_bytes()].concat());
+    host.names(&[makedev(0, 50)]);
+    host.looks();
+    assert_eq!(host.text(NOTED), NFS);
+    host.mounts(b"40 22 0:50 / /mnt/\xff rw - nfs4 s:/disks rw\n");
+    host.looks();
+    assert_eq!(host.text(NOTED), NFS.to_owned() + "40 22 0:50 / /mnt/\\377 rw - nfs4 s:/disks rw\n");
     Ok(())
 }
 
