@@ -72,8 +72,13 @@ impl Beneath {
     }
 
     pub(crate) fn below(root: &Path, device: u64) -> Option<Self> {
+        Self::at(&place_in_sysfs(root, device)?)
+    }
+
+    /// Of the device with this place in sysfs; none when there are too many layers.
+    pub(crate) fn at(place: &Path) -> Option<Self> {
         let mut this = Self::default();
-        this.add(&place_in_sysfs(root, device)?, DEEPEST)?;
+        this.add(place, DEEPEST)?;
         Some(this)
     }
 

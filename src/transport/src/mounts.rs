@@ -65,12 +65,7 @@ pub(crate) fn mounts_with(root: &Path, device: u64) -> io::Result<Vec<Mount>> {
     Ok(mounts(&host_list(root)?).filter(|mount| mount.device == device).collect())
 }
 
-/// All mounts of the host, by the files below `root`.
-pub(crate) fn mounts_below(root: &Path) -> io::Result<Vec<Mount>> {
-    Ok(mounts(&host_list(root)?).collect())
-}
-
-/// The same as the kernel lists them.
+/// The mounts of the host as the kernel lists them, by the files below `root`.
 pub(crate) fn host_list(root: &Path) -> io::Result<String> {
     read_list(&root.join(HOST_MOUNTS.trim_start_matches('/')))
 }

@@ -156,7 +156,7 @@ impl Reach {
 }
 
 /// The number of the device that a file system names as its own: `/dev/sda2`, `/dev/mapper/vg-root`.
-fn device_named(root: &Path, source: &Path) -> Option<u64> {
+pub(crate) fn device_named(root: &Path, source: &Path) -> Option<u64> {
     let below_dev = source.strip_prefix("/dev").ok()?;
     let node = fs::canonicalize(root.join("dev").join(below_dev)).ok()?;
     let text = fs::read_to_string(root.join("sys/class/block").join(node.file_name()?).join("dev")).ok()?;

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::Obstacle;
 use super::mapped::{self, MappedDevice};
+use super::own;
 use crate::block::place_in_sysfs;
 use crate::iscsi::target_of;
-use crate::mounts::{HOST_MOUNTS, Mount, mounts_below};
+use crate::mounts::{HOST_MOUNTS, host_list, mounts};
 
 /// The way to a device of iSCSI sessions.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,29 +47,15 @@ impl IscsiWay {
         let stack = mapped::stack(&full)?;
         let paths =
             stack.disks.iter().map(|disk| IscsiPath::at(root, disk)).collect::<Result<Vec<_>, _>>()?;
-        let mounts =
-            mounts_below(root).map_err(|error| Obstacle::unreadable(Path::new(HOST_MOUNTS), &error))?;
-        if let Some(point) = system_on(root, &mounts, &paths) {
-            return Err(Obstacle::OwnSystem(point));
-        }
-        let mounted = mounts.into_iter().find(|mount| mount.device == device).map(|mount| mount.point);
+        let list = host_list(root).map_err(|error| Obstacle::unreadable(Path::new(HOST_MOUNTS), &error))?;
+        own::spares_disks(root, &list, &paths)?;
+        let mounted = mounts(&list).find(|mount| mount.device == device).map(|mount| mount.point);
         match &mounted {
             // It would have to be unmounted, which waits for whatever else it is of.
             Some(point) if !stack.devices.is_empty() => Err(Obstacle::MappedFileSystem(point.clone())),
             _ => Ok(Some(Self { mapped: stack.devices, paths, mounted })),
         }
     }
-}
-
-/// Where a part of this host's own system lies on one of these disks, whose deletion would take it away.
-fn system_on(root: &Path, mounts: &[Mount], paths: &[IscsiPath]) -> Option<PathBuf> {
-    let on_them = |mount: &Mount| {
-        let Some(place) = place_in_sysfs(root, mount.device) else { return false };
-        let beneath = mapped::stack(&place).map_or_else(|_| vec![place], |stack| stack.disks);
-        beneath.iter().any(|disk| paths.iter().any(|path| disk.starts_with(&path.place)))
-    };
-    let mut system = mounts.iter().filter(|mount| mount.is_of_the_system());
-    system.find(|mount| on_them(mount)).map(|mount| mount.point.clone())
 }
 
 impl IscsiPath {
@@ -171,6 +158,55 @@ mod tests {
             fs::write(path, text)
         }
 
+        /// A block device on others, by its number and their places below /sys/devices; of device mapper with what it says that it is.
+        fn device(&self, number: &str, place: &str, beneath: &[&str], uuid: Option<&str>) -> io::Result<()> {
+            let name = |place: &str| place.rsplit('/').next().unwrap_or_default().to_owned();
+            let at = |place: &str| self.root().join("sys/devices").join(place);
+            fs::create_dir_all(at(place).join("slaves"))?;
+            for other in beneath {
+                symlink(at(other), at(place).join("slaves").join(name(other)))?;
+            }
+            if let Some(uuid) = uuid {
+                self.write(&format!("sys/devices/{place}/dm/uuid"), uuid)?;
+                self.write(&format!("sys/devices/{place}/dm/name"), "a-name")?;
+            }
+            self.write(&format!("sys/devices/{place}/dev"), &format!("{number}\n"))?;
+            self.write(&format!("dev/{}", name(place)), "")?;
+            fs::create_dir_all(self.root().join("sys/class/block"))?;
+            symlink(at(place), self.root().join("sys/class/block").join(name(place)))?;
+            symlink(at(place), self.root().join("sys/dev/block").join(number))
+        }
+
+        /// One whose session's disk has partitions with encryption, a thin volume and RAID over them, and that has disks of its own.
+        fn with_layers() -> io::Result<Self> {
+            const DISK: &str = "platform/host2/session7/target2:0:0/2:0:0:1/block/sdb";
+            let this = Self::new("iscsi_tcp")?;
+            this.portal("persistent_", "10.0.0.1")?;
+            for part in 1..=4 {
+                this.device(&format!("8:{}", 16 + part), &format!("{DISK}/sdb{part}"), &[], None)?;
+                this.write(&format!("sys/devices/{DISK}/sdb{part}/partition"), &format!("{part}\n"))?;
+            }
+            for (number, name) in [("254:0", "vda"), ("254:16", "vdb"), ("7:0", "loop0"), ("7:1", "loop1")] {
+                this.device(number, &format!("virtual/block/{name}"), &[], None)?;
+            }
+            let at = |name: &str| format!("virtual/block/{name}");
+            let part = |number: u8| format!("{DISK}/sdb{number}");
+            let volume = format!("LVM-{}", "a".repeat(64));
+            this.device("253:1", &at("dm-1"), &[&part(1)], Some("CRYPT-LUKS2-0-root"))?;
+            this.device("253:2", &at("dm-2"), &[&part(2)], Some(&format!("{volume}-tpool")))?;
+            this.device("253:3", &at("dm-3"), &[&at("dm-2")], Some(&volume))?;
+            this.device("9:0", &at("md0"), &[&at("vda"), &part(3)], None)?;
+            this.device("9:1", &at("md1"), &[], None)?;
+            this.write("sys/devices/virtual/block/loop0/loop/backing_file", "/srv/image\n")?;
+            this.write("sys/devices/virtual/block/loop1/loop/backing_file", "/home/image\n")?;
+            let btrfs = this.root().join("sys/fs/btrfs/5f0c1b9a-0000-4000-8000-000000000000/devices");
+            fs::create_dir_all(&btrfs)?;
+            for (name, place) in [("vda", at("vda")), ("sdb4", part(4))] {
+                symlink(this.root().join("sys/devices").join(place), btrfs.join(name))?;
+            }
+            Ok(this)
+        }
+
         fn portal(&self, which: &str, address: &str) -> io::Result<()> {
             let connection = "sys/class/iscsi_connection/connection7:0";
             self.write(&format!("{connection}/{which}address"), &format!("{address}\n"))?;
@@ -213,6 +249,61 @@ mod tests {
         assert_eq!(kernel.way(8, 16), Err(Obstacle::OwnSystem(PathBuf::from("/"))));
         kernel.write("proc/1/mountinfo", "22 1 8:18 / /srv rw - ext4 /dev/sdb2 rw\n")?;
         assert!(kernel.way(8, 16).is_ok());
+        Ok(())
+    }
+
+    /// Catches: a fence that deletes the disk under the running host, whose root lies there by encryption, a thin volume, RAID, a file on
+    /// it, or a btrfs, whose mount has no device's number; or by what nobody can tell.
+    #[test]
+    fn a_disk_beneath_the_hosts_own_system_is_left_alone_whatever_lies_between() -> io::Result<()> {
+        let kernel = Kernel::with_layers()?;
+        let more = "40 22 8:17 / /srv rw - ext4 /dev/sdb1 rw\n41 22 254:16 / /home rw - ext4 /dev/vdb rw\n";
+        for (root, is_on_it) in [
+            ("253:1 / / rw - ext4 /dev/mapper/root rw", true),
+            ("253:3 / / rw - xfs /dev/mapper/vg-root rw", true),
+            ("9:0 / / rw - ext4 /dev/md0 rw", true),
+            ("9:1 / / rw - ext4 /dev/md1 rw", true),
+            ("7:0 / / ro - squashfs /dev/loop0 ro", true),
+            ("8:99 / / rw - ext4 /dev/gone rw", true),
+            ("0:40 /@ / rw - btrfs /dev/sdb2 rw", true),
+            ("0:40 /@ / rw - btrfs /dev/dm-1 rw", true),
+            ("0:40 /@ / rw - btrfs /dev/vda rw", true),
+            ("0:40 /@ / rw - btrfs /dev/gone rw", true),
+            ("0:40 /@ / rw - btrfs /dev/vdb rw", false),
+            ("254:16 / / rw - ext4 /dev/vdb rw", false),
+            ("7:1 / / ro - squashfs /dev/loop1 ro", false),
+            ("0:41 / / rw - nfs4 s:/root rw", false),
+            ("0:42 / / rw - tmpfs none rw", false),
+        ] {
+            kernel.write("proc/1/mountinfo", &format!("22 1 {root}\n{more}"))?;
+            let obstacle = Obstacle::OwnSystem(PathBuf::from("/"));
+            assert_eq!(kernel.way(8, 16).err(), is_on_it.then_some(obstacle), "{root}");
+            let elsewhere = root.replacen(" / r", " /opt r", 1);
+            kernel.write("proc/1/mountinfo", &format!("22 1 {elsewhere}\n{more}"))?;
+            assert_eq!(kernel.way(8, 16).err(), None, "{elsewhere}");
+        }
+        Ok(())
+    }
+
+    /// Catches: a fence that takes its memory away from what runs on the host.
+    #[test]
+    fn a_disk_that_the_host_swaps_to_is_left_alone() -> io::Result<()> {
+        let kernel = Kernel::with_layers()?;
+        let mounts = "22 1 254:16 / / rw - ext4 /dev/vdb rw\n40 22 8:17 / /srv rw - ext4 /dev/sdb1 rw\n";
+        kernel.write("proc/1/mountinfo", mounts)?;
+        for (swap, path) in [
+            ("/dev/sdb4                               partition", Some("/dev/sdb4")),
+            ("/dev/dm-1                               partition", Some("/dev/dm-1")),
+            ("/srv/swap\\040file                       file\t", Some("/srv/swap file")),
+            ("/dev/sdx\\040(deleted)                   partition", Some("/dev/sdx (deleted)")),
+            ("/dev/vda                                partition", None),
+            ("/swap                                   file\t", None),
+        ] {
+            let list = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+            kernel.write("proc/swaps", &format!("{list}{swap}\t8388604\t\t0\t\t-2\n"))?;
+            let obstacle = path.map(|path| Obstacle::OwnSwap(PathBuf::from(path)));
+            assert_eq!(kernel.way(8, 16).err(), obstacle, "{swap}");
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod iscsi;
 mod mapped;
 mod nfs;
 mod obstacle;
+mod own;
 mod volumes;
 
 pub(crate) use iscsi::host_driver;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 
-use super::{Obstacle, volumes};
-use crate::mounts::{HOST_MOUNTS, Mount, mounts_with, read_list};
+use super::{Obstacle, own, volumes};
+use crate::mounts::{HOST_MOUNTS, Mount, host_list, mounts, mounts_with, read_list};
 use crate::nfs::{NfsMount, statistics_of};
 
 /// Its statistics of each mount.
@@ -44,12 +44,14 @@ impl NfsWay {
     }
 
     fn below(root: &Path, device: u64) -> Result<Option<Self>, Obstacle> {
-        let here = host_mounts(root, device)?;
+        let list = host_list(root).map_err(|error| Obstacle::unreadable(Path::new(HOST_MOUNTS), &error))?;
+        let here: Vec<Mount> = mounts(&list).filter(|mount| mount.device == device).collect();
         let Some(first) = here.first() else { return Ok(None) };
         let nfs = NfsMount::of(first).ok_or(Obstacle::NumberReused)?;
         if let Some(system) = here.iter().find(|mount| mount.is_of_the_system()) {
             return Err(Obstacle::OwnSystem(system.point.clone()));
         }
+        own::spares_mount(root, &list, device)?;
         let server = nfs.server.filter(|_| nfs.tcp).ok_or(Obstacle::NoTcpServer)?;
         if !volumes::is_known(root, device)? {
             return Err(Obstacle::OtherNamespace);
@@ -219,6 +221,23 @@ mod tests {
             ("40 22 0:50 / /mnt/a rw - tmpfs none rw\n".to_owned(), VOLUMES_NOW, Obstacle::NumberReused),
         ] {
             assert_eq!(way(&mountinfo, volumes)?, Err(obstacle), "{mountinfo}");
+        }
+        Ok(())
+    }
+
+    /// Catches: a fence that unmounts the file which the host swaps to.
+    #[test]
+    fn a_file_system_that_the_host_swaps_to_is_left_alone() -> io::Result<()> {
+        let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                      40 22 0:50 / /mnt/a rw - nfs4 s:/disks rw,vers=4.2,proto=tcp,addr=10.0.0.1\n";
+        let root = kernel(mounts, VOLUMES_NOW)?;
+        for (swap, obstacle) in [
+            ("/mnt/a/swap file\t", Some(Obstacle::OwnSwap("/mnt/a/swap".into()))),
+            ("/swap file\t", None),
+            ("/dev/sda2 partition", None),
+        ] {
+            fs::write(root.path().join("proc/swaps"), format!("Filename Type\n{swap} 1 0 -2\n"))?;
+            assert_eq!(NfsWay::below(root.path(), makedev(0, 50)).err(), obstacle, "{swap}");
         }
         Ok(())
     }

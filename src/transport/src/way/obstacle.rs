@@ -35,6 +35,9 @@ pub enum Obstacle {
     /// This host's own system lies on it: a fence would take it away from under everything that runs here.
     #[error("this host's own system lies on it ({})", .0.display())]
     OwnSystem(PathBuf),
+    /// This host swaps to it: what runs here would lose its memory. The device or file.
+    #[error("this host swaps to it ({})", .0.display())]
+    OwnSwap(PathBuf),
     /// An adapter's session, or one over RDMA (iSER).
     #[error("its session is not the kernel's own over TCP")]
     ForeignDriver,
@@ -62,6 +65,9 @@ impl Obstacle {
                 "Give the domains volumes of their own, or put the file system on a session's own disk."
             }
             Self::OwnSystem(_) => "Give the domains storage of their own: another export, another LUN.",
+            Self::OwnSwap(_) => {
+                "Let this host swap to another disk, or give the domains storage of their own."
+            }
             Self::ForeignDriver => {
                 "Log in through the kernel's own initiator over TCP: iface.transport_name = tcp."
             }
