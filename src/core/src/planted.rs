@@ -190,6 +190,7 @@ mod bugs {
             MovedRunsAgain, "moved-runs-again", "A domain whose last run cannot be shown quiet runs again on the source that it has moved from.";
             KilledSourceDeparts, "killed-source-departs", "A restarted agent takes the source of a migration that is gone for one that libvirt has moved.";
             MigrateThenColdStart, "migrate-then-cold-start", "A start after `migrate begin` is permitted though its process waits for no migration.";
+            TokenCoversTwoRuns, "token-covers-two-runs", "A user's start is permitted under a token whose QEMU has run and died.";
         }
         Fence {
             ReceiptWithToken, "receipt-with-token", "CLEAN is proven with a start token open.";
@@ -218,6 +219,7 @@ mod bugs {
             OlderDefinition, "older-definition", "A domain is started though its definition's hash is not the entry's.";
             LockCountsAsFailure, "lock-counts-as-failure", "An image lock's refusal counts as a failure of the domain.";
             LimiterNeverReleased, "limiter-never-released", "The limiter of starts after a mass loss never lets go.";
+            RecoveryRunsTwice, "recovery-runs-twice", "A recovery's token covers a second run of QEMU.";
             DelayIsExclusion, "delay-is-exclusion", "The preferred survivor starts without taking the lease: the others' delay is trusted.";
         }
     }
