@@ -54,6 +54,7 @@ pub(crate) fn of(bug: B) -> Vec<Options> {
         }
         (B::ConvictionIgnored | B::DeadRequesterObeyed, _) => mix(3, &[C::Operator, C::Takeover]),
         (B::LimiterNeverReleased | B::LockCountsAsFailure, _) => mix(4, &[C::Power, C::Guests]),
+        (B::TokenCoversTwoRuns | B::RecoveryRunsTwice, _) => mix(3, &[C::Users]),
         (_, Area::Leases | Area::Fence | Area::Recovery) => mix(3, &[C::Takeover]),
     };
     let three = Options { hosts: Some(3), ..Options::default() };
@@ -109,6 +110,7 @@ fn scene(bug: B) -> Options {
         B::MovedRunsAgain | B::KilledSourceDeparts | B::ResumedSourceRunsOn => (3, C::Sources),
         B::ReceiptWithToken => (4, C::Hangs),
         B::ReceiptOverUnnamed => (3, C::Strangers),
+        B::TokenCoversTwoRuns | B::RecoveryRunsTwice => (3, C::Reruns),
         B::EndBeyondTtl | B::CloneNotWatched => (3, C::Identity),
         B::DrainLeftOut
         | B::StallNeedsHigherSequence

@@ -79,6 +79,8 @@ pub enum Class {
     Strangers,
     /// A scene: users start domains through libvirt's hook, on several hosts at once, while hosts are fenced, cut and lost.
     Users,
+    /// A scene: guests die between two looks of their fencer, and are started again under the token of their first start.
+    Reruns,
     /// A scene: domains are migrated, while hosts, agents and libvirts fail at each step of that.
     Migrations,
     /// A scene: sources of migrations are resumed beside their destinations and killed, and no barrier can show them quiet.
@@ -136,6 +138,7 @@ impl Class {
                 | C::Hangs
                 | C::Strangers
                 | C::Users
+                | C::Reruns
                 | C::Migrations
                 | C::Sources
                 | C::Files

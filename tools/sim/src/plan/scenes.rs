@@ -5,6 +5,7 @@ mod ends;
 mod late_writes;
 mod leases;
 mod migrations;
+mod reruns;
 mod slots;
 mod sources;
 mod stalls;
@@ -67,6 +68,7 @@ impl Scene<'_> {
             Class::Hangs => self.hangs(),
             Class::Strangers => self.strangers(),
             Class::Users => self.users(),
+            Class::Reruns => self.reruns(),
             Class::Migrations => self.migrations(),
             Class::Sources => self.sources(),
             _ => self.files(),
