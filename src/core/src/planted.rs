@@ -209,6 +209,11 @@ mod bugs {
             GenerationWithoutClean, "generation-without-clean", "The fencer takes a new generation without CLEAN.";
             DisarmOverUnknown, "disarm-over-unknown", "Disarming goes on with a write unknown.";
             DisarmAfterOneCopy, "disarm-after-one-copy", "Disarming does not wait until both copies are read back twice.";
+            ClusterAskNeverEnds, "cluster-ask-never-ends", "A request to the whole cluster stands in its host's records for ever.";
+            LastWordObeyed, "last-word-obeyed", "A request to the whole cluster that was up when a process first read it counts as risen.";
+            ClusterAskObeyedAgain, "cluster-ask-obeyed-again", "A request to the whole cluster is obeyed with each record that carries it.";
+            LoweredAskObeyed, "lowered-ask-obeyed", "A request to the whole cluster that has risen is obeyed though the next record asks for nothing.";
+            AnsweredBeforeLetGo, "answered-before-let-go", "The whole cluster is said to be disarmed while fencers still guard.";
             ConvictionIgnored, "conviction-ignored", "A conviction of the own incarnation is ignored.";
             DeadRequesterObeyed, "dead-requester-obeyed", "A fence request of a host that is not alive is obeyed.";
             NoBarrier, "no-barrier", "A recovery starts without waiting for its barrier.";

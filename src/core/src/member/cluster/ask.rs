@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::evidence::Verdict;
 use crate::format::{HostState, RecordFlags};
+use crate::planted::planted;
 use crate::watch::HostReport;
 
 /// A host that is gone comes back within this where its agent is still there: between its receipt and `joining` it looks at its slot.
@@ -76,7 +77,7 @@ impl ClusterAsk {
         match (self, &report.view.verdict) {
             (_, Verdict::Gone { .. }) if still_for(STILL_FOR) => Followed::Absent,
             (_, Verdict::Joining { advances: false }) if still_for(ttl + STILL_FOR) => Followed::Absent,
-            (Self::Disarm, Verdict::Disarmed) if let_go => Followed::Yes,
+            (Self::Disarm, Verdict::Disarmed) if let_go || planted!(AnsweredBeforeLetGo) => Followed::Yes,
             (Self::Arm, Verdict::Alive) if says(HostState::Held) && !is_weakening(report) => Followed::Yes,
             _ => Followed::No,
         }

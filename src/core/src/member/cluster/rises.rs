@@ -6,6 +6,7 @@ use super::ClusterAsk;
 use crate::format::{HostRecord, HostState};
 use crate::ids::{Incarnation, Sequence, Slot};
 use crate::member::fence_requests::has_ended;
+use crate::planted::planted;
 use crate::time::Instant;
 
 /// A bit that this process has seen to rise.
@@ -60,16 +61,19 @@ impl Rises {
         };
         let slot = record.incarnation.slot;
         let Some(before) = self.seen.get(&slot).copied() else {
-            self.seen.insert(slot, now);
+            let risen = now.asks.filter(|_| planted!(LastWordObeyed));
+            let rise = risen.map(|ask| Rise { ask, since: ended, stage: Stage::Seen });
+            self.seen.insert(slot, Seen { rise, ..now });
             return None;
         };
         let age = |seen: &Seen| (seen.incarnation.generation, seen.sequence);
         if age(&now) <= age(&before) {
             return None;
         }
-        let goes_on = now.asks == before.asks && now.incarnation == before.incarnation;
+        let still = now.asks == before.asks || now.asks.is_none() && planted!(LoweredAskObeyed);
+        let goes_on = still && now.incarnation == before.incarnation;
         let mut rise = match now.asks {
-            Some(_) if goes_on => before.rise,
+            _ if goes_on => before.rise,
             Some(ask) => Some(Rise { ask, since: ended, stage: Stage::Seen }),
             None => None,
         };
@@ -97,7 +101,8 @@ impl Rises {
 
     /// What `slot` asks for is done here.
     pub(super) fn obeyed(&mut self, slot: Slot) {
-        if let Some(rise) = self.seen.get_mut(&slot).and_then(|seen| seen.rise.as_mut()) {
+        let rise = self.seen.get_mut(&slot).and_then(|seen| seen.rise.as_mut());
+        if let Some(rise) = rise.filter(|_| !planted!(ClusterAskObeyedAgain)) {
             rise.stage = Stage::Settled;
         }
     }
