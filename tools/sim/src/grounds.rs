@@ -49,9 +49,17 @@ pub(crate) fn of(bug: B) -> Vec<Options> {
             _,
         ) => mix(3, &[C::Guests, C::Storage]),
         (B::UnExpires | B::EndBeyondTtl, _) => mix(3, &[C::Identity, C::Storage, C::Pauses]),
-        (B::DisarmedKillsAfterRestart | B::DisarmOverUnknown | B::DisarmAfterOneCopy, _) => {
-            mix(3, &[C::Operator, C::Late, C::Crashes])
-        }
+        (
+            B::DisarmedKillsAfterRestart
+            | B::DisarmOverUnknown
+            | B::DisarmAfterOneCopy
+            | B::ClusterAskNeverEnds
+            | B::LastWordObeyed
+            | B::ClusterAskObeyedAgain
+            | B::LoweredAskObeyed
+            | B::AnsweredBeforeLetGo,
+            _,
+        ) => mix(3, &[C::Operator, C::Late, C::Crashes]),
         (B::ConvictionIgnored | B::DeadRequesterObeyed, _) => mix(3, &[C::Operator, C::Takeover]),
         (B::LimiterNeverReleased | B::LockCountsAsFailure, _) => mix(4, &[C::Power, C::Guests]),
         (B::TokenCoversTwoRuns | B::RecoveryRunsTwice, _) => mix(3, &[C::Users]),
@@ -110,6 +118,11 @@ fn scene(bug: B) -> Options {
         B::MovedRunsAgain | B::KilledSourceDeparts | B::ResumedSourceRunsOn => (3, C::Sources),
         B::ReceiptWithToken => (4, C::Hangs),
         B::ReceiptOverUnnamed => (3, C::Strangers),
+        B::ClusterAskNeverEnds
+        | B::LastWordObeyed
+        | B::ClusterAskObeyedAgain
+        | B::LoweredAskObeyed
+        | B::AnsweredBeforeLetGo => (3, C::Maintenance),
         B::TokenCoversTwoRuns | B::RecoveryRunsTwice => (3, C::Reruns),
         B::EndBeyondTtl | B::CloneNotWatched => (3, C::Identity),
         B::DrainLeftOut

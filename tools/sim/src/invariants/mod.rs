@@ -1,6 +1,7 @@
 //! What must always be so: one file for each sentence, headed by it. Judges see everything that happens and the whole
 //! truth; they never change the world.
 
+mod cluster_answers;
 mod convicted;
 mod definitions;
 mod disarms;
@@ -28,10 +29,12 @@ mod sources;
 mod tolerance;
 mod verdicts;
 mod wants;
+mod whole_cluster;
 
 use std::fmt;
 
 use leasefence_core::ids::{DomainId, Incarnation, Term};
+use leasefence_core::member::{ClusterAsk, RequestId};
 
 use crate::plan::{Class, Plan};
 use crate::world::World;
@@ -71,6 +74,12 @@ pub(crate) enum Happened {
     Named { host: usize, incarnation: Incarnation },
     /// A fencer has written that it lets go.
     LetGo { host: usize },
+    /// A process takes an operator's request to the whole cluster.
+    Asked { host: usize, id: RequestId, ask: ClusterAsk },
+    /// A request was answered.
+    Answered { host: usize, id: RequestId, done: bool },
+    /// A host does what another one asks of the whole cluster.
+    Followed { host: usize, by: usize, ask: ClusterAsk },
     /// All is over: it must be well again.
     End,
 }
@@ -134,6 +143,8 @@ impl Judges {
             Box::new(wants::Wants::default()),
             Box::new(convicted::Convicted::default()),
             Box::new(moves::Moves),
+            Box::new(cluster_answers::ClusterAnswers::default()),
+            Box::new(whole_cluster::WholeCluster::default()),
             Box::new(sources::Sources::default()),
         ];
         if plan.classes == [Class::Tolerated] {

@@ -79,6 +79,8 @@ pub enum Class {
     Strangers,
     /// A scene: users start domains through libvirt's hook, on several hosts at once, while hosts are fenced, cut and lost.
     Users,
+    /// A scene: the whole cluster is asked into maintenance and out of it, while hosts fail that ask or follow.
+    Maintenance,
     /// A scene: guests die between two looks of their fencer, and are started again under the token of their first start.
     Reruns,
     /// A scene: domains are migrated, while hosts, agents and libvirts fail at each step of that.
@@ -139,6 +141,7 @@ impl Class {
                 | C::Strangers
                 | C::Users
                 | C::Reruns
+                | C::Maintenance
                 | C::Migrations
                 | C::Sources
                 | C::Files

@@ -4,6 +4,7 @@
 mod ends;
 mod late_writes;
 mod leases;
+mod maintenance;
 mod migrations;
 mod reruns;
 mod slots;
@@ -69,6 +70,7 @@ impl Scene<'_> {
             Class::Strangers => self.strangers(),
             Class::Users => self.users(),
             Class::Reruns => self.reruns(),
+            Class::Maintenance => self.maintenance(),
             Class::Migrations => self.migrations(),
             Class::Sources => self.sources(),
             _ => self.files(),

@@ -1,7 +1,9 @@
 //! The agent's process: inputs to the member, its commands executed one by one, stopped between any two of them.
 
 use leasefence_core::ids::{HostKey, Nonce};
-use leasefence_core::member::{Command, Input, LeaseMedium, Member, MemberConfig, Reply};
+use leasefence_core::member::{
+    ClusterAsk, Command, Input, LeaseMedium, Member, MemberConfig, Note, Reply, Request, RequestId,
+};
 use leasefence_core::recovery::RecoveryPolicy;
 use leasefence_core::storage::IoDone;
 use leasefence_core::time::{HolderDeadline, Instant};
@@ -21,6 +23,8 @@ const LOOK_SOON: u64 = 50 * MS;
 const SOONEST: u64 = MS;
 /// The service manager starts an agent again that has ended.
 const RESTART: u64 = 5 * S;
+/// More than a host has processes.
+const PROCESSES: u64 = 100_000;
 /// How long a write stays unknown.
 const UNKNOWN_HOLD: Duration = Duration::from_secs(20);
 
@@ -51,7 +55,7 @@ impl World {
         let config = MemberConfig {
             host_key: HostKey([this.machine + 1; 16]),
             boot_id: this.boot_id(host),
-            process_nonce: Nonce(index * 100_000 + u64::from(process)),
+            process_nonce: Nonce(index * PROCESSES + u64::from(process)),
             host_name: this.name.clone(),
             cluster_name: "sim".to_owned(),
             terms: this.terms,
@@ -103,6 +107,12 @@ impl World {
         let size = self.file.layout.total_size();
         let medium = LeaseMedium { size, block_device: sector_size == 512, sector_size };
         self.give(host, Input::Opened(medium));
+    }
+
+    /// The host and its process that write this nonce.
+    pub(crate) fn process_of_nonce(nonce: Nonce) -> (usize, u32) {
+        let (host, process) = (nonce.0 / PROCESSES, nonce.0 % PROCESSES);
+        (usize::try_from(host).unwrap_or(usize::MAX), u32::try_from(process).unwrap_or(u32::MAX))
     }
 
     /// Puts an input before the agent; it is taken as soon as the agent runs.
@@ -200,6 +210,9 @@ impl World {
     }
 
     fn input(&mut self, host: usize, input: Input) {
+        if let Input::Request(id, Request::Cluster(ask)) = input {
+            self.happened(&Happened::Asked { host, id, ask });
+        }
         let this = &mut self.hosts[host];
         let now = this.clock.now(self.at);
         if let Some(member) = &mut this.agent.member {
@@ -277,8 +290,11 @@ impl World {
             Command::Reply(id, reply) if self.hosts[host].asking.contains_key(&id) => {
                 self.hook_is_answered(host, id, &reply);
             }
-            Command::Reply(_, reply) => self.replied(host, &reply),
+            Command::Reply(id, reply) => self.replied(host, id, &reply),
             Command::Note(note) => {
+                if let Some((by, ask)) = self.followed(&note) {
+                    self.happened(&Happened::Followed { host, by, ask });
+                }
                 self.counts.verdicts += u64::from(note.event == "verdict");
                 self.story.tell(self.at, Lane::Host(host), note.event, || note.text);
             }
@@ -286,7 +302,16 @@ impl World {
         }
     }
 
-    fn replied(&mut self, host: usize, reply: &Reply) {
+    /// Whom a host says that it follows, and in what.
+    fn followed(&self, note: &Note) -> Option<(usize, ClusterAsk)> {
+        let text = Some(&note.text).filter(|_| note.event == "cluster-obeyed")?;
+        let (by, verb) = text.split_once(" asks the whole cluster to ")?;
+        let ask = if verb == "arm" { ClusterAsk::Arm } else { ClusterAsk::Disarm };
+        Some((self.hosts.iter().position(|host| host.name == by)?, ask))
+    }
+
+    fn replied(&mut self, host: usize, id: RequestId, reply: &Reply) {
+        self.happened(&Happened::Answered { host, id, done: reply.ok });
         self.tell_host(host, "reply", || {
             format!("{}: {}", if reply.ok { "done" } else { "refused" }, reply.text)
         });

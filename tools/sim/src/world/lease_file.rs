@@ -12,6 +12,9 @@ use crate::plan::ClusterPlan;
 /// The state's byte in a host record.
 pub(crate) const STATE_AT: usize = 92;
 
+/// Where the low byte of the flags lies there.
+pub(crate) const FLAGS_AT: u64 = 94;
+
 /// Generation and sequence in a sector's bytes, or in those of a write to one: which of two was issued later.
 pub(crate) fn version_in(bytes: &[u8]) -> Option<(u32, u64)> {
     let generation = bytes.get(28..32)?.try_into().ok()?;
@@ -113,15 +116,20 @@ impl LeaseFile {
 
     /// Whose record has been written here; none where no record lies. The slot is the place's.
     pub(crate) fn recorded_at(&self, offset: u64, len: usize) -> Option<Incarnation> {
+        let slot = self.slot_of_record(offset)?;
+        let (generation, _) = version_in(&self.read(offset, len))?;
+        Some(Incarnation { slot, generation: Generation(generation) })
+    }
+
+    /// Whose record's place begins here.
+    pub(crate) fn slot_of_record(&self, offset: u64) -> Option<Slot> {
         if !self.layout.host_records().contains(&offset) {
             return None;
         }
         let here = |slot: &Slot| {
             RecordCopy::BOTH.iter().any(|copy| self.layout.host_record(*slot, *copy).offset == offset)
         };
-        let slot = self.layout.slots().find(here)?;
-        let (generation, _) = version_in(&self.read(offset, len))?;
-        Some(Incarnation { slot, generation: Generation(generation) })
+        self.layout.slots().find(here)
     }
 
     /// The state's code in the record that begins here: it alone often decides whether the rest is worth decoding.

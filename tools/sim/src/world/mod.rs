@@ -37,7 +37,7 @@ pub(crate) use event::Event;
 use event::Queue;
 use host::Host;
 use lease_file::LeaseFile;
-pub(crate) use lease_file::{LateWrite, STATE_AT, version_in};
+pub(crate) use lease_file::{FLAGS_AT, LateWrite, STATE_AT, version_in};
 use looks::Looks;
 pub(crate) use looks::Writing;
 use moves::Moving;

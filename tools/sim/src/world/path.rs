@@ -71,6 +71,8 @@ pub(crate) struct Client {
     /// Came back, and was not taken yet: its process is stopped.
     pub(crate) back: Option<(IoRequest, Now, Result<Vec<u8>, IoError>)>,
     pub(crate) issued: u32,
+    /// When the storage served its last read of all records.
+    pub(crate) records_read: u64,
 }
 
 impl Path {

@@ -192,6 +192,10 @@ impl World {
             None => self.file.read(offset, len),
         };
         self.note_look(client, offset, &bytes);
+        let records = self.file.layout.host_records();
+        if offset <= records.start && records.end <= offset + u64::try_from(len).unwrap_or_default() {
+            self.clients[client].records_read = self.at;
+        }
         self.answer(client, flight, Ok(bytes), late);
     }
 
