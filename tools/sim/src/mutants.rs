@@ -2,7 +2,6 @@
 //! something that it does not violate without the bug. It plants and counts; what a bug does is decided in the core alone.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use leasefence_core::planted::{Bug, is_reached, plant};
