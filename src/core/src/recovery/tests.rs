@@ -25,6 +25,8 @@ struct Node {
     scans: u64,
     /// No barrier that an entry's end needs is acknowledged.
     path_cut: bool,
+    /// Its lease is held.
+    holds: bool,
 }
 
 fn key(slot: u16) -> HostKey {
@@ -34,7 +36,7 @@ fn key(slot: u16) -> HostKey {
 impl Node {
     fn new(lab: &Lab, me: Incarnation) -> Self {
         let recoveries = Recoveries::new(RecoveryPolicy::default(), lab.layout, me);
-        Self { host: lab.host(me), recoveries, done: Vec::new(), scans: 0, path_cut: false }
+        Self { host: lab.host(me), recoveries, done: Vec::new(), scans: 0, path_cut: false, holds: true }
     }
 
     fn with<T>(
@@ -79,7 +81,10 @@ impl Node {
                 }
                 self.with(lab, |ctx, leases, recoveries| recoveries.handle_lease_event(ctx, leases, &event));
             }
-            while let Some(action) = self.with(lab, |ctx, leases, recoveries| recoveries.poll(ctx, leases)) {
+            let holds = self.holds;
+            while let Some(action) =
+                self.with(lab, |ctx, leases, recoveries| recoveries.poll(ctx, leases, holds))
+            {
                 self.done.push(action);
             }
         }
@@ -215,7 +220,8 @@ fn the_barrier_is_issued_only_after_own_is_acknowledged() {
     // The scan of the page, then S1 to S3 and copy A of S4.
     let mut writes = 0;
     while writes < 4 {
-        while let Some(action) = node.with(&lab, |ctx, leases, recoveries| recoveries.poll(ctx, leases)) {
+        while let Some(action) = node.with(&lab, |ctx, leases, recoveries| recoveries.poll(ctx, leases, true))
+        {
             assert!(!matches!(action, RecoveryAction::Barrier { .. }), "before write {writes}");
         }
         let op = lab.next(&mut node.host);
@@ -616,6 +622,25 @@ fn while_acquires_are_ended_nothing_is_begun() {
     node.host.leases.reopen();
     node.pass(&mut lab, Duration::from_secs(1));
     assert_eq!(node.asked(), [barrier(1)]);
+}
+
+#[test]
+fn while_its_lease_is_not_held_a_host_begins_nothing_and_goes_on_with_what_is_under_way() {
+    let (mut lab, mut node) = after_a_death();
+    node.holds = false;
+    node.survey(&mut lab, &[0]);
+    node.pass(&mut lab, Duration::from_secs(30));
+    assert_eq!((node.stage(1), node.asked()), (Some("waiting"), vec![]));
+    node.holds = true;
+    node.pass(&mut lab, Duration::from_secs(1));
+    assert_eq!(node.asked(), [barrier(1)]);
+    node.holds = false;
+    node.barrier(&mut lab, 1, &Ok(QUICK));
+    assert_eq!(
+        node.asked(),
+        [RecoveryAction::Publish, start(1, 4)],
+        "the member refuses it, and it is given back"
+    );
 }
 
 #[test]

@@ -215,6 +215,32 @@ fn a_fencer_that_has_let_go_leaves_no_lease_that_could_end() {
     assert_eq!((world.state(0), world.runs_on(1)), ("disarmed", vec![0]), "{}", world.story());
 }
 
+/// A host between maintenance and its lease starts nothing: what it took would be owned, and run nowhere.
+#[test]
+fn a_host_whose_arming_waits_takes_no_domain_for_recovery() {
+    // One for which it is not the first to try, and the first starts nothing.
+    let second_in_line = |number: u8| {
+        let mut world = World::held(3);
+        world.user_starts(0, number);
+        world.run(5_000);
+        world.hosts[2].libvirt_away = true;
+        world.run(2_000);
+        world.hosts[0].power_off();
+        world.until(30, "seen", |world| world.told(1, "recovery", "this host is number"));
+        world.told(1, "recovery", "number 2 of 2").then_some((world, number))
+    };
+    let (mut world, number) = (1..=20).find_map(second_in_line).expect("there is one");
+    let request = world.ask(1, Request::Disarm);
+    world.until(10, "disarmed", |world| world.reply(1, request).is_some());
+    world.hosts[1].marker_broken = true;
+    let request = world.ask(1, Request::Arm);
+    world.run(20_000);
+    assert!(world.reply(1, request).is_none(), "{}", world.story());
+    assert!(!world.told(1, "recovery", "its lease is acquired"), "{}", world.story());
+    world.hosts[1].marker_broken = false;
+    world.until(30, "it runs", |world| world.runs_on(number) == [1]);
+}
+
 #[test]
 fn a_suspend_in_maintenance_kills_nothing() {
     let mut world = World::held(2);

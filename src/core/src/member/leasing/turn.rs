@@ -146,9 +146,10 @@ impl Member {
     }
 
     fn next_recovery_action(&mut self, now: &Now) -> Option<RecoveryAction> {
+        let holds = matches!(self.phase, Phase::Held);
         self.with_leasing(now, |context, leasing| {
             let Leasing { leases, recoveries, .. } = leasing;
-            recoveries.poll(context, leases)
+            recoveries.poll(context, leases, holds)
         })?
     }
 

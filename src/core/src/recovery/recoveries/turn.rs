@@ -11,15 +11,21 @@ use crate::recovery::types::RecoveryAction;
 use crate::time::{Instant, ObserverDeadline};
 
 impl Recoveries {
-    /// The next thing to do.
-    pub fn poll(&mut self, ctx: &LeaseContext<'_>, leases: &mut Leases) -> Option<RecoveryAction> {
+    /// The next thing to do. Nothing is begun unless this host `holds` its lease: it could not start what it took, and goes by an old
+    /// [`survey`](Self::survey).
+    pub fn poll(
+        &mut self,
+        ctx: &LeaseContext<'_>,
+        leases: &mut Leases,
+        holds: bool,
+    ) -> Option<RecoveryAction> {
         // Most of the time there is none.
         if self.domains.is_empty() {
             self.next_round = None;
         } else if !self.lost && ctx.may_write {
             self.advance(ctx, leases);
             // While acquires are ended, each would be refused at once, and looked for again.
-            if !leases.is_closed() {
+            if holds && !leases.is_closed() {
                 self.begin(ctx, leases);
                 self.round(ctx, leases);
             }
