@@ -72,9 +72,7 @@ impl Member {
                 "armed again: this host is guarded, and its lease is held from its next renewal on",
             );
         }
-        if let Some(reason) = self.doomed.take() {
-            self.end(now, &reason);
-        }
+        self.end_if_doomed(now);
     }
 
     /// A change of terms under way takes its next step.

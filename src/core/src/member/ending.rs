@@ -20,12 +20,12 @@ impl Member {
         if !matches!(self.phase, Phase::Held | Phase::Weakening(_) | Phase::Arming { .. }) {
             return;
         }
-        // It was asked to let go, and has: there is no lease any more that could end.
-        if self.phase.lets_go() && !self.is_guarded() {
-            return;
-        }
         if self.latched().is_some() {
             self.end(now, "the fencer has latched the lease's end");
+            return;
+        }
+        // It keeps the same end until it lets go: what it has not latched then is no lease any more that could end.
+        if self.fencer_decides() {
             return;
         }
         let armed =
@@ -39,10 +39,11 @@ impl Member {
     /// Ends the incarnation: the page says so at once, the fencer does the rest.
     ///
     /// A host that is not armed has no fencer that would act on an end, and may have domains that it is adopting: it is
-    /// armed first, and ended then.
+    /// armed first, and ended then. So is one whose fencer may have let go without that it was seen to.
     pub(super) fn end(&mut self, now: &Now, reason: &str) {
         let armed = self.holder.as_ref().is_some_and(crate::renewal::Holder::is_armed);
         match self.phase {
+            _ if self.fencer_decides() => self.doom(now, reason),
             Phase::Held => self.end_armed(now, reason),
             Phase::Weakening(_) | Phase::Resuming if armed => self.end_armed(now, reason),
             Phase::Arming { .. } if self.latched().is_some() => self.end_armed(now, reason),
@@ -65,11 +66,35 @@ impl Member {
         }
     }
 
+    /// What the page promises ends now: a fencer that still guards latches it, and cannot let go any more. One that has let go
+    /// sees nothing in it, and is armed anew once that was seen: under the arm count before it would never latch.
+    fn doom(&mut self, now: &Now, reason: &str) {
+        if self.doomed.is_none() {
+            self.doomed = Some(reason.to_owned());
+            let text = format!(
+                "{reason}: the fencer, which was asked to let go, latches the end or is armed for it"
+            );
+            self.desk.note(LogLevel::Warn, "lease-end", text);
+        }
+        if let Some(holder) = &mut self.holder {
+            holder.end_now(now.instant);
+        }
+        self.publish();
+    }
+
+    /// The fencer guards this incarnation, or is to guard it for that: what it was doomed for ends it.
+    pub(super) fn end_if_doomed(&mut self, now: &Now) {
+        if let Some(reason) = self.doomed.take() {
+            self.end(now, &reason);
+        }
+    }
+
     fn end_armed(&mut self, now: &Now, reason: &str) {
+        let doomed = self.doomed.take();
+        let reason = doomed.as_deref().unwrap_or(reason);
         let Some(holder) = &mut self.holder else { return };
         holder.end_now(now.instant);
         let incarnation = holder.incarnation();
-        self.doomed = None;
         self.refuse_all(reason);
         self.desk.note(LogLevel::Error, "lease-end", format!("the lease of {incarnation} is over: {reason}"));
         let ending = Ending {

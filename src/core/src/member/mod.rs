@@ -305,6 +305,8 @@ impl Member {
             Phase::Held => self.advance_terms(now),
             Phase::Weakening(_) => self.weaken_turn(now),
             Phase::Ending(_) => self.ending_turn(now),
+            // No scan comes any more where its sector was lost.
+            Phase::Resuming if self.doomed.is_some() => self.resume_after_scan(now),
             Phase::Opening | Phase::Header(_) | Phase::Resuming | Phase::Disarmed | Phase::Over => {}
             Phase::Entering(_) => self.reconsider_entry(now),
         }
@@ -318,9 +320,10 @@ impl Member {
     /// A change of `BOOTTIME - MONOTONIC` is a suspend: the lease ends at once (R4).
     fn notice_suspend(&mut self, now: &Now) {
         let first = self.last == Now::default();
-        // Without a lease there is none to end: domains of a host in maintenance are left alone.
+        // Without a lease there is none to end: domains of a host in maintenance are left alone. A fencer that was asked to let go
+        // has seen the suspend itself, unless it had let go before.
         let armed = self.holder.as_ref().is_some_and(Holder::is_armed);
-        if !first && armed && now.suspended_since(&self.last) {
+        if !first && armed && !self.fencer_decides() && now.suspended_since(&self.last) {
             self.end(now, "the host was suspended");
         }
         if first {

@@ -286,6 +286,7 @@ impl Member {
             self.promise_nothing();
             self.leases_after_restart(incarnation);
             self.enter(now, Phase::Disarmed);
+            self.end_if_doomed(now);
             return;
         }
         if guarded {

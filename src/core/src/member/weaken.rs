@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::phase::{Phase, WeakenStep, Weakening};
 use super::{LogLevel, Member, RequestId};
+use crate::fencing::Wish;
 use crate::format::{HostRecord, HostState};
 use crate::planted::planted;
-use crate::renewal::TermsInUse;
+use crate::renewal::{Holder, TermsInUse};
 use crate::time::{Now, ObserverDeadline};
 
 /// How long a release waits for own entries to end.
@@ -103,6 +104,14 @@ impl Member {
             .is_none_or(|fencer| fencer.armed && Some(fencer.incarnation) == self.incarnation())
     }
 
+    /// True from the moment in which the page asks the fencer to let go until what it made of that was seen: the end latched, or
+    /// nothing guarded. It may have let go already, and holds to the end that it guards until it does (R12); so it alone decides.
+    pub(super) fn fencer_decides(&self) -> bool {
+        let armed = self.holder.as_ref().is_some_and(Holder::is_armed);
+        let resumes = matches!(self.phase, Phase::Resuming) && self.half.wish == Wish::Disarm;
+        armed && (self.phase.lets_go() || resumes) && self.latched().is_none()
+    }
+
     /// After a scan: both copies must be read back as weakened, twice, `write_drain` apart, with no write unknown.
     pub(super) fn weakened_after_scan(&mut self) {
         let Phase::Weakening(weakening) = self.phase else { return };
@@ -138,17 +147,16 @@ impl Member {
     fn weakened(&mut self, now: &Now, weakening: Weakening) {
         if weakening.to == HostState::Disarmed {
             self.promise_nothing();
-            self.desk.note(
-                LogLevel::Warn,
-                "disarmed",
-                "in maintenance: domains here are neither fenced nor restarted",
-            );
-            self.desk.reply_if_asked(
-                weakening.request,
-                true,
-                "disarmed: domains of this host are neither fenced nor restarted",
-            );
             self.enter(now, Phase::Disarmed);
+            if let Some(reason) = &self.doomed {
+                self.desk.reply_if_asked(weakening.request, false, format!("not left disarmed: {reason}"));
+                self.end_if_doomed(now);
+            } else {
+                let text = "in maintenance: domains here are neither fenced nor restarted";
+                self.desk.note(LogLevel::Warn, "disarmed", text);
+                let text = "disarmed: domains of this host are neither fenced nor restarted";
+                self.desk.reply_if_asked(weakening.request, true, text);
+            }
         } else {
             self.desk.note(LogLevel::Info, "released", "the lease is released, with zero domains");
             self.desk.reply_if_asked(weakening.request, true, "released");

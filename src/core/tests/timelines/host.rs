@@ -57,6 +57,8 @@ pub(crate) struct Host {
     pub(crate) agent_stopped: bool,
     /// The fencer's process is gone or stopped.
     pub(crate) fencer_stopped: bool,
+    /// The agent has not come to look at what the fencer has written since.
+    pub(crate) half_unseen: bool,
     /// The fencer beats and cannot write its marker: it arms nothing.
     pub(crate) marker_broken: bool,
     /// A killed guest stays: it waits for the kernel.
@@ -141,6 +143,7 @@ impl Host {
             marker: MarkerFound::None,
             agent_stopped: false,
             fencer_stopped: false,
+            half_unseen: false,
             marker_broken: false,
             guests_stay: false,
             path: Path::Works(Duration::from_millis(2)),
@@ -519,7 +522,9 @@ impl Host {
             self.marker = MarkerFound::Marker(marker);
             fencer.marker_written();
         }
-        self.fencer_half = fencer.half().clone();
+        if !self.half_unseen {
+            self.fencer_half = fencer.half().clone();
+        }
         fencer.published();
         let process = |domain: &DomainId| DomainProcess {
             domain: *domain,
@@ -550,8 +555,11 @@ impl Host {
         for event in fencer.take_events() {
             self.log.push((at / 1_000_000, self.name.clone(), "fencer".to_owned(), event.to_string()));
         }
-        self.fencer_half = fencer.half().clone();
         fencer.published();
+        if self.half_unseen {
+            return;
+        }
+        self.fencer_half = fencer.half().clone();
         if self.member.is_some() {
             self.inbox.push_back((at, Input::Fencer(self.fencer_half.clone())));
         }

@@ -215,6 +215,107 @@ fn a_fencer_that_has_let_go_leaves_no_lease_that_could_end() {
     assert_eq!((world.state(0), world.runs_on(1)), ("disarmed", vec![0]), "{}", world.story());
 }
 
+/// As [`about_to_be_let_go`]: the fencer lets go, and the agent, which was stopped for `ms`, has not looked at its half since.
+fn let_go_unseen(ms: u64) -> World {
+    let mut world = about_to_be_let_go();
+    (world.hosts[0].agent_stopped, world.hosts[0].half_unseen) = (true, true);
+    world.run(ms);
+    assert!(world.hosts[0].is_disarmed());
+    world
+}
+
+/// Host 1 is told that host 0 is off.
+fn confirmed_by_mistake(world: &mut World) {
+    world.tolerates_two_writers = true;
+    let confirm = Request::Confirm { host: "host-0".to_owned(), reason: "a mistake".to_owned() };
+    let request = world.ask(1, confirm);
+    world.until(5, "confirmed", |world| world.reply(1, request).is_some_and(|(done, _)| done));
+}
+
+#[test]
+fn an_end_that_has_passed_ends_nothing_before_the_fencer_was_looked_at_that_may_have_let_go() {
+    let mut world = let_go_unseen(9_000);
+    world.hosts[0].agent_stopped = false;
+    world.run(200);
+    world.hosts[0].half_unseen = false;
+    world.run(3_000);
+    assert_eq!((world.state(0), world.runs_on(1)), ("disarmed", vec![0]), "{}", world.story());
+    let request = world.ask(0, Request::Arm);
+    world.until(10, "armed", |world| world.reply(0, request).is_some_and(|(done, _)| done));
+    world.run(3_000);
+    assert_eq!((world.state(0), world.runs_on(1)), ("held", vec![0]), "{}", world.story());
+}
+
+#[test]
+fn a_suspend_after_the_fencer_has_let_go_ends_nothing_whoever_sees_it_first() {
+    let mut world = let_go_unseen(1_000);
+    world.hosts[0].suspended_ns = 3_600_000_000_000;
+    world.hosts[0].agent_stopped = false;
+    world.run(200);
+    world.hosts[0].half_unseen = false;
+    world.run(10_000);
+    assert_eq!((world.state(0), world.runs_on(1)), ("disarmed", vec![0]), "{}", world.story());
+}
+
+#[test]
+fn a_host_convicted_while_its_fencer_lets_go_unseen_is_armed_and_fences() {
+    let mut world = let_go_unseen(7_000);
+    confirmed_by_mistake(&mut world);
+    world.hosts[0].agent_stopped = false;
+    world.until(5, "it has read that", |world| world.count(0, "lease-end") > 0);
+    world.run(500);
+    world.hosts[0].half_unseen = false;
+    world.until(10, "killed", |world| !world.runs_on(1).contains(&0));
+    world.until(30, "it rejoins", |world| world.state(0) == "held" && world.generation(0).0 == 2);
+}
+
+#[test]
+fn an_agent_restarted_after_its_fencer_has_let_go_unseen_reads_a_conviction_and_fences() {
+    let mut world = let_go_unseen(9_000);
+    confirmed_by_mistake(&mut world);
+    world.hosts[0].kill_agent();
+    world.start_agent(0);
+    world.until(5, "it has read that", |world| world.count(0, "lease-end") > 0);
+    world.run(500);
+    world.hosts[0].half_unseen = false;
+    world.until(10, "killed", |world| !world.runs_on(1).contains(&0));
+    world.until(30, "it rejoins", |world| world.state(0) == "held" && world.generation(0).0 == 2);
+}
+
+#[test]
+fn a_host_convicted_while_its_fencer_cannot_let_go_fences() {
+    let mut world = about_to_be_let_go();
+    world.hosts[0].marker_broken = true;
+    world.hosts[0].agent_stopped = true;
+    world.run(6_000);
+    confirmed_by_mistake(&mut world);
+    world.hosts[0].agent_stopped = false;
+    world.until(5, "killed", |world| !world.runs_on(1).contains(&0));
+    assert!(!world.hosts[0].is_disarmed(), "{}", world.story());
+    world.hosts[0].marker_broken = false;
+    world.until(30, "it rejoins", |world| world.state(0) == "held" && world.generation(0).0 == 2);
+}
+
+#[test]
+fn a_lease_file_replaced_while_the_fencer_lets_go_unseen_fences() {
+    for restarted in [false, true] {
+        let mut world = let_go_unseen(1_000);
+        if restarted {
+            world.hosts[0].kill_agent();
+            world.start_agent(0);
+            world.until(5, "it goes on", |world| world.count(0, "resumed") > 0);
+            world.run(100);
+        }
+        world.path(0, Path::Replaced);
+        world.hosts[0].agent_stopped = false;
+        world.until(5, "it has read that", |world| world.count(0, "lease-end") > 0);
+        world.run(500);
+        world.hosts[0].half_unseen = false;
+        world.until(10, "killed", |world| world.runs_on(1).is_empty());
+        world.until(10, "it ends itself", |world| world.count(0, "exit") > 0);
+    }
+}
+
 /// A host between maintenance and its lease starts nothing: what it took would be owned, and run nowhere.
 #[test]
 fn a_host_whose_arming_waits_takes_no_domain_for_recovery() {
