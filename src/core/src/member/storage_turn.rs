@@ -70,10 +70,11 @@ impl Member {
         if other.is_none() && pass_is_due { self.pass_operation(now) } else { other }
     }
 
-    /// True when what may wait comes before a pass that is due: it has waited for one. Nothing that is in a hurry waits, nor
-    /// a host that does not hold its lease.
+    /// True when what may wait comes before a pass that is due: it has waited for one. Nothing that is in a hurry waits. In every
+    /// phase: adopting, weakening and a rejoin wait for lease work and unknown writes as well. A renewal comes one operation later at
+    /// most; one that comes too late costs the lease and never a promise.
     fn owes_a_turn(&self) -> bool {
-        matches!(self.phase, Phase::Held) && !self.pass.gave_way && !self.pass.is_hurried()
+        !self.pass.gave_way && !self.pass.is_hurried()
     }
 
     fn pass_operation(&mut self, now: &Now) -> Option<(Job, IoOp)> {

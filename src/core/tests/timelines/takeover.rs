@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use leasefence_core::fencing::StorageKind;
 use leasefence_core::format::{LeaseState, RecordCopy};
+use leasefence_core::member::Request;
 
 use crate::disk::Path;
 use crate::world::{World, guest};
@@ -56,6 +57,47 @@ fn where_a_pass_takes_longer_than_its_interval_domains_are_taken_over_all_the_sa
     world.hosts[0].power_off();
     world.until(90, "the guest runs again", |world| !world.runs_on(1).is_empty());
     assert!((1..3).all(|index| world.state(index) == "held"), "{}", world.story());
+}
+
+#[test]
+fn where_a_pass_takes_longer_than_its_interval_a_host_that_finds_guests_running_comes_to_its_lease() {
+    let mut world = World::new(1);
+    world.user_starts(0, 1);
+    world.path(0, Path::Works(Duration::from_millis(300)));
+    world.boot(0);
+    world.until(120, "held", |world| world.state(0) == "held");
+    assert_eq!(world.runs_on(1), [0]);
+}
+
+#[test]
+fn where_a_pass_takes_longer_than_its_interval_a_host_is_disarmed() {
+    // Looks at its own sectors come every 5 s, and with the passes between them take longer than that.
+    for ms in [300, 450] {
+        let mut world = World::held(1);
+        world.path(0, Path::Works(Duration::from_millis(ms)));
+        world.run(12_000);
+        let request = world.ask(0, Request::Disarm);
+        world.until(30, "disarmed", |world| world.reply(0, request).is_some_and(|(done, _)| done));
+    }
+}
+
+#[test]
+fn where_a_pass_takes_longer_than_its_interval_a_host_is_released_and_one_that_fenced_rejoins() {
+    let mut world = World::held(2);
+    (0..2).for_each(|index| world.path(index, Path::Works(Duration::from_millis(300))));
+    world.user_starts(1, 1);
+    world.until(30, "owned", |world| world.told(1, "lease", "is owned here"));
+    world.run(3_000);
+    world.user_stops(1, 1);
+    world.run(100);
+    let request = world.ask(1, Request::Release);
+    world.until(25, "released", |world| world.reply(1, request).is_some());
+    assert!(world.reply(1, request).expect("just seen").0, "{}", world.story());
+    // One write of the other is unknown when its lease ends: the reads that end that are owed a turn too.
+    world.path(0, Path::LandsLate(Duration::from_millis(100)));
+    world.run(15_000);
+    world.path(0, Path::Works(Duration::from_millis(300)));
+    world.until(90, "it rejoins", |world| world.state(0) == "held" && world.generation(0).0 == 2);
 }
 
 #[test]

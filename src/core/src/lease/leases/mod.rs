@@ -194,10 +194,11 @@ impl Leases {
         self.closed
     }
 
-    /// True when nothing is at work and storage holds what memory says.
+    /// True when nothing is at work that may write, and storage holds what memory says. The round of looks at the own sectors does not
+    /// count: where storage is slow the next begins before it ends.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.job.is_none()
+        self.job.as_ref().is_none_or(|job| matches!(job.work, Work::Reread(_)))
             && self.queue.is_empty()
             && self.pages.iter().all(|p| p.ready().is_some_and(|o| !o.is_dirty()))
     }

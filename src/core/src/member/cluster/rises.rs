@@ -121,9 +121,10 @@ impl Rises {
         }
     }
 
-    /// True while another host's request is open: passes are hurried.
+    /// True while another host's request is open and not done here: passes are hurried.
     pub(super) fn any_open(&self, now: Instant) -> bool {
-        self.seen.values().filter_map(|seen| seen.rise.as_ref()).any(|rise| is_open(rise, now))
+        let mut rises = self.seen.values().filter_map(|seen| seen.rise.as_ref());
+        rises.any(|rise| rise.stage != Stage::Settled && is_open(rise, now))
     }
 }
 
@@ -201,6 +202,17 @@ mod tests {
         rises.overtake(ClusterAsk::Arm, at(4));
         assert!(!rises.counts(Slot(1)));
         assert_eq!(rises.look(&record(1, 5, DISARM), false, at(5)), None);
+    }
+
+    #[test]
+    fn what_was_done_hurries_nobody_any_more() {
+        let mut rises = Rises::default();
+        rises.look(&record(1, 1, DOWN), false, at(0));
+        rises.look(&record(1, 2, DISARM), false, at(1));
+        assert_eq!(rises.look(&record(1, 3, DISARM), false, at(2)), Some(ClusterAsk::Disarm));
+        assert!(rises.any_open(at(2)));
+        rises.obeyed(Slot(1));
+        assert!(!rises.any_open(at(2)));
     }
 
     #[test]
