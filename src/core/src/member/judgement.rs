@@ -112,6 +112,11 @@ impl Member {
 
     fn take_evidence(&mut self, now: &Now, latched: &Latched) {
         self.tell_evidence(latched);
+        // Of one that the record carried before this process no publication is told.
+        for request in self.convictions.take_replies(latched.incarnation) {
+            let text = format!("{} is gone: {}", latched.incarnation, latched.evidence.as_str());
+            self.desk.reply(request, true, text);
+        }
         let kind = match latched.evidence {
             Evidence::Expired => ConvictionKind::Expired,
             Evidence::Confirmed => ConvictionKind::Confirmed,

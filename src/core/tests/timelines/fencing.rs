@@ -113,6 +113,26 @@ fn a_conviction_of_itself_makes_a_host_fence_at_once() {
     assert_eq!(world.generation(1).0, victim.generation.0 + 1);
 }
 
+/// An agent that is started again derives evidence anew, and its record carries the conviction already.
+#[test]
+fn a_confirmation_of_a_host_that_was_convicted_before_the_agents_restart_is_answered() {
+    let mut world = World::held(2);
+    let victim = world.incarnation(0);
+    world.hosts[0].power_off();
+    world.until(30, "convicted", |world| world.conviction_on_disk(1, victim));
+    world.run(1_000);
+    world.hosts[1].kill_agent();
+    world.start_agent(1);
+    world.until(10, "it goes on", |world| world.state(1) == "held");
+    world.run(6_000);
+    assert_eq!(world.evidence(1, victim), None);
+    let confirm = Request::Confirm { host: "host-0".to_owned(), reason: "it burnt".to_owned() };
+    let request = world.ask(1, confirm);
+    world.until(2, "answered", |world| world.reply(1, request).is_some());
+    assert!(world.reply(1, request).expect("just seen").0, "{}", world.story());
+    assert_eq!(world.evidence(1, victim), Some("confirmed"));
+}
+
 #[test]
 fn a_host_whose_record_moves_is_not_confirmed() {
     let mut world = World::held(2);
