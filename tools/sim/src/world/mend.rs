@@ -61,11 +61,15 @@ impl World {
         self.want_agent(host, at);
     }
 
-    /// Agent and page were both lost in maintenance: a new agent waits for a proof that a disarmed fencer never gives.
+    /// Agent and page were both lost in maintenance: a new agent waits for a proof that a disarmed fencer never gives. Its page is a new
+    /// one, and knows nothing of the arming that was let go.
     fn lost_in_maintenance(&self, host: usize) -> bool {
-        let disarmed =
-            matches!(self.hosts[host].fencer.marker, Some(MarkerFound::Marker(Marker::Disarmed { .. })));
-        disarmed && self.at > self.plan.mended_at + PATIENCE && !self.plan.hosts[host].spare
+        let this = &self.hosts[host];
+        let Some(MarkerFound::Marker(Marker::Disarmed { arm_count, .. })) = this.fencer.marker else {
+            return false;
+        };
+        let lost = this.page.as_ref().is_none_or(|page| page.arm_count != arm_count);
+        lost && self.at > self.plan.mended_at + PATIENCE && !self.plan.hosts[host].spare
     }
 
     /// The host says that it waits for its domains to be stopped: they run without a lease, and nobody knows whose they are.
