@@ -117,7 +117,7 @@ fn memory_place(disk: &Disk, source: &DiskSource, mountinfo: &str) -> Result<Opt
     // Libvirt makes the file of a firmware's variables at the first start on a host.
     let above = || fs::canonicalize(path.parent().unwrap_or(Path::new("/")));
     let real = fs::canonicalize(path).or_else(|_| above()).map_err(failed("finding", path))?;
-    if !medium_of(&real).has_memory_of_others(mountinfo) {
+    if !medium_of(&real).has_memory_of_others(disk.is_persistent_memory(), mountinfo) {
         return Ok(None);
     }
     if real.is_dir() { Ok(Some(Place::Directory(real))) } else { image_place(&real).map(Some) }

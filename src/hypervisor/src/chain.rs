@@ -7,6 +7,8 @@ use roxmltree::Node;
 
 /// More images than this on one disk is taken for damage: libvirt itself stops at 200.
 const LONGEST_CHAIN: usize = 256;
+/// The target of what is persistent memory to the guest.
+const PERSISTENT_MEMORY: &str = "nvdimm";
 
 /// Where the bytes of an image lie.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -80,6 +82,13 @@ pub struct Disk {
     pub chain: Vec<ChainLink>,
 }
 
+impl Disk {
+    /// True for what holds a guest's data as memory, and no variables of its firmware.
+    pub(crate) fn is_persistent_memory(&self) -> bool {
+        self.target == PERSISTENT_MEMORY
+    }
+}
+
 /// H64 of the disk chains: the first 8 bytes, little endian, of SHA-256 over, for each disk that the domain can write,
 /// in the order of the XML: `disk TARGET`, then for each image of its chain, active one first, the line of
 /// [`DiskSource::describe`] and the format (empty if not said). Each of these strings is preceded by its length in
@@ -140,7 +149,11 @@ pub(crate) fn memories_of(root: Node<'_, '_>) -> Vec<Disk> {
     });
     let persistent = persistent.filter_map(|device| {
         let readonly = child(device, "target").is_some_and(|target| child(target, "readonly").is_some());
-        Some(memory("nvdimm", DiskSource::File(path(child(child(device, "source")?, "path")?)?), readonly))
+        Some(memory(
+            PERSISTENT_MEMORY,
+            DiskSource::File(path(child(child(device, "source")?, "path")?)?),
+            readonly,
+        ))
     });
     nvram.map(|source| memory("nvram", source, false)).into_iter().chain(persistent).collect()
 }

@@ -101,12 +101,18 @@ impl Found {
         (!place.is_empty()).then(|| place.to_string_lossy().into_owned())
     }
 
-    /// Whether what is memory to a guest (the variables of its firmware) and lies here may be written by another host. On the file
-    /// system of this host's own system it is its own, whatever that lies on: no two hosts have one together.
-    pub(crate) fn has_memory_of_others(&self, mountinfo: &str) -> bool {
+    /// Whether what is memory to a guest and lies here has to be shown quiet, as its disks have. On the file system of this host's own
+    /// system it has not, whatever that lies on: no two hosts have one together. The variables of its firmware have where others are
+    /// known to reach them, and where nothing answers; its data (`persistent`) wherever it is not known to be this host's alone.
+    pub(crate) fn has_memory_of_others(&self, persistent: bool, mountinfo: &str) -> bool {
         let mount = mount_of(mountinfo, &self.path).filter(|_| !self.block);
         let is_own = mount.is_some_and(|mount| mount.is_of_the_system());
-        !is_own && matches!(self.reach(mountinfo), Reach::Shared(_))
+        let counts = || match self.reach(mountinfo) {
+            Reach::Here => false,
+            Reach::Shared(_) => true,
+            Reach::Unknown(_) => persistent || self.medium == Medium::Other(NoProof::NoAnswer),
+        };
+        !is_own && counts()
     }
 
     /// Who can get at it, by the kernel's table of mounts and sysfs as they are now.
@@ -197,16 +203,22 @@ mod tests {
     use super::*;
 
     /// Catches: a fence that takes the storage away which the host has booted from, and one that owes a proof for each UEFI guest of a
-    /// host on zfs: libvirt puts the variables of a guest's firmware below `/var/lib/libvirt` by itself.
+    /// host on zfs: libvirt puts the variables of a guest's firmware below `/var/lib/libvirt` by itself. And one that owes none for
+    /// persistent memory on a cluster's file system that we do not know, or on a mount that does not answer: its dirty pages land when
+    /// the path is healed.
     #[test]
     fn memory_on_the_hosts_own_system_is_no_storage_of_its_guest() {
         let mountinfo = "22 1 0:49 / / rw - nfs4 s:/root rw,addr=10.0.0.1\n40 22 0:50 / /mnt/vars rw - nfs4 s:/v rw,addr=10.0.0.1\n\
                          41 22 0:51 / /srv rw - zfs tank rw\n";
         let found = |medium, device, path: &str| Found { medium, device, path: path.into(), block: false };
-        let vars = |found: Found| found.has_memory_of_others(mountinfo);
+        let vars = |found: Found| found.has_memory_of_others(false, mountinfo);
         assert!(!vars(found(Medium::Nfs, makedev(0, 49), "/var/lib/libvirt/qemu/nvram/a_VARS.fd")));
         assert!(vars(found(Medium::Nfs, makedev(0, 50), "/mnt/vars/a_VARS.fd")));
         let zfs = Medium::Other(NoProof::FileSystem("zfs".into()));
-        assert!(!vars(found(zfs, makedev(0, 51), "/srv/a_VARS.fd")), "it is not known to be anybody else's");
+        let on_zfs = found(zfs, makedev(0, 51), "/srv/a_VARS.fd");
+        assert!(!vars(on_zfs.clone()), "it is not known to be anybody else's");
+        assert!(on_zfs.has_memory_of_others(true, mountinfo), "nor to be this host's alone");
+        assert!(vars(Found::nothing(NoProof::NoAnswer)));
+        assert!(!found(Medium::Nfs, makedev(0, 49), "/var/pmem").has_memory_of_others(true, mountinfo));
     }
 }

@@ -73,10 +73,13 @@ impl Storages {
     }
 
     fn of_mounts(&self, disks: &[Disk], one_kernel: bool, mountinfo: &str) -> Vec<Storage> {
-        let links = disks.iter().filter(|disk| !disk.readonly).flat_map(|disk| &disk.chain);
-        let links = links.filter(|link| match &link.source {
+        let written = disks.iter().filter(|disk| !disk.readonly);
+        let links = written.flat_map(|disk| disk.chain.iter().map(move |link| (disk, link)));
+        let links = links.filter(|(disk, link)| match &link.source {
             DiskSource::Memory(source) => match &**source {
-                DiskSource::File(_) => self.find(&link.source, mountinfo).has_memory_of_others(mountinfo),
+                DiskSource::File(_) => self
+                    .find(&link.source, mountinfo)
+                    .has_memory_of_others(disk.is_persistent_memory(), mountinfo),
                 other => matches!(self.reach(other, mountinfo), Reach::Shared(_)),
             },
             _ => true,
@@ -89,7 +92,9 @@ impl Storages {
             let points = mounted.map(|(mount, _)| mount.point.display().to_string());
             points.map(DiskSource::Directory).collect::<Vec<_>>()
         };
-        for source in links.flat_map(|link| std::iter::once(link.source.clone()).chain(below(&link.source))) {
+        for source in
+            links.flat_map(|(_, link)| std::iter::once(link.source.clone()).chain(below(&link.source)))
+        {
             let storage = self.storage(&source, one_kernel, mountinfo);
             let order = (storage.target.device, kind_order(storage.target.kind), storage.place.clone());
             storages.insert(order, storage);
