@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use leasefence_transport::{IscsiPath, Mount, mounts, place_in_sysfs, scsi_device_of};
+use leasefence_transport::{IscsiPath, Mount, mount_of, mounts, place_in_sysfs, scsi_device_of};
 use nix::sys::stat::major;
 
 use super::fstab::{Entry, FSTAB, host_fstab};
@@ -140,7 +140,7 @@ impl FileSystemNote {
     fn mount_anew(&self, root: &Path) -> Result<(), String> {
         let entry = self.mounted_at_start(&host_fstab())?;
         // With `nofail` there would be no error either when there is no disk.
-        let part = part_of(root, &entry.source).ok_or("there is no disk of it")?;
+        let part = part_named_by(root, &entry)?;
         if part != self.part {
             return Err(format!("{FSTAB} names it by {}, which is another disk", entry.source.display()));
         }
@@ -214,8 +214,24 @@ fn is_being_deleted(scsi: &Path) -> bool {
     fs::symlink_metadata(scsi.join("wwid")).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
+/// What a line of fstab leads to now.
+///
+/// # Errors
+/// That it leads to nothing, in words.
+fn part_named_by(root: &Path, entry: &Entry) -> Result<Part, String> {
+    if !entry.is_bind() {
+        return disk_named(root, &entry.source).ok_or_else(|| "there is no disk of it".to_owned());
+    }
+    // A directory of a file system that has to be mounted before.
+    let lies_on = mount_of(&host_list()?, Path::new(&entry.source));
+    let part = lies_on.and_then(|mount| Part::at(&place_in_sysfs(root, mount.device)?));
+    part.ok_or_else(|| {
+        format!("{FSTAB} binds it to {}, and no disk is mounted there yet", entry.source.display())
+    })
+}
+
 /// What a field of fstab leads to: `UUID=…`, or a path; none where there is no such disk, or it is of no session.
-fn part_of(root: &Path, source: &OsStr) -> Option<Part> {
+fn disk_named(root: &Path, source: &OsStr) -> Option<Part> {
     let found = match Path::new(source).is_absolute() {
         true => source.to_owned(),
         false => in_the_hosts_mounts(&[OsStr::new("findfs"), source]).ok()?.into(),

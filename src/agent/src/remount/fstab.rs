@@ -34,6 +34,11 @@ impl Entry {
     pub(super) fn has(&self, option: &str) -> bool {
         self.options.split(',').any(|word| word == option)
     }
+
+    /// True where its source is a directory that is shown in a second place.
+    pub(super) fn is_bind(&self) -> bool {
+        self.has("bind") || self.has("rbind")
+    }
 }
 
 /// What the host has there; nothing where that cannot be read.

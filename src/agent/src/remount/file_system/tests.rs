@@ -197,7 +197,8 @@ fn is_there(note: &FileSystemNote) -> bool {
 }
 
 /// Two loop devices over one image are the disk before and after, and sysfs says what it would of a disk. Catches: an unmount that is
-/// refused as busy, and a mount of the dead disk that stays; and another disk that is mounted in its place.
+/// refused as busy, and a mount of the dead disk that stays; another disk that is mounted in its place; and a directory of it that is
+/// bound elsewhere, and never comes back since its line names no disk.
 #[test]
 fn a_busy_dead_mount_is_taken_off_and_what_lies_on_the_disk_mounted_anew() -> io::Result<()> {
     let name =
@@ -208,9 +209,11 @@ fn a_busy_dead_mount_is_taken_off_and_what_lies_on_the_disk_mounted_anew() -> io
 fn a_disk_is_deleted_and_comes_back() -> io::Result<()> {
     let kernel = Kernel::new()?;
     let (image, point, fstab) = (kernel.place("image"), kernel.place("point"), kernel.place("fstab"));
+    let bound_at = kernel.place("bound");
     File::create(&image)?.set_len(16 << 20)?;
     tool("mkfs.ext4", &["-q", "-F", &image.to_string_lossy()])?;
     fs::create_dir(&point)?;
+    fs::create_dir(&bound_at)?;
     fs::write(&fstab, "")?;
     tool("mount", &["--bind", &fstab.to_string_lossy(), FSTAB])?;
     let (before, after) = (Loop::over(&image)?, Loop::over(&image)?);
@@ -224,12 +227,13 @@ fn a_disk_is_deleted_and_comes_back() -> io::Result<()> {
     shows(&before, LUN)?;
     tool("mount", &[&before.0, &point.to_string_lossy()])?;
     fs::write(point.join("kept"), "kept")?;
+    tool("mount", &["--bind", &point.to_string_lossy(), &bound_at.to_string_lossy()])?;
     let path = IscsiPath { place: kernel.place(LUN), target: String::new(), portals: Vec::new() };
     let list = host_list().map_err(io::Error::other)?;
-    let [note] = &FileSystemNote::on(Path::new(ROOT), &[path], &list)[..] else {
+    let [note, bound] = &FileSystemNote::on(Path::new(ROOT), &[path], &list)[..] else {
         return Err(io::Error::other("it is not noted"));
     };
-    assert!(is_there(note));
+    assert!(is_there(note) && is_there(bound));
     let held = File::open(point.join("kept"))?;
     held.sync_all()?;
     assert!(tool("umount", &[&point.to_string_lossy()]).is_err(), "it is busy");
@@ -244,7 +248,13 @@ fn a_disk_is_deleted_and_comes_back() -> io::Result<()> {
     fs::write(&fstab, format!("/dev/none {} ext4 nofail 0 0\n", point.display()))?;
     let failed = note.bring_back().expect_err("the disk is not back");
     assert_eq!(failed, "there is no disk of it");
-    fs::write(&fstab, format!("{} {} ext4 nofail 0 0\n", after.0, point.display()))?;
+    let lines = |disk: &str| {
+        let (point, bound) = (point.display(), bound_at.display());
+        format!("{disk} {point} ext4 nofail 0 0\n{point} {bound} none bind,nofail 0 0\n")
+    };
+    fs::write(&fstab, lines(&after.0))?;
+    let too_soon = bound.bring_back().expect_err("it would show an empty directory");
+    assert!(too_soon.contains("no disk is mounted there yet"), "{too_soon}");
     // Before it is back, another has the path that fstab knows.
     kernel.lun("sys/devices/platform/host3/session8/target3:0:0/3:0:0:2", "naa.6001405\n")?;
     let number = Path::new("/sys/dev/block").join(after.number()?);
@@ -258,8 +268,11 @@ fn a_disk_is_deleted_and_comes_back() -> io::Result<()> {
     shows(&after, "sys/devices/platform/host3/session8/target3:0:0/3:0:0:1")?;
     assert_eq!(note.bring_back(), Ok(()));
     assert!(is_there(note));
-    assert_eq!(fs::read_to_string(point.join("kept"))?, "kept");
+    assert_eq!(bound.bring_back(), Ok(()));
+    assert!(is_there(bound));
+    assert_eq!(fs::read_to_string(bound_at.join("kept"))?, "kept");
     fs::write(point.join("after"), "after")?;
+    tool("umount", &[&bound_at.to_string_lossy()])?;
     tool("umount", &[&point.to_string_lossy()])?;
     assert!(!is_there(note));
     Ok(())
