@@ -14,7 +14,7 @@ use leasefence_transport::{HOST_MOUNTS, read_list};
 use super::fstab::host_fstab;
 use super::noted::{Noted, What};
 use super::notes::Notes;
-use super::owed::Owed;
+use super::owed::{ATTEMPT, Owed};
 use super::{News, Shown};
 use crate::event::{Event, Events, send};
 
@@ -92,7 +92,11 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             // One thing at a time, for each may take a while: between two of them the news is heard.
-            wait = if self.look() { Duration::ZERO } else { AGAIN };
+            wait = match (self.look(), self.owed.is_trying()) {
+                (true, _) => Duration::ZERO,
+                (false, true) => ATTEMPT,
+                (false, false) => AGAIN,
+            };
         }
     }
 
@@ -112,6 +116,7 @@ impl Keeper {
 
     /// Looks at everything once, and tries to bring one thing back; true where another is to be tried at once.
     fn look(&mut self) -> bool {
+        self.owed.tried().into_iter().for_each(|(name, brought)| self.say_of(&name, brought));
         let unlatched_ns = self.shown.unlatched_ns.load(Ordering::Acquire);
         if unlatched_ns <= self.ended_ns {
             // Half of it may be gone.
@@ -152,10 +157,15 @@ impl Keeper {
             return false;
         }
         let Some((name, brought)) = self.owed.bring_next_back(now_ns) else { return false };
+        self.say_of(&name, brought);
+        true
+    }
+
+    /// What came of an attempt.
+    fn say_of(&mut self, name: &str, brought: Result<(), String>) {
         if let Err(why) = brought {
             self.say(format!("{name} cannot be brought back after the fence: {why}"));
         }
-        true
     }
 
     /// Whether the fencer has just shown this host armed.

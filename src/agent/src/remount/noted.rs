@@ -46,6 +46,7 @@ pub(super) struct Noted {
 }
 
 /// What it is.
+#[derive(Clone)]
 pub(super) enum What {
     Mount(MountNote),
     Scsi(ScsiNote),
@@ -103,15 +104,19 @@ impl Noted {
             What::Mapped(map) => there_or_away(map.is_there()),
         }
     }
+}
 
+impl What {
+    /// May take as long as a server or a path does not answer.
+    ///
     /// # Errors
     /// What keeps it away, in words.
-    pub(super) fn bring_back(&mut self) -> Result<(), String> {
-        match &mut self.what {
-            What::Mount(mount) => mount.bring_back(),
-            What::Scsi(scsi) => scsi.bring_back(),
-            What::FileSystem(file_system) => file_system.bring_back(),
-            What::Mapped(map) => in_the_hosts_mounts(&map.command()).map(drop),
+    pub(super) fn bring_back(&self) -> Result<(), String> {
+        match self {
+            Self::Mount(mount) => mount.bring_back(),
+            Self::Scsi(scsi) => scsi.bring_back(),
+            Self::FileSystem(file_system) => file_system.bring_back(),
+            Self::Mapped(map) => in_the_hosts_mounts(&map.command()).map(drop),
         }
     }
 }

@@ -1,16 +1,26 @@
 //! What a host that was fenced must have back before it recovers anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
+use std::thread;
+use std::time::Duration;
 
 use super::keeper::AGAIN;
 use super::noted::{Noted, Presence, What};
 use super::notes::Notes;
+
+/// For as long an attempt is waited for, which takes no time where all works. One that takes longer has its thread meanwhile, and what is
+/// named and heard meanwhile is noted.
+pub(super) const ATTEMPT: Duration = Duration::from_secs(1);
 
 /// All that was noted at the lease's end, in the order in which it is brought back.
 #[derive(Default)]
 pub(super) struct Owed {
     items: Vec<Item>,
 }
+
+/// Why nothing is known of an attempt.
+const DIED: &str = "its thread has died";
 
 /// One of it.
 struct Item {
@@ -19,6 +29,8 @@ struct Item {
     standing: Standing,
     /// On `CLOCK_BOOTTIME`: when bringing it back was last tried; none before.
     tried_ns: Option<u64>,
+    /// The attempt that has not ended.
+    attempt: Option<Receiver<Result<(), String>>>,
 }
 
 /// How it stands with it.
@@ -37,11 +49,15 @@ impl Owed {
     pub(super) fn lease_ended(&mut self, notes: &Notes) {
         let mut items = Vec::new();
         let mut known = BTreeSet::new();
+        let under_way = |item: &mut Item| Some((item.noted.identity(), item.attempt.take()?));
+        let mut attempts: BTreeMap<_, _> = self.items.iter_mut().filter_map(under_way).collect();
         // What was seen last says how it is now; of what leads to the same place, one is enough.
         for line in self.items.iter().map(|item| &item.line).chain(notes.lines()).rev() {
             let Some(noted) = Noted::read(line) else { continue };
-            if known.insert(noted.identity()) {
-                items.push(Item { line: line.clone(), noted, standing: Standing::Missing, tried_ns: None });
+            let identity = noted.identity();
+            if known.insert(identity.clone()) {
+                let (line, attempt) = (line.clone(), attempts.remove(&identity));
+                items.push(Item { line, noted, standing: Standing::Missing, tried_ns: None, attempt });
             }
         }
         items.reverse();
@@ -126,13 +142,23 @@ impl Owed {
         }
     }
 
-    /// Tries to bring back what was due at the last look: what it is, and what came of it. None where nothing was.
+    /// Tries to bring back what was due at the last look: what it is, and what came of it, or nothing yet. None where nothing was due.
     pub(super) fn bring_next_back(&mut self, looked_ns: u64) -> Option<(String, Result<(), String>)> {
         let index = self.next_due(looked_ns)?;
         let item = self.items.get_mut(index)?;
-        let brought = item.noted.bring_back();
-        item.tried_ns = Some(leasefence_clock::instant().boot_ns);
+        let brought = item.bring_back();
         Some((item.noted.to_string(), brought))
+    }
+
+    /// True while an attempt has not ended.
+    pub(super) fn is_trying(&self) -> bool {
+        self.items.iter().any(|item| item.attempt.is_some())
+    }
+
+    /// What came of the attempts that took long, or that they have not ended.
+    pub(super) fn tried(&mut self) -> Vec<(String, Result<(), String>)> {
+        let tried = |item: &mut Item| Some((item.noted.to_string(), item.tried()?));
+        self.items.iter_mut().filter_map(tried).collect()
     }
 
     /// For tests: nothing was just tried.
@@ -141,8 +167,13 @@ impl Owed {
         self.items.iter_mut().for_each(|item| item.tried_ns = item.tried_ns.map(|_| 0));
     }
 
-    /// The kernel and udev take a moment for a disk that was scanned for: the file systems on it wait until it is back.
+    /// The kernel and udev take a moment for a disk that was scanned for: the file systems on it wait until it is back. Of two mounts one
+    /// may lie within the other: nothing begins before the attempt at the one before has ended, but for a scan's.
     fn next_due(&self, now_ns: u64) -> Option<usize> {
+        let is_scan = |item: &Item| matches!(item.noted.what, What::Scsi(_));
+        if self.items.iter().any(|item| item.attempt.is_some() && !is_scan(item)) {
+            return None;
+        }
         let missing = |item: &Item| item.standing == Standing::Missing;
         self.items.iter().position(|item| {
             let waits_for_disk = matches!(item.noted.what, What::FileSystem(_))
@@ -157,9 +188,40 @@ impl Owed {
 }
 
 impl Item {
+    /// Or is being tried.
     fn was_just_tried(&self, now_ns: u64) -> bool {
         let again_ns = u64::try_from(AGAIN.as_nanos()).unwrap_or(u64::MAX);
-        self.tried_ns.is_some_and(|tried_ns| now_ns.saturating_sub(tried_ns) < again_ns)
+        self.attempt.is_some()
+            || self.tried_ns.is_some_and(|tried_ns| now_ns.saturating_sub(tried_ns) < again_ns)
+    }
+
+    fn bring_back(&mut self) -> Result<(), String> {
+        let (ends, attempt) = mpsc::channel();
+        let what = self.noted.what.clone();
+        let brings = move || drop(ends.send(what.bring_back()));
+        let begun = thread::Builder::new().name("storage".to_owned()).spawn(brings);
+        let ended =
+            begun.map_err(|error| error.to_string()).and_then(|_| match attempt.recv_timeout(ATTEMPT) {
+                Ok(ended) => ended,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.attempt = Some(attempt);
+                    Ok(())
+                }
+                Err(RecvTimeoutError::Disconnected) => Err(DIED.to_owned()),
+            });
+        self.tried_ns = Some(leasefence_clock::instant().boot_ns);
+        ended
+    }
+
+    fn tried(&mut self) -> Option<Result<(), String>> {
+        let ended = match self.attempt.as_ref()?.try_recv() {
+            Ok(ended) => ended,
+            Err(TryRecvError::Empty) => return Some(Err("the attempt has not ended yet".to_owned())),
+            Err(TryRecvError::Disconnected) => Err(DIED.to_owned()),
+        };
+        self.attempt = None;
+        self.tried_ns = Some(leasefence_clock::instant().boot_ns);
+        Some(ended)
     }
 }
 

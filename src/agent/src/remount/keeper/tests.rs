@@ -1,3 +1,6 @@
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use nix::sys::stat::makedev;
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -273,6 +276,42 @@ fn nothing_more_is_brought_back_once_the_lease_has_ended() -> io::Result<()> {
         host.beats(true);
         while host.keeper.look() {}
         assert_eq!(mounted()?, 2);
+        Ok(())
+    })
+}
+
+/// Catches: a storage that is first named while a mount of a dead server is waited for, and that the next fence takes away for good.
+#[test]
+fn what_is_named_while_an_attempt_lasts_is_noted() -> io::Result<()> {
+    let name = "remount::keeper::tests::what_is_named_while_an_attempt_lasts_is_noted";
+    with_mounts_of_its_own(name, || {
+        let place = tempfile::tempdir()?;
+        let (hangs, begun) = (place.path().join("hangs"), place.path().join("begun"));
+        fs::write(&hangs, format!("#!/bin/sh\necho >> {}\nexec sleep 60\n", begun.display()))?;
+        fs::set_permissions(&hangs, Permissions::from_mode(0o755))?;
+        // What every command of ours is run by.
+        let timeout = tool("sh", &["-c", "command -v timeout"])?;
+        tool("mount", &["--bind", &hangs.to_string_lossy(), timeout.trim()])?;
+        let mut host = Host::with("", Some(&(VOLUME.to_owned() + NFS)))?.has_mounted("");
+        host.beats(true);
+        assert!(host.keeper.look() && host.keeper.owed.is_trying());
+        host.names(&[makedev(0, 51)]);
+        let later = NFS.replace("0:50", "0:51").replace("/mnt/d", "/mnt/later");
+        host.mounts(&later);
+        host.keeper.owed.time_passes();
+        host.beats(true);
+        assert!(!host.keeper.look(), "one mount may lie within another");
+        assert_eq!(host.text(NOTED), later);
+        host.ends();
+        assert!(host.text(OWED).ends_with(&later), "{}", host.text(OWED));
+        host.beats(true);
+        assert!(!host.keeper.look() && host.keeper.owed.is_trying(), "it has not ended");
+        assert_eq!(fs::read_to_string(&begun)?.lines().count(), 1);
+        assert!(
+            host.keeper.said.iter().any(|text| text.contains("has not ended yet")),
+            "{:?}",
+            host.keeper.said
+        );
         Ok(())
     })
 }
