@@ -28,9 +28,8 @@ pub(super) const POST_COPY: Scenario = Scenario::new(
     "has its guest migrated to another host by post-copy: it lives on there, and nobody is fenced",
     |stage| {
         let guest = guest::NAME;
-        // One virsh for all of it: to start one takes longer here than the round may last.
         stage.on_victim(&format!(
-            "setsid sh -c 'for try in $(seq 300); do echo migrate-postcopy {guest}; sleep 0.2; done | virsh' \
+            "setsid sh -c 'for try in $(seq 600); do virsh --quiet migrate-postcopy {guest} && exit; sleep 0.1; done' \
              >/dev/null 2>&1 </dev/null &"
         ))?;
         moves(stage, "--postcopy --bandwidth 1")?;
