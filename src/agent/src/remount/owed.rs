@@ -13,14 +13,14 @@ use super::notes::Notes;
 /// named and heard meanwhile is noted.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(1);
 
+/// Why nothing is known of an attempt.
+const DIED: &str = "its thread has died";
+
 /// All that was noted at the lease's end, in the order in which it is brought back.
 #[derive(Default)]
 pub(super) struct Owed {
     items: Vec<Item>,
 }
-
-/// Why nothing is known of an attempt.
-const DIED: &str = "its thread has died";
 
 /// One of it.
 struct Item {

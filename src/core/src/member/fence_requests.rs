@@ -13,6 +13,9 @@ use crate::time::{HolderDeadline, Instant};
 
 /// How long a request is open.
 pub(super) const OPEN_FOR: Duration = Duration::from_secs(30);
+/// Between two passes of requester and victim while one is open.
+pub(super) const HURRIED_INTERVAL: Duration = Duration::from_millis(250);
+
 /// When one that was opened, or first seen, then is over.
 pub(super) fn end_of(opened: Instant) -> Instant {
     opened.plus(OPEN_FOR)
@@ -22,9 +25,6 @@ pub(super) fn end_of(opened: Instant) -> Instant {
 pub(super) fn has_ended(opened: Instant, now: Instant) -> bool {
     HolderDeadline(end_of(opened)).reached(now)
 }
-
-/// Between two passes of requester and victim while one is open.
-pub(super) const HURRIED_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A request of this host.
 #[derive(Clone, PartialEq, Eq, Debug)]

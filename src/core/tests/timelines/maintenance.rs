@@ -232,6 +232,15 @@ fn confirmed_by_mistake(world: &mut World) {
     world.until(5, "confirmed", |world| world.reply(1, request).is_some_and(|(done, _)| done));
 }
 
+/// Host 0 reads that it is convicted before it looks at its fencer's half again; its guest is killed, and it comes back.
+fn reads_that_and_fences(world: &mut World) {
+    world.until(5, "it has read that", |world| world.count(0, "lease-end") > 0);
+    world.run(500);
+    world.hosts[0].half_unseen = false;
+    world.until(10, "killed", |world| !world.runs_on(1).contains(&0));
+    world.until(30, "it rejoins", |world| world.state(0) == "held" && world.generation(0).0 == 2);
+}
+
 #[test]
 fn an_end_that_has_passed_ends_nothing_before_the_fencer_was_looked_at_that_may_have_let_go() {
     let mut world = let_go_unseen(9_000);
@@ -262,11 +271,7 @@ fn a_host_convicted_while_its_fencer_lets_go_unseen_is_armed_and_fences() {
     let mut world = let_go_unseen(7_000);
     confirmed_by_mistake(&mut world);
     world.hosts[0].agent_stopped = false;
-    world.until(5, "it has read that", |world| world.count(0, "lease-end") > 0);
-    world.run(500);
-    world.hosts[0].half_unseen = false;
-    world.until(10, "killed", |world| !world.runs_on(1).contains(&0));
-    world.until(30, "it rejoins", |world| world.state(0) == "held" && world.generation(0).0 == 2);
+    reads_that_and_fences(&mut world);
 }
 
 #[test]
@@ -275,11 +280,7 @@ fn an_agent_restarted_after_its_fencer_has_let_go_unseen_reads_a_conviction_and_
     confirmed_by_mistake(&mut world);
     world.hosts[0].kill_agent();
     world.start_agent(0);
-    world.until(5, "it has read that", |world| world.count(0, "lease-end") > 0);
-    world.run(500);
-    world.hosts[0].half_unseen = false;
-    world.until(10, "killed", |world| !world.runs_on(1).contains(&0));
-    world.until(30, "it rejoins", |world| world.state(0) == "held" && world.generation(0).0 == 2);
+    reads_that_and_fences(&mut world);
 }
 
 #[test]

@@ -50,8 +50,8 @@ pub(super) struct Rises {
 impl Rises {
     /// Takes another host's newest record, read by a scan that ended at `ended`; `gone`: its incarnation is known to be over.
     /// Gives what must be obeyed: asked for since a record of this life before, still asked for by one that is newer than the first
-    /// that did, within [`OPEN_FOR`](crate::member::fence_requests::OPEN_FOR) of that one, and until it is [`Self::obeyed`]. Of two hosts that ask for the opposite the one
-    /// that rose last counts. A write that lands late (R5) shows no newer record.
+    /// that did, within [`OPEN_FOR`](crate::member::fence_requests::OPEN_FOR) of that one, and until it is [`Self::obeyed`]. Of two hosts
+    /// that ask for the opposite the one that rose last counts. A write that lands late (R5) shows no newer record.
     pub(super) fn look(&mut self, record: &HostRecord, gone: bool, ended: Instant) -> Option<ClusterAsk> {
         let now = Seen {
             incarnation: record.incarnation,
