@@ -4,12 +4,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::Obstacle;
 use super::mapped::{self, MappedDevice};
-use super::own;
+use super::{Obstacle, list, own};
 use crate::block::place_in_sysfs;
 use crate::iscsi::target_of;
-use crate::mounts::{HOST_MOUNTS, host_list, mounts};
+use crate::mounts::{HOST_MOUNTS, mounts};
 
 /// The way to a device of iSCSI sessions.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,9 +46,9 @@ impl IscsiWay {
         let stack = mapped::stack(&full)?;
         let paths =
             stack.disks.iter().map(|disk| IscsiPath::at(root, disk)).collect::<Result<Vec<_>, _>>()?;
-        let list = host_list(root).map_err(|error| Obstacle::unreadable(Path::new(HOST_MOUNTS), &error))?;
-        own::spares_disks(root, &list, &paths)?;
-        let mounted = mounts(&list).find(|mount| mount.device == device).map(|mount| mount.point);
+        let mountinfo = list(root, HOST_MOUNTS)?;
+        own::spares_disks(root, &mountinfo, &paths)?;
+        let mounted = mounts(&mountinfo).find(|mount| mount.device == device).map(|mount| mount.point);
         match &mounted {
             // It would have to be unmounted, which waits for whatever else it is of.
             Some(point) if !stack.devices.is_empty() => Err(Obstacle::MappedFileSystem(point.clone())),

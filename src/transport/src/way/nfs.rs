@@ -5,8 +5,8 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 
-use super::{Obstacle, own, volumes};
-use crate::mounts::{HOST_MOUNTS, Mount, host_list, mounts, mounts_with, read_list};
+use super::{Obstacle, list, own, volumes};
+use crate::mounts::{HOST_MOUNTS, Mount, mounts, mounts_with};
 use crate::nfs::{NfsMount, statistics_of};
 
 /// Its statistics of each mount.
@@ -44,14 +44,14 @@ impl NfsWay {
     }
 
     fn below(root: &Path, device: u64) -> Result<Option<Self>, Obstacle> {
-        let list = host_list(root).map_err(|error| Obstacle::unreadable(Path::new(HOST_MOUNTS), &error))?;
-        let here: Vec<Mount> = mounts(&list).filter(|mount| mount.device == device).collect();
+        let mountinfo = list(root, HOST_MOUNTS)?;
+        let here: Vec<Mount> = mounts(&mountinfo).filter(|mount| mount.device == device).collect();
         let Some(first) = here.first() else { return Ok(None) };
         let nfs = NfsMount::of(first).ok_or(Obstacle::NumberReused)?;
         if let Some(system) = here.iter().find(|mount| mount.is_of_the_system()) {
             return Err(Obstacle::OwnSystem(system.point.clone()));
         }
-        own::spares_mount(root, &list, device)?;
+        own::spares_mount(root, &mountinfo, device)?;
         let server = nfs.server.filter(|_| nfs.tcp).ok_or(Obstacle::NoTcpServer)?;
         if !volumes::is_known(root, device)? {
             return Err(Obstacle::OtherNamespace);
@@ -63,8 +63,7 @@ impl NfsWay {
         if here.iter().any(trunked) {
             return Err(Obstacle::Trunked);
         }
-        let stats = read_list(&root.join(STATS.trim_start_matches('/')))
-            .map_err(|error| Obstacle::unreadable(Path::new(STATS), &error))?;
+        let stats = list(root, STATS)?;
         if here.iter().any(|mount| writes_elsewhere(&stats, &mount.point)) {
             return Err(Obstacle::ParallelNfs);
         }
