@@ -214,6 +214,7 @@ mod bugs {
             ClusterAskObeyedAgain, "cluster-ask-obeyed-again", "A request to the whole cluster is obeyed with each record that carries it.";
             LoweredAskObeyed, "lowered-ask-obeyed", "A request to the whole cluster that has risen is obeyed though the next record asks for nothing.";
             AnsweredBeforeLetGo, "answered-before-let-go", "The whole cluster is said to be disarmed while fencers still guard.";
+            EndsWhileLettingGo, "ends-while-letting-go", "An agent ends its lease itself though its fencer, which was asked to let go, may have done so.";
             ConvictionIgnored, "conviction-ignored", "A conviction of the own incarnation is ignored.";
             DeadRequesterObeyed, "dead-requester-obeyed", "A fence request of a host that is not alive is obeyed.";
             NoBarrier, "no-barrier", "A recovery starts without waiting for its barrier.";

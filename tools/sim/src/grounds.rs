@@ -53,6 +53,7 @@ pub(crate) fn of(bug: B) -> Vec<Options> {
             B::DisarmedKillsAfterRestart
             | B::DisarmOverUnknown
             | B::DisarmAfterOneCopy
+            | B::EndsWhileLettingGo
             | B::ClusterAskNeverEnds
             | B::LastWordObeyed
             | B::ClusterAskObeyedAgain

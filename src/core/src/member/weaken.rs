@@ -109,7 +109,8 @@ impl Member {
     pub(super) fn fencer_decides(&self) -> bool {
         let armed = self.holder.as_ref().is_some_and(Holder::is_armed);
         let resumes = matches!(self.phase, Phase::Resuming) && self.half.wish == Wish::Disarm;
-        armed && (self.phase.lets_go() || resumes) && self.latched().is_none()
+        let asked = self.phase.lets_go() || resumes;
+        armed && asked && self.latched().is_none() && !planted!(EndsWhileLettingGo)
     }
 
     /// After a scan: both copies must be read back as weakened, twice, `write_drain` apart, with no write unknown.

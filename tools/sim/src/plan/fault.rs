@@ -329,6 +329,11 @@ pub enum FaultKind {
         /// For how long.
         lasts: u64,
     },
+    /// The agent stops as soon as its page has asked the fencer to let go, if it does so soon.
+    StopsAtLettingGo {
+        /// For how long.
+        lasts: u64,
+    },
     /// The next write of a lease page by which this host takes a lease: the call of one of its copies returns an error, and that
     /// copy lands so much later.
     FailsAtOwn {

@@ -21,7 +21,7 @@ pub use class::Class;
 pub use draw::Options;
 pub use fault::{Damage, Direction, DomainIndex, Fault, FaultKind, HostIndex, Operator, Sector};
 pub use moves::{Move, MoveEnd};
-pub(crate) use trusted::MAD;
+pub(crate) use trusted::{LETS_GO_WITHIN, MAD};
 
 use crate::time::S;
 

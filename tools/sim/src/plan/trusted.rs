@@ -43,10 +43,14 @@ fn agent_is_away(kind: &FaultKind) -> Option<u64> {
         FaultKind::AgentCrash { back_after } | FaultKind::DiesWritingPage { back_after, .. } => {
             Some(back_after)
         }
+        FaultKind::StopsAtLettingGo { lasts } => Some(LETS_GO_WITHIN + lasts),
         FaultKind::MadAgent => Some(MAD),
         _ => None,
     }
 }
+
+/// An agent that is to stop as its fencer is asked to let go does so within this, or not at all.
+pub(crate) const LETS_GO_WITHIN: u64 = 30 * S;
 
 /// From an agent that goes mad, and dies of it, to the next one.
 pub(crate) const MAD: u64 = 20 * S;

@@ -12,7 +12,7 @@ use super::event::Event;
 use super::memory::PageMemory;
 use super::moment::Moment;
 use super::run::Ended;
-use crate::plan::{Damage, Direction, FaultKind, HostIndex, MAD, Operator, Sector};
+use crate::plan::{Damage, Direction, FaultKind, HostIndex, LETS_GO_WITHIN, MAD, Operator, Sector};
 use crate::time::{MS, S};
 
 impl World {
@@ -88,6 +88,10 @@ impl World {
                 self.waits_for(host, Moment::Seen { issued: 0, landed: None, seen: false, within });
             }
             FaultKind::StopsAtWant { lasts } => self.waits_for(host, Moment::Want { lasts }),
+            FaultKind::StopsAtLettingGo { lasts } => {
+                self.waits_for(host, Moment::LettingGo { lasts });
+                return Some(LETS_GO_WITHIN);
+            }
             FaultKind::FailsAtOwn { second, after } => {
                 let copy = if second { RecordCopy::B } else { RecordCopy::A };
                 self.waits_for(host, Moment::Own { copy, after });
@@ -232,6 +236,7 @@ impl World {
                 self.hosts[host].barriers_refused.entry(domain).and_modify(|faults| *faults -= 1);
             }
             FaultKind::LibvirtHung { .. } => self.hosts[host].libvirt_hung -= 1,
+            FaultKind::StopsAtLettingGo { .. } => self.hosts[host].moment = None,
             FaultKind::ImageLocked { .. } => self.hosts.iter_mut().for_each(|host| host.image_locked -= 1),
             _ => {}
         }

@@ -46,7 +46,7 @@ impl World {
         this.fencer.paused_until = at;
         this.fencer.freezes_at_last_pet = false;
         this.agent.paused_until = this.agent.paused_until.min(at);
-        (this.agent.pause_at, this.agent.dies_writing) = (None, None);
+        (this.agent.pause_at, this.agent.dies_writing, this.moment) = (None, None, None);
         self.data_path_heals(host);
         if !self.hosts[host].powered {
             self.power_on(host);

@@ -1,7 +1,7 @@
 //! Faults that wait for the most unlucky moment: a host stops right after a renewal of which the storage, or another host,
 //! has seen less, or sooner, than usual. They only choose when; what happens then are faults like the others.
 
-use leasefence_core::fencing::AgentHalf;
+use leasefence_core::fencing::{AgentHalf, Wish};
 use leasefence_core::format::{HostRecord, HostState, LeasePage, LeaseState, RecordCopy};
 use leasefence_core::ids::HostKey;
 use leasefence_core::storage::IoOp;
@@ -24,6 +24,8 @@ pub(crate) enum Moment {
     FirstHeld,
     /// Its next want of a lease: its agent stops for so long.
     Want { lasts: u64 },
+    /// Its page asks the fencer to let go: its agent stops for so long.
+    LettingGo { lasts: u64 },
     /// Its next write that takes a lease: the call of this copy returns an error, and it lands so much later.
     Own { copy: RecordCopy, after: u64 },
 }
@@ -136,6 +138,13 @@ impl World {
     pub(super) fn moment_of_page(&mut self, host: usize, half: &AgentHalf) {
         let Some(moment) = self.hosts[host].moment else { return };
         let Some(before) = &self.hosts[host].page else { return };
+        if let Moment::LettingGo { lasts } = moment {
+            if half.wish == Wish::Disarm && before.wish != Wish::Disarm {
+                self.hosts[host].moment = None;
+                self.hosts[host].agent.pause_at = Some((0, lasts));
+            }
+            return;
+        }
         if half.lease_end.0.boot_ns <= before.lease_end.0.boot_ns || half.incarnation != before.incarnation {
             return;
         }
@@ -202,7 +211,7 @@ impl World {
         if let Some(page) = self.hosts[host].page.as_mut().filter(|_| latched) {
             page.incarnation.generation = page.incarnation.generation.next();
             page.arm_count += 1;
-            page.wish = leasefence_core::fencing::Wish::Armed;
+            page.wish = Wish::Armed;
             page.lease_end = leasefence_core::time::HolderDeadline(now.plus(ttl));
             page.tokens.clear();
             self.page_changed(host);

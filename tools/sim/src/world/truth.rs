@@ -8,6 +8,7 @@ use leasefence_core::terms::RESET_LATENCY;
 use leasefence_core::time::HolderDeadline;
 
 use super::World;
+use crate::plan::FaultKind;
 use crate::time::{S, nanos};
 
 /// A host that holds its lease has written its entries anew by then.
@@ -75,9 +76,19 @@ impl World {
         let ended = last.and_then(|run| run.killed).unwrap_or(self.at);
         // In maintenance an agent may be stopped for as long as it likes.
         let stopped_until = last.map_or(0, |run| self.hosts[run.host].agent.paused_until);
-        let had_time = ended > this.chained_at.max(stopped_until) + LONG;
+        // What a fault has left unknown is held, anew with each of them, and not written over meanwhile (R11).
+        let unknown_since = last.map_or(0, |run| self.last_left_unknown(run.host, ended));
+        let had_time = ended > this.chained_at.max(stopped_until).max(unknown_since) + LONG;
         let should = can_run && !this.stopped_by_user && !self.waits_for_good(domain);
         self.plan.domains[domain].ha && should && (had_time || is_named())
+    }
+
+    /// When the last fault before this struck writes of a host whose outcome it has not learned.
+    fn last_left_unknown(&self, host: usize, before: u64) -> u64 {
+        let unknown = |kind| matches!(kind, FaultKind::LandsLate { .. } | FaultKind::AckLost { .. });
+        let faults = self.plan.kept().map(|(_, fault)| fault);
+        let struck = faults.filter(|fault| fault.host == host && fault.at < before && unknown(fault.kind));
+        struck.map(|fault| fault.at).max().unwrap_or_default()
     }
 
     /// Left out (ARCHITECTURE 11, Migration): a source that stands still, whose agent was started again since, and which libvirt
