@@ -25,8 +25,8 @@ pub(super) const CUT: Scenario = Scenario::new(
 .only_on(&[Storage::Iscsi]);
 
 /// What LVM writes at the beginning of its disk lies in memory, so that the volume begins where the disk of the storage machine does,
-/// which the checker reads. Nothing is wiped: the disk's log goes on.
-const MAKE_VOLUME: &str = "modprobe dm-mod; truncate -s 1M /run/lvm-head; loop=$(losetup --find --show /run/lvm-head); \
+/// which the checker reads. Nothing of that is wiped, its log goes on; what LVM wrote before is forgotten.
+const MAKE_VOLUME: &str = "modprobe dm-mod; rm -f /run/lvm-head; truncate -s 1M /run/lvm-head; loop=$(losetup --find --show /run/lvm-head); \
      disk=/dev/disk/by-id/virtio-lun-disks; \
      printf '0 2048 linear %s 0\\n2048 %s linear %s 0\\n' $loop $(blockdev --getsz $disk) $disk | dmsetup create lvm; \
      pvcreate -q -y /dev/mapper/lvm; vgcreate -q -s 1m --setautoactivation n guests /dev/mapper/lvm; \

@@ -37,6 +37,7 @@ pub(super) const POST_COPY: Scenario = Scenario::new(
         stage
             .cluster()
             .while_the_guest_is_off(|runner| Ok(lab.exec_for(runner, &resize, PATIENCE).map(drop)?))?;
+        stage.guest_begins_anew();
         let seen = moves_by_post_copy(stage);
         // The next scenario knows it as it was.
         let disk = stage.cluster().storage().guest_disk();

@@ -49,6 +49,8 @@ pub struct Stage<'a> {
     /// Whether somebody asked the victim to fence itself: then its lease is shorter than it had promised.
     fence_asked: bool,
     start: SystemTime,
+    /// Since when the guest's life is one: since then, or since the scenario began it anew.
+    guest_since: SystemTime,
 }
 
 impl<'a> Stage<'a> {
@@ -64,6 +66,7 @@ impl<'a> Stage<'a> {
     ) -> Result<Self, Failure> {
         let victim = cluster.runner()?;
         let terms = cluster.status(victim)?.own.terms;
+        let start = SystemTime::now();
         let mut stage = Self {
             cluster,
             witness,
@@ -86,7 +89,8 @@ impl<'a> Stage<'a> {
             verdict_after: Duration::from_millis(terms.verdict_after_ms),
             over_after: Duration::from_millis(terms.lease_ttl_ms + terms.fence_budget_ms),
             fence_asked: false,
-            start: SystemTime::now(),
+            start,
+            guest_since: start,
         };
         for host in hypervisors() {
             stage.generations.insert(host, stage.renewal(host)?.generation);
@@ -121,6 +125,11 @@ impl<'a> Stage<'a> {
     #[must_use]
     pub fn observers(&self) -> &[&'static str] {
         &self.observers
+    }
+
+    /// The scenario itself has begun the guest anew: what it was before is no life that must go on.
+    pub fn guest_begins_anew(&mut self) {
+        self.guest_since = SystemTime::now();
     }
 
     /// Enters what happens now into the story.

@@ -247,7 +247,7 @@ impl Stage<'_> {
     pub fn sees_guest_unharmed(&mut self) -> Result<(), Failure> {
         let mut lives: Vec<String> = Vec::new();
         let mut last = None;
-        for (at, sight) in self.witness.since(self.start) {
+        for (at, sight) in self.witness.since(self.guest_since) {
             if let Sight::Write(record) = sight {
                 if !lives.contains(&record.boot) {
                     lives.push(record.boot);
