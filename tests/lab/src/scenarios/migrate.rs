@@ -24,9 +24,9 @@ pub(super) const LIVE: Scenario = Scenario::new(
 /// On its source, what became of the guest first.
 const FIRST_EVENT: &str = "/run/first-event";
 
-/// Of a guest whose first round lasts for some seconds: a page of zeros, as all of its pages are, is nine bytes to QEMU. What a
-/// hypervisor would refuse is more than it has itself.
-const ROOMY: &str = "512M";
+/// Of a guest whose first round lasts for some five seconds at 1 MiB/s: a page of zeros, as all of its pages are, is nine bytes to QEMU.
+/// It is more than its hosts have, and takes hardly any of it.
+const ROOMY: &str = "2G";
 
 /// Its memory comes after it: QEMU is told to change over in the middle of the first round. After that round there may be nothing
 /// left to be sent, and it would end without. One `virsh` takes one to two seconds on an emulated host.
@@ -34,20 +34,28 @@ pub(super) const POST_COPY: Scenario = Scenario::new(
     "migrate-postcopy",
     "has its guest migrated to another host by post-copy: it lives on there, and nobody is fenced",
     |stage| {
-        let (guest, lab) = (guest::NAME, stage.cluster().lab());
+        let guest = guest::NAME;
+        overcommits(stage, true)?;
         let resize =
             format!("virsh --quiet 'setmaxmem {guest} {ROOMY} --config; setmem {guest} {ROOMY} --config'");
-        stage
-            .cluster()
-            .while_the_guest_is_off(|runner| Ok(lab.exec_for(runner, &resize, PATIENCE).map(drop)?))?;
+        stage.cluster().while_the_guest_is_off(|runner| {
+            Ok(stage.cluster().lab().exec_for(runner, &resize, PATIENCE).map(drop)?)
+        })?;
         stage.guest_begins_anew();
         let seen = moves_by_post_copy(stage);
         // The next scenario knows it as it was.
         let disk = stage.cluster().storage().guest_disk();
         stage.cluster().while_the_guest_is_off(|runner| stage.cluster().redefine_guest(runner, &disk))?;
+        overcommits(stage, false)?;
         seen
     },
 );
+
+/// Whether hosts give a process as much memory as it asks for.
+fn overcommits(stage: &Stage<'_>, yes: bool) -> Result<(), Failure> {
+    let set = format!("sysctl -q vm.overcommit_memory={}", u8::from(yes));
+    Ok(stage.cluster().on_each(|host| Ok(stage.lab().exec(host, &set).map(drop)?))?)
+}
 
 fn moves_by_post_copy(stage: &mut Stage<'_>) -> Result<(), Failure> {
     let (guest, source) = (guest::NAME, stage.victim());
