@@ -139,8 +139,8 @@ expire_without_hardware = true
 # These hosts are there to be fenced: `leasefence drill` may do it, too.
 drill = "allowed"
 
-# An emulated host takes some 2 s to show its storage quiet, and more than 4 s while this machine does not run it for 2.7 s of 5. Of
-# the 3.5 s that a real one has, its watchdog, which holds for 5 s and counts in steps of one, would leave it 1.7; of these, 7.
+# An emulated host takes up to 2.2 s to show its storage quiet, and a busy machine may not run it for 2.7 s of 5. Of the 3.5 s that a
+# real one has, its watchdog, which holds for 5 s and counts in steps of one, would leave it 1.7; of these, 7.
 [terms]
 fence_budget = "9s"
 "#,
