@@ -31,7 +31,7 @@ const TRIES: &str = "/run/tries";
 const ROOMY: &str = "2G";
 
 /// Its memory comes after it: QEMU is told to change over in the middle of the first round. After that round there may be nothing
-/// left to be sent, and it would end without. One `virsh` takes one to two seconds on an emulated host.
+/// left to be sent, and it would end without. One `virsh` takes half a second to two on an emulated host.
 pub(super) const POST_COPY: Scenario = Scenario::new(
     "migrate-postcopy",
     "has its guest migrated to another host by post-copy: it lives on there, and nobody is fenced",
@@ -41,7 +41,7 @@ pub(super) const POST_COPY: Scenario = Scenario::new(
         let resize =
             format!("virsh --quiet 'setmaxmem {guest} {ROOMY} --config; setmem {guest} {ROOMY} --config'");
         stage.cluster().while_the_guest_is_off(|runner| {
-            Ok(stage.cluster().lab().exec_for(runner, &resize, PATIENCE).map(drop)?)
+            Ok(stage.lab().exec_for(runner, &resize, PATIENCE).map(drop)?)
         })?;
         stage.guest_begins_anew();
         let seen = moves_by_post_copy(stage);
