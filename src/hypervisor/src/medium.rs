@@ -182,9 +182,10 @@ fn type_of(path: &Path, magic: u64) -> String {
     mount.map_or_else(|| format!("{magic:#x}"), |mount| mount.fs_type)
 }
 
-/// A mapped device (multipath, LVM, crypt) is what all the devices under it are, if they agree.
+/// A mapped device (multipath, LVM, crypt) is what all the devices under it are, if they agree. While a fence takes one away its disks
+/// go first: it is none that could not be shown quiet, but one of which nothing can be told.
 fn device_medium(device: u64) -> Medium {
-    let Some(beneath) = Beneath::device(device) else {
+    let Some(beneath) = Beneath::device(device).filter(|beneath| !beneath.is_hollow()) else {
         return Medium::Other(NoProof::NotFound(
             "the kernel does not say what its device lies on".to_owned(),
         ));

@@ -82,6 +82,13 @@ impl Beneath {
         Some(this)
     }
 
+    /// True while it lies on a device that is put together of others (device mapper, RAID) and has none now, or does not name them:
+    /// its disks were deleted beneath it, say. Then nobody can tell what it is.
+    #[must_use]
+    pub fn is_hollow(&self) -> bool {
+        self.unknown.iter().any(|name| is_put_together(name))
+    }
+
     /// A partition lies below its disk's place, and one of a device with layers beneath has them at its disk.
     fn add(&mut self, place: &Path, depth: u8) -> Option<()> {
         if let Some(session) = place.components().find_map(session_in) {
@@ -112,6 +119,11 @@ pub fn place_in_sysfs(root: &Path, device: u64) -> Option<PathBuf> {
     fs::canonicalize(root.join("sys/dev/block").join(number(device))).ok()
 }
 
+/// Whether a device of this name of the kernel's consists of others.
+pub(crate) fn is_put_together(name: &str) -> bool {
+    name.starts_with("dm-") || name.starts_with("md")
+}
+
 fn number(device: u64) -> String {
     format!("{}:{}", major(device), minor(device))
 }
@@ -130,6 +142,34 @@ mod tests {
     use super::*;
 
     const TTL: Duration = Duration::from_secs(12);
+
+    /// Catches: a volume whose disks a fence has deleted, taken for a local one, or for one that lies partly on something else: no fence
+    /// of its host has a proof then.
+    #[test]
+    fn a_mapped_device_whose_disks_are_deleted_is_hollow() -> io::Result<()> {
+        let root = tempfile::tempdir()?;
+        let devices = root.path().join("sys/devices");
+        let make = |place: &str, slaves: &[&str]| {
+            fs::create_dir_all(devices.join(place).join("slaves"))?;
+            slaves.iter().try_for_each(|slave| {
+                symlink(devices.join(slave), devices.join(place).join("slaves").join(slave.replace('/', "-")))
+            })
+        };
+        let (first, second) = ("host2/session3/2:0:0:0/block/sda", "host3/session4/3:0:0:0/block/sdb");
+        make(first, &[])?;
+        make(second, &[])?;
+        make("virtual/block/dm-0", &[first])?;
+        make("virtual/block/dm-1", &[second])?;
+        make("virtual/block/dm-2", &["virtual/block/dm-0", "virtual/block/dm-1"])?;
+        make("pci/block/sdc", &[])?;
+        make("virtual/block/dm-3", &["pci/block/sdc"])?;
+        let hollow = |place: &str| Beneath::at(&devices.join(place)).unwrap_or_default().is_hollow();
+        let all = ["virtual/block/dm-0", "virtual/block/dm-2", "virtual/block/dm-3", "pci/block/sdc"];
+        assert_eq!(all.map(hollow), [false; 4]);
+        fs::remove_dir_all(devices.join(first))?;
+        assert_eq!(all.map(hollow), [true, true, false, false]);
+        Ok(())
+    }
 
     /// A volume on a multipath device of two sessions and on a local disk's partition.
     #[test]

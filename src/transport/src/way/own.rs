@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::major;
 
 use super::{IscsiPath, Obstacle};
-use crate::block::{Beneath, place_in_sysfs};
+use crate::block::{Beneath, is_put_together, place_in_sysfs};
 use crate::mounts::{Mount, mount_of, mounts, read_list, unescaped};
 use crate::reach::device_named;
 
@@ -114,7 +114,7 @@ impl Walk<'_> {
             let Ok(path) = fs::read(backing) else { return true };
             return self.path_meets(Path::new(OsStr::from_bytes(path.trim_ascii_end())), depth);
         }
-        name.starts_with("dm-") || name.starts_with("md")
+        is_put_together(name)
     }
 
     fn path_meets(&self, path: &Path, depth: u8) -> bool {
