@@ -12,6 +12,8 @@ pub(crate) struct Ladder {
     latched: Option<Instant>,
     /// What the counters of cgroups said at the latch: they count since the process started.
     cgroups_before: (u32, u32),
+    /// The end is proven, and counted so: what is named later is the next life's.
+    is_proven: bool,
     changed: bool,
 }
 
@@ -21,7 +23,8 @@ impl Ladder {
         let latched = half.latched.map(|end| end.0);
         if latched.is_some() && (latched, half.incarnation) != (self.latched, self.rungs.incarnation) {
             self.rungs = Rungs { incarnation: half.incarnation, ..Rungs::default() };
-            (self.latched, self.cgroups_before, self.changed) = (latched, cgroups, true);
+            (self.latched, self.cgroups_before) = (latched, cgroups);
+            (self.is_proven, self.changed) = (false, true);
         }
     }
 
@@ -73,9 +76,10 @@ impl Ladder {
 
     /// Which of the storages that this fencer shows quiet are.
     pub(crate) fn storages(&mut self, fencer: &Fencer) {
-        if self.latched.is_none() || !fencer.kills() {
+        if self.latched.is_none() || !fencer.kills() || self.is_proven {
             return;
         }
+        self.is_proven = !fencer.owes_proof();
         let shown = |kind| matches!(kind, StorageKind::Nfs | StorageKind::Iscsi);
         let all = || fencer.storages().iter().filter(|target| shown(target.kind));
         let count = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
