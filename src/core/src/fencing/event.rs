@@ -43,6 +43,8 @@ pub enum Event {
     Latched(Incarnation, EndCause),
     /// Every domain process is gone, no token is open, the storage is quiet; so long after the latch.
     Clean(Incarnation, Duration),
+    /// The proof waits for something else than before.
+    Waits(Incarnation, Unproven),
     /// There is no proof.
     Unproven(Incarnation, Unproven),
     /// There is no proof, and the budget ends: the host resets itself.
@@ -59,6 +61,7 @@ impl fmt::Display for Event {
             Self::Armed(who, count) => write!(f, "armed for {who}, arming {count} since boot"),
             Self::Latched(who, cause) => write!(f, "lease end latched for {who}: {cause}"),
             Self::Clean(who, after) => write!(f, "CLEAN for {who}, {} ms after the latch", after.as_millis()),
+            Self::Waits(who, reason) => write!(f, "not proven yet for {who}: {reason}"),
             Self::Unproven(who, reason) => write!(f, "unproven for {who}, no receipt can be given: {reason}"),
             Self::Resets(who, reason) => {
                 write!(f, "resets this host, which cannot be shown to be fenced, for {who}: {reason}")
@@ -83,15 +86,15 @@ impl fmt::Display for EndCause {
 impl fmt::Display for Unproven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ProcessLeft => "a domain process is still there at the end of the fence budget",
+            Self::ProcessLeft => "a domain process is still there",
             Self::TokenOpen => "a start was permitted and its process may still appear",
             Self::TokensUnknown => {
                 "the agent's half cannot be read, nobody knows which starts were permitted"
             }
             Self::StorageUnprovable => "a storage is of a kind whose quiescence cannot be shown",
-            Self::StorageNotQuiet => "a storage was not shown quiet by the end of the fence budget",
+            Self::StorageNotQuiet => "a storage is not shown quiet",
             Self::StorageUnknown => "domains ran, and no storage of theirs is named",
-            Self::ScanFailed => "the host's domain processes could not be listed",
+            Self::ScanFailed => "the host's domain processes are not all known",
         })
     }
 }

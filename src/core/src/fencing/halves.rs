@@ -148,7 +148,7 @@ pub struct Clean {
 /// Why the fencer cannot give its proof (yet). Such a host is to be reset; until it can reset, it gives no receipt.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Unproven {
-    /// A domain process is still there at the end of the fence budget.
+    /// A domain process is still there.
     ProcessLeft,
     /// A start token is still open at the end of the fence budget: its process may yet appear.
     TokenOpen,
@@ -156,11 +156,11 @@ pub enum Unproven {
     TokensUnknown,
     /// A storage is of a kind for which there is no proof of quiescence.
     StorageUnprovable,
-    /// A storage of a kind for which there is a proof was not shown quiet by the end of the budget.
+    /// A storage of a kind for which there is a proof is not shown quiet.
     StorageNotQuiet,
     /// A domain ran of which the agent's half does not say which storages are its own.
     StorageUnknown,
-    /// The host's processes could not be listed.
+    /// The host's processes could not be listed, or nobody has searched since for what libvirt's files do not show.
     ScanFailed,
 }
 

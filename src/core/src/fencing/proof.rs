@@ -115,11 +115,15 @@ impl Fencer {
         let obstacle = self.obstacle(end, scan);
         let forced = end.forced && self.quiesce.iter().any(|target| target.kind != StorageKind::OneKernel);
         let State::Ended(end) = &mut self.state else { return };
+        let incarnation = end.lease.incarnation;
         if let Some(obstacle) = obstacle {
-            end.obstacle = obstacle;
+            let is_new = std::mem::replace(&mut end.obstacle, obstacle) != obstacle;
+            // Later on that it is unproven is said.
+            if is_new && !self.half.unproven {
+                self.note(Event::Waits(incarnation, obstacle));
+            }
             return;
         }
-        let incarnation = end.lease.incarnation;
         end.clean = Some(Clean { generation: incarnation.generation, at: now, forced });
         let after = now.since_by_faster(end.at);
         self.note(Event::Clean(incarnation, after));

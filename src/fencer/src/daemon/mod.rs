@@ -10,6 +10,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use leasefence_core::fencing::{BEAT, Beat, Fencer, QuiesceTarget, Step};
+use leasefence_core::time::HolderDeadline;
 use leasefence_page::WatchdogReport;
 use leasefence_page::link::LinkServer;
 use nix::sys::signalfd::SignalFd;
@@ -25,6 +26,9 @@ use crate::options::Options;
 use crate::quiesce::{self, Quiescence};
 use crate::real_hands::RealHands;
 use crate::watchdog::Watchdog;
+
+/// How long words wait for exits, after a lease's end.
+const WORDS_WAIT: Duration = Duration::from_secs(2);
 
 /// How the fencer came to stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,8 +85,7 @@ impl Daemon {
             self.serve_agents();
             self.tell_of_finder();
             self.tell_of_writers();
-            // Not while exits are awaited: words come after.
-            if !self.fencer.owes_proof() || self.fencer.half().unproven {
+            if self.may_write() {
                 self.hands.log.flush();
             }
             told_to_stop |= self.wait(begun.elapsed(), told_to_stop);
@@ -90,6 +93,14 @@ impl Daemon {
                 return self.stop();
             }
         }
+    }
+
+    /// Words come after exits. But whoever is reset by the watchdog without a proof should have said before what it waited for.
+    fn may_write(&self) -> bool {
+        let half = self.fencer.half();
+        let waited = |end: HolderDeadline| leasefence_clock::instant().since_by_faster(end.0) >= WORDS_WAIT;
+        let awaits_exits = self.fencer.owes_proof() && !half.unproven && !half.processes.is_empty();
+        !awaits_exits || half.latched.is_some_and(waited)
     }
 
     /// True when a stop is heeded now. Not between a lease's end and its proof where this host resets itself: a record says

@@ -1,7 +1,7 @@
 //! CLEAN: when it is said, and when it is not.
 
 use super::*;
-use crate::fencing::{Quiet, Refusal, Unproven};
+use crate::fencing::{Event, Quiet, Refusal, Unproven};
 
 #[test]
 fn clean_comes_only_after_every_process_is_seen_to_exit() {
@@ -58,6 +58,29 @@ fn a_token_left_at_the_budgets_end_is_unproven() {
     host.beat(10_000);
     assert_eq!(host.published.unproven_reason, Some(Unproven::TokenOpen));
     assert!(host.published.unproven && !host.is_clean());
+}
+
+/// Catches: a host that its watchdog resets, and whose log does not say what kept the proof away.
+#[test]
+fn what_the_proof_waits_for_is_said_once_until_it_is_unproven() {
+    let mut host = Host::armed();
+    host.processes = vec![process(1, 0)];
+    host.agent.tokens = vec![token(1, 4000)];
+    host.renew(4000);
+    host.beat(12_000);
+    host.processes.clear();
+    for ms in [12_100, 12_200, 14_000] {
+        host.beat(ms);
+    }
+    host.processes = vec![process(1, 0)];
+    host.beat_at(&now(14_100));
+    let waits = host.events.iter().filter_map(|event| match event {
+        Event::Waits(_, reason) => Some(*reason),
+        _ => None,
+    });
+    assert_eq!(waits.collect::<Vec<_>>(), [Unproven::TokenOpen], "{:?}", host.events);
+    let last = host.events.last();
+    assert!(matches!(last, Some(Event::Unproven(_, Unproven::ProcessLeft))), "{last:?}");
 }
 
 #[test]
