@@ -31,7 +31,7 @@ const TRIES: &str = "/run/tries";
 const ROOMY: &str = "2G";
 
 /// Its memory comes after it: QEMU is told to change over in the middle of the first round. After that round there may be nothing
-/// left to be sent, and it would end without. One `virsh` takes half a second to two on an emulated host.
+/// left to be sent, and it would end without.
 pub(super) const POST_COPY: Scenario = Scenario::new(
     "migrate-postcopy",
     "has its guest migrated to another host by post-copy: it lives on there, and nobody is fenced",
@@ -61,15 +61,17 @@ fn overcommits(stage: &Stage<'_>, yes: bool) -> Result<(), Failure> {
 
 fn moves_by_post_copy(stage: &mut Stage<'_>) -> Result<(), Failure> {
     let (guest, source) = (guest::NAME, stage.victim());
-    // One that waits for the guest's first event, and one that asks again and again.
+    // One that waits for the guest's first event, and one that asks again and again until then: to start a virsh a try takes one to
+    // three seconds beside QEMU's own work, on the one processor of the host.
     stage.on_victim(&format!(
-        "setsid virsh event {guest} lifecycle >{FIRST_EVENT} 2>&1 </dev/null & \
-         setsid sh -c 'for try in $(seq 600); do date +%T.%N; virsh --quiet migrate-postcopy {guest} && exit; sleep 0.1; done' \
-         >{TRIES} 2>&1 </dev/null &"
+        "rm -f {FIRST_EVENT}; setsid virsh event {guest} lifecycle >{FIRST_EVENT} 2>&1 </dev/null & \
+         setsid sh -c 'for try in $(seq 300); do [ -s {FIRST_EVENT} ] && exit; echo migrate-postcopy {guest}; sleep 0.2; done \
+         | nice -n -20 virsh' >{TRIES} 2>&1 </dev/null &"
     ))?;
     moves(stage, "--postcopy --bandwidth 1")?;
     // Where QEMU has not changed over, nothing was shown. How many pages were asked for does not tell: all may have come by themselves.
-    let seen = stage.lab().exec(source, &format!("cat {FIRST_EVENT}; tail -n 20 {TRIES}"))?;
+    let seen =
+        stage.lab().exec(source, &format!("cat {FIRST_EVENT}; grep error {TRIES} | sort | uniq -c"))?;
     if !seen.contains("Suspended Post-copy") {
         return Err(Failure::Unmet(format!("QEMU has not changed over: {seen}")));
     }
