@@ -21,9 +21,9 @@ pub(super) const LIVE: Scenario = Scenario::new(
     },
 );
 
-/// On its source, what became of the guest first.
-const FIRST_EVENT: &str = "/run/first-event";
-/// There, what libvirt said to each try to change over.
+/// On its source and on its destination, what libvirt said of the guest.
+const EVENTS: &str = "/run/migration-events";
+/// On its source, what libvirt said to each try to change over.
 const TRIES: &str = "/run/tries";
 
 /// Of a guest whose first round lasts for some five seconds at 1 MiB/s: a page of zeros, as all of its pages are, is nine bytes to QEMU.
@@ -60,19 +60,27 @@ fn overcommits(stage: &Stage<'_>, yes: bool) -> Result<(), Failure> {
 }
 
 fn moves_by_post_copy(stage: &mut Stage<'_>) -> Result<(), Failure> {
-    let (guest, source) = (guest::NAME, stage.victim());
-    // One that waits for the guest's first event, and one that asks again and again until then: to start a virsh a try takes one to
-    // three seconds beside QEMU's own work, on the one processor of the host.
+    let (guest, source, to) = (guest::NAME, stage.victim(), stage.observers()[0]);
+    for host in [source, to] {
+        let listen = format!(
+            "rm -f {EVENTS}; setsid timeout 300 stdbuf -oL virsh event --loop --event lifecycle >{EVENTS} 2>&1 </dev/null &"
+        );
+        stage.lab().exec(host, &listen)?;
+    }
+    // It asks again and again, until the guest has stood still. To start a virsh a try would take one to three seconds beside QEMU's
+    // own work, on the one processor of the host.
     stage.on_victim(&format!(
-        "rm -f {FIRST_EVENT}; setsid virsh event {guest} lifecycle >{FIRST_EVENT} 2>&1 </dev/null & \
-         setsid sh -c 'for try in $(seq 300); do [ -s {FIRST_EVENT} ] && exit; echo migrate-postcopy {guest}; sleep 0.2; done \
+        "setsid sh -c 'for try in $(seq 300); do [ -s {EVENTS} ] && exit; echo migrate-postcopy {guest}; sleep 0.2; done \
          | nice -n -20 virsh' >{TRIES} 2>&1 </dev/null &"
     ))?;
     moves(stage, "--postcopy --bandwidth 1")?;
-    // Where QEMU has not changed over, nothing was shown. How many pages were asked for does not tell: all may have come by themselves.
-    let seen =
-        stage.lab().exec(source, &format!("cat {FIRST_EVENT}; grep error {TRIES} | sort | uniq -c"))?;
-    if !seen.contains("Suspended Post-copy") {
+    // Where QEMU has not changed over, nothing was shown. One of these tells it: libvirt may say of the source that it was suspended to
+    // migrate, and all pages may have come before one was asked for.
+    let asked = format!(
+        "virsh domjobinfo {guest} --completed | grep 'Postcopy requests: *[1-9]'; cat {EVENTS}; grep error {TRIES} | sort | uniq -c"
+    );
+    let seen = stage.lab().exec(source, &asked)? + &stage.lab().exec(to, &format!("cat {EVENTS}"))?;
+    if !["Post-copy", "Postcopy requests"].iter().any(|word| seen.contains(word)) {
         return Err(Failure::Unmet(format!("QEMU has not changed over: {seen}")));
     }
     Ok(())
