@@ -5,13 +5,17 @@
 
 use std::time::Duration;
 
+use crate::fencing::state::State;
 use crate::fencing::{AgentHalf, DomainProcess, Fencer, FencerHalf, HalfReading, Marker, Scan};
 use crate::time::{HolderDeadline, Instant, Now};
 
 /// Between two beats while all is well, and while there is no lease: a newcomer lives no longer than this.
 pub const BEAT: Duration = Duration::from_millis(50);
-/// Between two beats while exits are awaited, or an agent's copy of the page.
+/// Between two beats while exits are awaited, or an agent's copy of the page: at the least, and at first.
 pub const FAST_BEAT: Duration = Duration::from_millis(2);
+/// Of the time for which a proof has been awaited, one part in so many passes until the next beat. What it waits for may need the
+/// processor that it has: a beat takes as long as this pause on a slow host, and goes before everything else there.
+const HURRY: u32 = 64;
 
 /// What the fencer's process does with the world. None of it may wait for anything (R7).
 pub trait Hands {
@@ -152,7 +156,11 @@ impl Fencer {
     /// How long to wait for the next beat: never beyond the lease's end, or the moment of a reset, which are acted on exactly.
     #[must_use]
     pub fn pause(&self, now: Instant) -> Duration {
-        let pause = if self.is_in_a_hurry() { FAST_BEAT } else { BEAT };
+        let pause = match &self.state {
+            _ if !self.is_in_a_hurry() => BEAT,
+            State::Ended(end) => (now.since_by_faster(end.at) / HURRY).clamp(FAST_BEAT, BEAT),
+            _ => FAST_BEAT,
+        };
         let pause = self.next_end().map_or(pause, |end| pause.min(end.left(now)));
         self.reset_in(now).map_or(pause, |left| pause.min(left))
     }

@@ -92,6 +92,7 @@ fn the_next_beat_comes_at_the_leases_end_and_fast_while_exits_are_awaited() {
     host.processes.push(process(1, 50));
     host.beat_at(&now(8000));
     assert_eq!(host.fencer.pause(at(8000)), FAST_BEAT);
+    assert_eq!(host.fencer.pause(at(8640)), Duration::from_millis(10), "its host may need the processor");
     host.beat_at(&now(10_000));
     assert!(host.published.unproven);
     assert_eq!(host.fencer.pause(at(10_000)), BEAT, "waiting in a hurry does not help");
