@@ -179,13 +179,14 @@ impl Lister {
 
     fn report(&self, domain: &Domain, storages: &[Storage]) -> DomainReport {
         let version = self.store.version(domain.id, domain.chain_hash());
-        let answered = storages.iter().filter(|storage| storage.is_known());
-        let mut targets: Vec<_> = answered.map(|storage| storage.target.clone()).collect();
+        let (standing, news) = self.exemptions.look(domain, &self.storages);
+        // No fence ends an exempt one: where it is doubted, what is not known of it must stand in the way of the proof.
+        let named = storages.iter().filter(|storage| storage.is_known() || standing.doubtful);
+        let mut targets: Vec<_> = named.map(|storage| storage.target.clone()).collect();
         // Network disks have no device: they are one target.
         targets.dedup();
         let mut report = domain.report(version, targets);
         report.unanswered = !storages.iter().all(Storage::is_known);
-        let (standing, news) = self.exemptions.look(domain, &self.storages);
         report.protection.exempt = standing.exempt;
         report.doubtful = standing.doubtful;
         if let Some(text) = news {

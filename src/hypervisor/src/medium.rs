@@ -82,7 +82,7 @@ impl Found {
             Medium::Nfs | Medium::Iscsi if !self.block => {
                 mount_of(mountinfo, &self.path).is_some_and(|mount| mount.device == self.device)
             }
-            Medium::Nfs | Medium::Iscsi | Medium::Other(NoProof::NotFound(_)) => false,
+            Medium::Nfs | Medium::Iscsi | Medium::Other(NoProof::NotFound(_) | NoProof::Hollow) => false,
             Medium::Local | Medium::Other(_) => true,
         }
     }
@@ -118,8 +118,13 @@ impl Found {
     /// Who can get at it, by the kernel's table of mounts and sysfs as they are now.
     pub(crate) fn reach(&self, mountinfo: &str) -> Reach {
         match &self.medium {
-            Medium::Iscsi | Medium::Local if self.block => Reach::of_device(self.device),
-            Medium::Other(NoProof::FileSystem(_)) | Medium::Nfs | Medium::Iscsi | Medium::Local => {
+            Medium::Iscsi | Medium::Local | Medium::Other(NoProof::Hollow) if self.block => {
+                Reach::of_device(self.device)
+            }
+            Medium::Other(NoProof::FileSystem(_) | NoProof::Hollow)
+            | Medium::Nfs
+            | Medium::Iscsi
+            | Medium::Local => {
                 let unknown = |why: &str| Reach::Unknown(why.to_owned());
                 match mount_of(mountinfo, &self.path) {
                     None => unknown("its file system is not mounted any more"),
@@ -185,12 +190,13 @@ fn type_of(path: &Path, magic: u64) -> String {
 /// A mapped device (multipath, LVM, crypt) is what all the devices under it are, if they agree. While a fence takes one away its disks
 /// go first: it is none that could not be shown quiet, but one of which nothing can be told.
 fn device_medium(device: u64) -> Medium {
-    let Some(beneath) = Beneath::device(device).filter(|beneath| !beneath.is_hollow()) else {
+    let Some(beneath) = Beneath::device(device) else {
         return Medium::Other(NoProof::NotFound(
             "the kernel does not say what its device lies on".to_owned(),
         ));
     };
     match (beneath.sessions.is_empty(), beneath.unknown.is_empty()) {
+        _ if beneath.is_hollow() => Medium::Other(NoProof::Hollow),
         (false, true) => Medium::Iscsi,
         (true, _) => Medium::Local,
         (false, false) => Medium::Other(NoProof::Mixed),

@@ -29,6 +29,9 @@ pub enum NoProof {
     /// What a path leads to cannot be found: what the kernel says.
     #[error("it cannot be found: {0}")]
     NotFound(String),
+    /// A device that is put together of others, and has none.
+    #[error("its mapped device has no disks")]
+    Hollow,
     /// QEMU speaks this protocol itself.
     #[error("QEMU reaches it by itself over the network ({0}), past this host's kernel")]
     Network(String),
@@ -53,6 +56,7 @@ impl NoProof {
             }
             Self::NoAnswer => "Mend the path to it; it is asked again.",
             Self::NotFound(_) => "Mend the path in the domain's definition, or mount what it leads to.",
+            Self::Hollow => "Bring the disks of its mapped device back (log in to their targets).",
             Self::Network(_) => {
                 "Let the host's kernel reach it (NFS 4.2, or a disk of an iSCSI session), and give the domain the path."
             }

@@ -36,10 +36,11 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// False while nothing is known of it, and it may be anything: its path does not answer, or leads nowhere now.
+    /// False while nothing is known of it, and it may be anything: its path does not answer, or leads nowhere now, or to a device that
+    /// has lost what it lies on.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        !matches!(self.no_proof, Some(NoProof::NoAnswer | NoProof::NotFound(_)))
+        !matches!(self.no_proof, Some(NoProof::NoAnswer | NoProof::NotFound(_) | NoProof::Hollow))
     }
 }
 

@@ -171,6 +171,7 @@ impl Fencer {
             stirred: true,
             forced: false,
             obstacle: Unproven::ProcessLeft,
+            said: None,
             clean: None,
         });
         self.note(Event::Latched(lease.incarnation, cause));

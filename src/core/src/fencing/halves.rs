@@ -150,7 +150,7 @@ pub struct Clean {
 pub enum Unproven {
     /// A domain process is still there.
     ProcessLeft,
-    /// A start token is still open at the end of the fence budget: its process may yet appear.
+    /// A start token is still open: its process may yet appear.
     TokenOpen,
     /// The agent's half was lost or is unreadable, so that nobody knows which starts were permitted.
     TokensUnknown,
@@ -162,6 +162,13 @@ pub enum Unproven {
     StorageUnknown,
     /// The host's processes could not be listed, or nobody has searched since for what libvirt's files do not show.
     ScanFailed,
+}
+
+impl Unproven {
+    /// True where waiting does not help.
+    pub(super) fn is_hopeless(self) -> bool {
+        matches!(self, Self::StorageUnprovable | Self::StorageUnknown)
+    }
 }
 
 /// The fencer's half of the page.

@@ -117,9 +117,10 @@ impl Fencer {
         let State::Ended(end) = &mut self.state else { return };
         let incarnation = end.lease.incarnation;
         if let Some(obstacle) = obstacle {
-            let is_new = std::mem::replace(&mut end.obstacle, obstacle) != obstacle;
-            // Later on that it is unproven is said.
-            if is_new && !self.half.unproven {
+            end.obstacle = obstacle;
+            // Of what is hopeless, or later, it is said that it is unproven.
+            let waits = !obstacle.is_hopeless() && !self.half.unproven;
+            if waits && end.said.replace(obstacle) != Some(obstacle) {
                 self.note(Event::Waits(incarnation, obstacle));
             }
             return;
@@ -178,7 +179,7 @@ impl Fencer {
     /// then, and where nothing resets it, it says `unproven`. A storage without a proof is said at once: waiting does not help.
     pub(super) fn say_when_unproven(&mut self, now: Instant) {
         let State::Ended(end) = &self.state else { return };
-        let hopeless = matches!(end.obstacle, Unproven::StorageUnprovable | Unproven::StorageUnknown);
+        let hopeless = end.obstacle.is_hopeless();
         if end.clean.is_some() || !(hopeless || end.budget_over(now, self.half.terms.fence_budget)) {
             return;
         }

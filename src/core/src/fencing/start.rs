@@ -188,6 +188,7 @@ fn ended(now: &Now, own: &FencerHalf, marker: Option<&ArmedMarker>, agent: Optio
         // What the process before it has forced nobody knows.
         forced: true,
         obstacle: Unproven::ProcessLeft,
+        said: None,
         clean: own.clean,
     })
 }

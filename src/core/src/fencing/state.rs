@@ -96,6 +96,8 @@ pub(super) struct End {
     pub(super) forced: bool,
     /// What stands between the last scan and the proof.
     pub(super) obstacle: Unproven,
+    /// The obstacle that was said last.
+    pub(super) said: Option<Unproven>,
     pub(super) clean: Option<Clean>,
 }
 

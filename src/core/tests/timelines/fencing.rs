@@ -209,6 +209,29 @@ fn the_page_says_whose_storages_it_names_and_what_ends_elsewhere_is_taken_off() 
     world.until(20, "it may be defined anew, with other storages", |world| covered(world).is_empty());
 }
 
+/// Catches: a storage of a guest that is over, and that was taken away since, which costs each later end of this incarnation its proof;
+/// and one that is named no more while a lease still names its guest.
+#[test]
+fn a_storage_is_named_until_the_guests_that_wrote_there_are_over() {
+    let mut world = World::held(2);
+    world.hosts[1].storage_kind = StorageKind::Nfs;
+    world.user_starts(1, 1);
+    world.run(5_000);
+    let page = |world: &World| world.hosts[1].page.clone().expect("a page");
+    let kinds = |world: &World| page(world).quiesce.iter().map(|target| target.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&world), [StorageKind::Nfs]);
+    world.user_stops(1, 1);
+    world.hosts[1].storage_kind = StorageKind::Iscsi;
+    world.until(20, "it is over", |world| {
+        let page = page(world);
+        assert!(page.own.is_empty() || !page.quiesce.is_empty(), "{page:?}");
+        page.own.is_empty() && page.quiesce.is_empty()
+    });
+    world.user_starts(1, 2);
+    world.run(5_000);
+    assert_eq!(kinds(&world), [StorageKind::Iscsi]);
+}
+
 /// Catches: a storage that has not answered taken for none, which would be a false proof, or for one without a proof, which would
 /// make each later end of this incarnation unproven.
 #[test]

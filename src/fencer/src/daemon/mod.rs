@@ -27,8 +27,8 @@ use crate::quiesce::{self, Quiescence};
 use crate::real_hands::RealHands;
 use crate::watchdog::Watchdog;
 
-/// How long words wait for exits, after a lease's end.
-const WORDS_WAIT: Duration = Duration::from_secs(2);
+/// How long words wait for exits, after a lease's end: where its budget is short, a watchdog may bite a second and a half after it.
+const WORDS_WAIT: Duration = Duration::from_millis(700);
 
 /// How the fencer came to stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,8 +99,9 @@ impl Daemon {
     fn may_write(&self) -> bool {
         let half = self.fencer.half();
         let waited = |end: HolderDeadline| leasefence_clock::instant().since_by_faster(end.0) >= WORDS_WAIT;
-        let awaits_exits = self.fencer.owes_proof() && !half.unproven && !half.processes.is_empty();
-        !awaits_exits || half.latched.is_some_and(waited)
+        let awaits_exits =
+            self.fencer.owes_proof() && half.processes.iter().any(|process| self.fencer.condemns(process));
+        !awaits_exits || half.unproven || half.latched.is_some_and(waited)
     }
 
     /// True when a stop is heeded now. Not between a lease's end and its proof where this host resets itself: a record says

@@ -78,7 +78,7 @@ fn what_the_proof_waits_for_is_said_once_until_it_is_unproven() {
         Event::Waits(_, reason) => Some(*reason),
         _ => None,
     });
-    assert_eq!(waits.collect::<Vec<_>>(), [Unproven::TokenOpen], "{:?}", host.events);
+    assert_eq!(waits.collect::<Vec<_>>(), [Unproven::ProcessLeft, Unproven::TokenOpen], "{:?}", host.events);
     let last = host.events.last();
     assert!(matches!(last, Some(Event::Unproven(_, Unproven::ProcessLeft))), "{last:?}");
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::fencing::{QuiesceTarget, StorageKind};
 use crate::ids::DomainId;
 use crate::lease::shows;
+use crate::member::phase::Phase;
 use crate::member::{DomainReport, Member};
 
 impl Member {
@@ -20,6 +21,10 @@ impl Member {
     /// True where the fencer's half shows a process of it.
     pub(in crate::member) fn shows_process(&self, domain: DomainId) -> bool {
         self.fencer.as_ref().is_some_and(|half| shows(half, domain))
+    }
+
+    fn is_listed_running(&self, domain: DomainId) -> bool {
+        self.domains.reports.get(&domain).is_some_and(|report| report.running)
     }
 
     /// A protected domain that runs here.
@@ -54,6 +59,7 @@ impl Member {
         };
         self.half.exempt = exempt;
         self.drop_doubts_that_are_over();
+        self.drop_storages_of_what_is_over();
         let reports = self.domains.reports.values();
         // What an exempt one writes is this host's alone, and no fence ends it: it stands in the way of no proof, unless it cannot
         // be told.
@@ -65,8 +71,16 @@ impl Member {
         let ends: Vec<_> = ends.into_iter().chain(starts).collect();
         self.half.covered = self.covered(ends.iter().chain(&doubted).copied());
         // Storages of domains that libvirt no longer describes stay: their processes may still run.
-        for target in ends.into_iter().flat_map(|report| &report.storages) {
-            name(&mut self.half.quiesce, target);
+        for report in ends {
+            if !report.unanswered {
+                self.domains.named.entry(report.domain).or_default();
+            }
+            for target in &report.storages {
+                name(&mut self.half.quiesce, target);
+                if let Some(named) = self.domains.named.get_mut(&report.domain) {
+                    name(named, target);
+                }
+            }
         }
         for report in doubted {
             let unnamed = report.storages.iter().filter(|target| !self.half.quiesce.contains(target));
@@ -76,14 +90,37 @@ impl Member {
         }
     }
 
+    /// What only domains have written to that are over is named no more: none of them runs here, and no lease of this host names them, so
+    /// that anybody may start them anywhere, whatever is proven of this host. The next fence cannot show it quiet where it was taken away
+    /// since, or its number is another's. Not before it is known of all that are left where they write, and only while the lease lasts:
+    /// what its end has found named stays.
+    fn drop_storages_of_what_is_over(&mut self) {
+        if !matches!(self.phase, Phase::Held) || !self.domains.listed {
+            return;
+        }
+        let mut named = std::mem::take(&mut self.domains.named);
+        let mut write = self.running_protected();
+        write.extend(self.permitted_starts().map(|report| report.domain));
+        write.extend(self.half.own.iter().map(|own| own.domain));
+        // One that has become exempt has written what a protected one may.
+        let runs = |domain: DomainId| self.is_listed_running(domain) || self.shows_process(domain);
+        named.retain(|domain, _| write.contains(domain) || self.may_be_own(*domain) || runs(*domain));
+        if write.iter().all(|domain| named.contains_key(domain)) {
+            let doubted = &self.domains.doubted;
+            let is_named = |target: &QuiesceTarget| {
+                named.values().chain(doubted.values()).any(|targets| targets.contains(target))
+            };
+            self.half.quiesce.retain(is_named);
+        }
+        self.domains.named = named;
+    }
+
     /// A doubt is over when the domain is found to write what is this host's alone, or has ended: from then on anybody may start it
     /// anywhere, whatever is proven of this host. One that libvirt does not list while its process shows is doubted still.
     fn drop_doubts_that_are_over(&mut self) {
         let mut doubted = std::mem::take(&mut self.domains.doubted);
         self.half.quiesce.retain(|target| !doubted.values().flatten().any(|doubted| doubted == target));
-        let listed =
-            |domain: &DomainId| self.domains.reports.get(domain).is_some_and(|report| report.running);
-        doubted.retain(|domain, _| !listed(domain) && self.shows_process(*domain));
+        doubted.retain(|domain, _| !self.is_listed_running(*domain) && self.shows_process(*domain));
         for target in doubted.values().flatten() {
             name(&mut self.half.quiesce, target);
         }

@@ -24,6 +24,8 @@ pub(super) struct Domains {
     reports: BTreeMap<DomainId, DomainReport>,
     /// True once this process was told such a list. Until then the page exempts what it did when the process before ended.
     listed: bool,
+    /// Where each domain writes that may still write, as far as this process was told all of it since the domain last began.
+    named: BTreeMap<DomainId, Vec<QuiesceTarget>>,
     /// Storages that the page names for no other reason than a doubt about an exempt domain (ARCHITECTURE 6).
     doubted: BTreeMap<DomainId, Vec<QuiesceTarget>>,
     /// True once libvirt has answered, or said that it does not.
@@ -60,6 +62,7 @@ impl Domains {
         self.settled = false;
         self.refused.clear();
         self.doubted.clear();
+        self.named.clear();
     }
 }
 
