@@ -230,6 +230,15 @@ fn a_storage_is_named_until_the_guests_that_wrote_there_are_over() {
     world.user_starts(1, 2);
     world.run(5_000);
     assert_eq!(kinds(&world), [StorageKind::Iscsi]);
+    // What an agent finds named stays: it does not know who else wrote there.
+    world.hosts[1].kill_agent();
+    world.run(500);
+    world.start_agent(1);
+    world.run(5_000);
+    world.user_stops(1, 2);
+    world.until(20, "it is over", |world| page(world).own.is_empty());
+    world.run(10_000);
+    assert_eq!(kinds(&world), [StorageKind::Iscsi]);
 }
 
 /// Catches: a storage that has not answered taken for none, which would be a false proof, or for one without a proof, which would

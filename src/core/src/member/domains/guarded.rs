@@ -72,14 +72,10 @@ impl Member {
         self.half.covered = self.covered(ends.iter().chain(&doubted).copied());
         // Storages of domains that libvirt no longer describes stay: their processes may still run.
         for report in ends {
-            if !report.unanswered {
-                self.domains.named.entry(report.domain).or_default();
-            }
+            let named = self.domains.named.entry(report.domain).or_default();
             for target in &report.storages {
                 name(&mut self.half.quiesce, target);
-                if let Some(named) = self.domains.named.get_mut(&report.domain) {
-                    name(named, target);
-                }
+                name(named, target);
             }
         }
         for report in doubted {
@@ -90,12 +86,15 @@ impl Member {
         }
     }
 
-    /// What only domains have written to that are over is named no more: none of them runs here, and no lease of this host names them, so
-    /// that anybody may start them anywhere, whatever is proven of this host. The next fence cannot show it quiet where it was taken away
-    /// since, or its number is another's. Not before it is known of all that are left where they write, and only while the lease lasts:
-    /// what its end has found named stays.
+    /// What this process has named only for domains that are over is named no more: none of them runs here, and no lease of this host
+    /// names them, on storage either, so that anybody may start them anywhere, whatever is proven of this host. The next fence cannot
+    /// show it quiet where it was taken away since, or its number is another's. Only while the lease lasts: what its end has found
+    /// named stays.
     fn drop_storages_of_what_is_over(&mut self) {
-        if !matches!(self.phase, Phase::Held) || !self.domains.listed {
+        let adopted = self.domains.adopted.get_or_insert_with(|| self.half.quiesce.clone()).clone();
+        let is_quiet = self.leasing.as_ref().is_some_and(|leasing| leasing.leases.is_quiet());
+        let may_drop = matches!(self.phase, Phase::Held) && self.domains.listed && is_quiet;
+        if !may_drop || self.unknown.any() {
             return;
         }
         let mut named = std::mem::take(&mut self.domains.named);
@@ -105,10 +104,12 @@ impl Member {
         // One that has become exempt has written what a protected one may.
         let runs = |domain: DomainId| self.is_listed_running(domain) || self.shows_process(domain);
         named.retain(|domain, _| write.contains(domain) || self.may_be_own(*domain) || runs(*domain));
+        // Of one that this process has not named anything of it is not known where it writes.
         if write.iter().all(|domain| named.contains_key(domain)) {
             let doubted = &self.domains.doubted;
             let is_named = |target: &QuiesceTarget| {
-                named.values().chain(doubted.values()).any(|targets| targets.contains(target))
+                let of_domains = named.values().chain(doubted.values());
+                of_domains.chain([&adopted]).any(|targets| targets.contains(target))
             };
             self.half.quiesce.retain(is_named);
         }
@@ -119,7 +120,11 @@ impl Member {
     /// anywhere, whatever is proven of this host. One that libvirt does not list while its process shows is doubted still.
     fn drop_doubts_that_are_over(&mut self) {
         let mut doubted = std::mem::take(&mut self.domains.doubted);
-        self.half.quiesce.retain(|target| !doubted.values().flatten().any(|doubted| doubted == target));
+        let named = &self.domains.named;
+        let is_named = |target: &QuiesceTarget| named.values().flatten().any(|named| named == target);
+        self.half.quiesce.retain(|target| {
+            is_named(target) || !doubted.values().flatten().any(|doubted| doubted == target)
+        });
         doubted.retain(|domain, _| !self.is_listed_running(*domain) && self.shows_process(*domain));
         for target in doubted.values().flatten() {
             name(&mut self.half.quiesce, target);

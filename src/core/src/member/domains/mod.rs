@@ -24,7 +24,9 @@ pub(super) struct Domains {
     reports: BTreeMap<DomainId, DomainReport>,
     /// True once this process was told such a list. Until then the page exempts what it did when the process before ended.
     listed: bool,
-    /// Where each domain writes that may still write, as far as this process was told all of it since the domain last began.
+    /// What the page named when this process found it, written to by whom and where is not known: it stays named for this life.
+    adopted: Option<Vec<QuiesceTarget>>,
+    /// What this process has named of each domain that may still write.
     named: BTreeMap<DomainId, Vec<QuiesceTarget>>,
     /// Storages that the page names for no other reason than a doubt about an exempt domain (ARCHITECTURE 6).
     doubted: BTreeMap<DomainId, Vec<QuiesceTarget>>,
@@ -63,6 +65,7 @@ impl Domains {
         self.refused.clear();
         self.doubted.clear();
         self.named.clear();
+        self.adopted = Some(Vec::new());
     }
 }
 
