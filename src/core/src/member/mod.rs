@@ -134,7 +134,7 @@ impl Member {
             longest_gap: config.terms.longest_gap(),
         };
         let half = config.page.clone().unwrap_or_default();
-        let seed = config.seed;
+        let (seed, domains) = (config.seed, Domains::found(&half));
         Self {
             half: AgentHalf { boot_id: config.boot_id, ..half },
             unknown: UnknownWrites::new(rules),
@@ -163,7 +163,7 @@ impl Member {
             arm_request: None,
             hindrance: None,
             leasing: None,
-            domains: Domains::default(),
+            domains,
             freeing: None,
             free_memory_mib: None,
         }

@@ -91,7 +91,6 @@ impl Member {
     /// show it quiet where it was taken away since, or its number is another's. Only while the lease lasts: what its end has found
     /// named stays.
     fn drop_storages_of_what_is_over(&mut self) {
-        let adopted = self.domains.adopted.get_or_insert_with(|| self.half.quiesce.clone()).clone();
         let is_quiet = self.leasing.as_ref().is_some_and(|leasing| leasing.leases.is_quiet());
         let may_drop = matches!(self.phase, Phase::Held) && self.domains.listed && is_quiet;
         if !may_drop || self.unknown.any() {
@@ -106,10 +105,10 @@ impl Member {
         named.retain(|domain, _| write.contains(domain) || self.may_be_own(*domain) || runs(*domain));
         // Of one that this process has not named anything of it is not known where it writes.
         if write.iter().all(|domain| named.contains_key(domain)) {
-            let doubted = &self.domains.doubted;
+            let (adopted, doubted) = (&self.domains.adopted, &self.domains.doubted);
             let is_named = |target: &QuiesceTarget| {
                 let of_domains = named.values().chain(doubted.values());
-                of_domains.chain([&adopted]).any(|targets| targets.contains(target))
+                of_domains.chain([adopted]).any(|targets| targets.contains(target))
             };
             self.half.quiesce.retain(is_named);
         }

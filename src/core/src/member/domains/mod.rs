@@ -12,7 +12,7 @@ pub(super) use status::not_quiet;
 
 use super::leasing::Leasing;
 use super::{DomainReport, Member, StartFailure, StopReason};
-use crate::fencing::{FencerHalf, QuiesceTarget};
+use crate::fencing::{AgentHalf, FencerHalf, QuiesceTarget};
 use crate::ids::{DomainId, Term};
 use crate::lease::DomainSpec;
 use crate::time::{Instant, Now};
@@ -25,7 +25,7 @@ pub(super) struct Domains {
     /// True once this process was told such a list. Until then the page exempts what it did when the process before ended.
     listed: bool,
     /// What the page named when this process found it, written to by whom and where is not known: it stays named for this life.
-    adopted: Option<Vec<QuiesceTarget>>,
+    adopted: Vec<QuiesceTarget>,
     /// What this process has named of each domain that may still write.
     named: BTreeMap<DomainId, Vec<QuiesceTarget>>,
     /// Storages that the page names for no other reason than a doubt about an exempt domain (ARCHITECTURE 6).
@@ -44,6 +44,11 @@ pub(super) struct Domains {
 }
 
 impl Domains {
+    /// Of a process that has found this half in the page.
+    pub(super) fn found(half: &AgentHalf) -> Self {
+        Self { adopted: half.quiesce.clone(), ..Self::default() }
+    }
+
     /// The disk chain that libvirt knows here, which may be an old one. No start may go by it.
     pub(super) fn definition_hash(&self, domain: DomainId) -> Option<u64> {
         self.reports.get(&domain).map(|report| report.definition_hash)
@@ -65,7 +70,7 @@ impl Domains {
         self.refused.clear();
         self.doubted.clear();
         self.named.clear();
-        self.adopted = Some(Vec::new());
+        self.adopted.clear();
     }
 }
 
